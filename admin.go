@@ -1,0 +1,172 @@
+package sse
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	caddy.RegisterModule(adminAPI{})
+}
+
+// adminAPI lists the streams and sources of this process, and ends streams:
+//
+//	GET    /sse/streams        the streams that are open
+//	DELETE /sse/streams/<id>   ends one of them
+//	GET    /sse/sources        the sources that streams share
+type adminAPI struct{}
+
+// CaddyModule returns the Caddy module information.
+func (adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.sse", New: func() caddy.Module { return new(adminAPI) }}
+}
+
+// Routes are the API's endpoints.
+func (a adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: "/sse/streams", Handler: caddy.AdminHandlerFunc(a.listStreams)},
+		{Pattern: "/sse/streams/", Handler: caddy.AdminHandlerFunc(a.endStream)},
+		{Pattern: "/sse/sources", Handler: caddy.AdminHandlerFunc(a.listSources)},
+	}
+}
+
+// streamInfo is a stream as the API shows it.
+type streamInfo struct {
+	ID       string    `json:"id"`
+	Server   string    `json:"server"`
+	Backend  string    `json:"backend"`
+	ClientIP string    `json:"client_ip"`
+	URI      string    `json:"uri"` // without the values in its query, which may be secret
+	Protocol string    `json:"protocol"`
+	Since    time.Time `json:"since"`
+	Events   int64     `json:"events"`
+	Bytes    int64     `json:"bytes"`
+	Behind   int       `json:"behind"` // events that a shared source has and the client has not yet been sent
+}
+
+// sourceInfo is a source as the API shows it.
+type sourceInfo struct {
+	Epoch      string      `json:"epoch"`
+	Backend    string      `json:"backend"`
+	State      sourceState `json:"state"`
+	Since      time.Time   `json:"since"`
+	Streams    int         `json:"streams"`
+	History    int         `json:"history"`
+	Bytes      int         `json:"bytes"`
+	Records    uint64      `json:"records"`
+	Reconnects int         `json:"reconnects"`
+	LastError  string      `json:"last_error,omitempty"`
+}
+
+func (adminAPI) listStreams(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodGet); err != nil {
+		return err
+	}
+	list := []streamInfo{}
+	for _, s := range openStreams.all() {
+		if s.open.Load() {
+			list = append(list, s.info())
+		}
+	}
+	return writeJSON(w, list)
+}
+
+func (adminAPI) listSources(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodGet); err != nil {
+		return err
+	}
+	list := []sourceInfo{}
+	for _, s := range sources.list() {
+		list = append(list, s.info())
+	}
+	return writeJSON(w, list)
+}
+
+func (adminAPI) endStream(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodDelete); err != nil {
+		return err
+	}
+	id, err := strconv.ParseUint(strings.TrimPrefix(r.URL.Path, "/sse/streams/"), 10, 64)
+	s := openStreams.get(id)
+	if err != nil || s == nil || !s.open.Load() {
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no open stream has that id")}
+	}
+	s.end(endAdmin)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func allow(w http.ResponseWriter, r *http.Request, method string) error {
+	if r.Method == method {
+		return nil
+	}
+	w.Header().Set("Allow", method)
+	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method is not allowed here")}
+}
+
+func writeJSON(w http.ResponseWriter, value any) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(value)
+}
+
+func (s *stream) info() streamInfo {
+	info := streamInfo{
+		ID: strconv.FormatUint(s.id, 10), Backend: s.handler.backendName(), ClientIP: s.clientIP,
+		URI: withoutSecrets(s.request.URL), Protocol: s.request.Proto, Since: s.started,
+		Events: s.events.Load(), Bytes: s.bytes.Load(),
+	}
+	if server, ok := s.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		info.Server = server.Name()
+	}
+	if s.behind != nil {
+		info.Behind = s.behind()
+	}
+	return info
+}
+
+// withoutSecrets is the URL with the names, but not the values, of its query.
+func withoutSecrets(u *url.URL) string {
+	query := u.Query()
+	for name := range query {
+		query[name] = []string{"REDACTED"}
+	}
+	shown := url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: query.Encode()}
+	return shown.String()
+}
+
+func (s *source) info() sourceInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stats := s.records.Stats()
+	info := sourceInfo{
+		Epoch: s.epoch, Backend: s.handler.backendName(), State: s.state, Since: s.since,
+		Streams: stats.Subscribers, History: stats.Events, Bytes: stats.Bytes, Records: s.seq,
+		Reconnects: s.reconnects,
+	}
+	for _, f := range s.feeds {
+		info.Streams += f.streams
+	}
+	if s.lastErr != nil {
+		info.LastError = errorWithoutURL(s.lastErr).Error()
+	}
+	return info
+}
+
+// errorWithoutURL is err without the URL that net/http puts into it, whose query may hold a secret.
+func errorWithoutURL(err error) error {
+	var urlError *url.Error
+	if errors.As(err, &urlError) {
+		return urlError.Err
+	}
+	return err
+}
+
+var _ caddy.AdminRouter = adminAPI{}

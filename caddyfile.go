@@ -1,0 +1,456 @@
+package sse
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("sse", parseCaddyfile)
+	// Inside of encode, which compresses what we write, and outside of handle, route and reverse_proxy, whose
+	// response we convert.
+	httpcaddyfile.RegisterDirectiveOrder("sse", httpcaddyfile.After, "encode")
+}
+
+func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return handler, nil
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	sse [<matcher>] {
+//	    backend <name> [<args...>] { ... }
+//
+//	    format          auto | lines | ndjson | json_seq | json | event_stream
+//	    charset         <name>
+//	    max_record_size <size> [skip | truncate | error]
+//
+//	    data       <template>
+//	    event      <template>
+//	    id         <template>
+//	    where      <CEL expression>
+//	    on_invalid pass | skip | error
+//
+//	    accept        standard | strict | negotiate | off [<status>]
+//	    retry         <duration>
+//	    heartbeat     <duration> | off
+//	    stall_timeout <duration> | off
+//	    max_duration  <duration> [<jitter>]
+//	    end           <event> [<data>] [stop]
+//	    drain         <duration>
+//	    on_reload     end | keep
+//	    match         { status <code...> | header <field> [<value>] }
+//	    viewer
+//
+//	    share [<key>] {
+//	        history <count> [<size>]
+//	        replay  <count>
+//	        linger  <duration>
+//	        lag     disconnect | skip
+//	    }
+//
+//	    max_streams            <n>
+//	    max_streams_per_client <n> [<key>]
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(seenOptions)
+	for d.NextBlock(0) {
+		if err := seen.add(d); err != nil {
+			return err
+		}
+		var err error
+		switch d.Val() {
+		case "backend":
+			h.BackendRaw, err = parseBackend(d)
+		case "format":
+			h.Format, err = oneOf(d, "auto", "lines", "ndjson", "json_seq", "json", "event_stream")
+		case "charset":
+			h.Charset, err = checked(d, func(name string) error { _, err := records.LookupCharset(name); return err })
+		case "max_record_size":
+			h.MaxRecordSize, h.Oversize, err = parseMaxRecordSize(d)
+		case "data":
+			h.Data = new(string)
+			*h.Data, err = checked(d, checkTemplate)
+		case "event":
+			h.Event, err = checked(d, checkTemplate)
+		case "id":
+			h.ID, err = checked(d, checkTemplate)
+		case "where":
+			h.Where, err = parseWhere(d)
+		case "on_invalid":
+			h.OnInvalid, err = oneOf(d, onInvalidPass, onInvalidSkip, onInvalidError)
+		case "accept":
+			h.Accept, h.AcceptStatus, err = parseAccept(d)
+		case "retry":
+			h.Retry, err = parseDuration(d)
+		case "heartbeat":
+			h.Heartbeat, err = parseDurationOrOff(d)
+		case "stall_timeout":
+			h.StallTimeout, err = parseDurationOrOff(d)
+		case "max_duration":
+			h.MaxDuration, h.MaxDurationJitter, err = parseMaxDuration(d)
+		case "end":
+			h.End, err = parseEnd(d)
+		case "drain":
+			h.Drain, err = parseDurationOrZero(d)
+		case "on_reload":
+			h.OnReload, err = oneOf(d, onReloadEnd, onReloadKeep)
+		case "match":
+			h.Match, err = parseMatch(d)
+		case "viewer":
+			h.Viewer, err = true, noArgs(d)
+		case "share":
+			h.Share, err = parseShare(d)
+		case "max_streams":
+			h.MaxStreams, err = parseCount(d, 1)
+		case "max_streams_per_client":
+			h.MaxStreamsPerClient, h.MaxStreamsKey, err = parseMaxStreamsPerClient(d)
+		default:
+			err = d.Errf("unrecognized subdirective %q", d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seenOptions are the names of those that a block has given.
+type seenOptions map[string]bool
+
+// add refuses an option that has been given before.
+func (seen seenOptions) add(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	if seen[name] {
+		return d.Errf("%s is given twice: remove one of them", name)
+	}
+	seen[name] = true
+	return nil
+}
+
+func noArgs(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func oneArg(d *caddyfile.Dispenser) (string, error) {
+	if !d.NextArg() {
+		return "", d.ArgErr()
+	}
+	value := d.Val()
+	return value, noArgs(d)
+}
+
+// args takes between least and most arguments; those that are not given are empty.
+func args(d *caddyfile.Dispenser, least, most int) ([]string, error) {
+	given := d.RemainingArgs()
+	if len(given) < least || len(given) > most {
+		return nil, d.ArgErr()
+	}
+	return append(given, make([]string, most-len(given))...), nil
+}
+
+func oneOf(d *caddyfile.Dispenser, values ...string) (string, error) {
+	name := d.Val()
+	value, err := oneArg(d)
+	if err == nil && !slices.Contains(values, value) {
+		err = d.Errf("%s must be one of %s, not %q", name, strings.Join(values, ", "), value)
+	}
+	return value, err
+}
+
+// checked takes an argument that has to pass check, so that a mistake in it is told with its file and line.
+func checked(d *caddyfile.Dispenser, check func(string) error) (string, error) {
+	name := d.Val()
+	value, err := oneArg(d)
+	if err != nil {
+		return "", err
+	}
+	if err := check(value); err != nil {
+		return "", d.WrapErr(fmt.Errorf("%s: %w", name, err))
+	}
+	return value, nil
+}
+
+func checkTemplate(text string) error {
+	_, err := mapping.ParseTemplate(text)
+	return err
+}
+
+// parseWhere takes an expression in one argument, or, as the expression matcher does, written without quotes
+// around it, in as many as it has words; these keep the quotes that are part of it.
+func parseWhere(d *caddyfile.Dispenser) (string, error) {
+	var expr string
+	switch d.CountRemainingArgs() {
+	case 0:
+		return "", d.ArgErr()
+	case 1:
+		expr = d.RemainingArgs()[0]
+	default:
+		expr = strings.Join(d.RemainingArgsRaw(), " ")
+	}
+	if _, err := mapping.CompileWhere(expr); err != nil {
+		return "", d.WrapErr(fmt.Errorf("where: %w", err))
+	}
+	return expr, nil
+}
+
+func parseDuration(d *caddyfile.Dispenser) (caddy.Duration, error) {
+	name := d.Val()
+	value, err := oneArg(d)
+	if err != nil {
+		return 0, err
+	}
+	return positiveDuration(d, name, value)
+}
+
+func positiveDuration(d *caddyfile.Dispenser, name, value string) (caddy.Duration, error) {
+	duration, err := caddy.ParseDuration(value)
+	if err != nil || duration <= 0 {
+		return 0, d.Errf("%s must be a duration above zero, such as 5s, not %q", name, value)
+	}
+	return caddy.Duration(duration), nil
+}
+
+// turnedOff is what an option is in JSON whose zero stands for its default.
+const turnedOff = caddy.Duration(-1)
+
+func parseDurationOrOff(d *caddyfile.Dispenser) (caddy.Duration, error) {
+	name := d.Val()
+	value, err := oneArg(d)
+	if err != nil {
+		return 0, err
+	}
+	if value == "off" {
+		return turnedOff, nil
+	}
+	return positiveDuration(d, name, value)
+}
+
+func parseDurationOrZero(d *caddyfile.Dispenser) (caddy.Duration, error) {
+	name := d.Val()
+	value, err := oneArg(d)
+	if err != nil {
+		return 0, err
+	}
+	if duration, err := caddy.ParseDuration(value); err == nil && duration == 0 {
+		return turnedOff, nil
+	}
+	return positiveDuration(d, name, value)
+}
+
+func parseCount(d *caddyfile.Dispenser, least int) (int, error) {
+	name := d.Val()
+	value, err := oneArg(d)
+	if err != nil {
+		return 0, err
+	}
+	return count(d, name, value, least)
+}
+
+func count(d *caddyfile.Dispenser, name, value string, least int) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < least {
+		return 0, d.Errf("%s must be a whole number, at least %d, not %q", name, least, value)
+	}
+	return n, nil
+}
+
+func size(d *caddyfile.Dispenser, name, value string) (int64, error) {
+	n, err := humanize.ParseBytes(value)
+	if err != nil || n < 1 || n > maxSize {
+		return 0, d.Errf("%s must be a size from 1B to 1GiB, such as 64KiB, not %q", name, value)
+	}
+	return int64(n), nil
+}
+
+func parseMaxRecordSize(d *caddyfile.Dispenser) (int64, string, error) {
+	name := d.Val()
+	given, err := args(d, 1, 2)
+	if err != nil {
+		return 0, "", err
+	}
+	bytes, err := size(d, name, given[0])
+	if err != nil {
+		return 0, "", err
+	}
+	if given[1] != "" {
+		if _, err := records.ParseOversize(given[1]); err != nil {
+			return 0, "", d.WrapErr(fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return bytes, given[1], nil
+}
+
+func parseAccept(d *caddyfile.Dispenser) (mode string, status int, err error) {
+	given, err := args(d, 1, 2)
+	if err != nil {
+		return "", 0, err
+	}
+	modes := []string{acceptStandard, acceptStrict, acceptNegotiate, acceptOff}
+	if !slices.Contains(modes, given[0]) {
+		return "", 0, d.Errf("accept must be one of %s, not %q", strings.Join(modes, ", "), given[0])
+	}
+	if given[1] != "" {
+		status, err = strconv.Atoi(given[1])
+		if err != nil || status < 400 || status > 599 {
+			return "", 0, d.Errf("the status of accept must be an error status from 400 to 599, not %q", given[1])
+		}
+	}
+	return given[0], status, nil
+}
+
+func parseMaxDuration(d *caddyfile.Dispenser) (limit, jitter caddy.Duration, err error) {
+	name := d.Val()
+	given, err := args(d, 1, 2)
+	if err != nil {
+		return 0, 0, err
+	}
+	if limit, err = positiveDuration(d, name, given[0]); err != nil {
+		return 0, 0, err
+	}
+	if given[1] != "" {
+		if jitter, err = positiveDuration(d, "the jitter of max_duration", given[1]); err != nil {
+			return 0, 0, err
+		}
+	}
+	if jitter > limit {
+		return 0, 0, d.Err("the jitter of max_duration must not be longer than max_duration")
+	}
+	return limit, jitter, nil
+}
+
+func parseEnd(d *caddyfile.Dispenser) (*End, error) {
+	given := d.RemainingArgs()
+	end := new(End)
+	if len(given) > 1 && given[len(given)-1] == "stop" {
+		end.Stop = true
+		given = given[:len(given)-1]
+	}
+	if len(given) < 1 || len(given) > 2 {
+		return nil, d.ArgErr()
+	}
+	end.Event = given[0]
+	if len(given) == 2 {
+		end.Data = &given[1]
+	}
+	if _, err := NewEventType(end.Event); err != nil || end.Event == "" {
+		return nil, d.Errf("the event of end must be a name without line breaks, not %q", end.Event)
+	}
+	return end, nil
+}
+
+func parseMatch(d *caddyfile.Dispenser) (*caddyhttp.ResponseMatcher, error) {
+	matchers := make(map[string]caddyhttp.ResponseMatcher)
+	if err := caddyhttp.ParseNamedResponseMatcher(d.NewFromNextSegment(), matchers); err != nil {
+		return nil, err
+	}
+	matcher := matchers["match"]
+	if matcher.StatusCode == nil && matcher.Headers == nil {
+		return nil, d.Err("match must say which status or header the responses have")
+	}
+	return &matcher, nil
+}
+
+func parseShare(d *caddyfile.Dispenser) (*Share, error) {
+	share := new(Share)
+	given, err := args(d, 0, 1)
+	if err != nil {
+		return nil, err
+	}
+	share.Key = given[0]
+	seen := make(seenOptions)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.add(d); err != nil {
+			return nil, err
+		}
+		switch d.Val() {
+		case "history":
+			share.History, share.HistorySize, err = parseHistory(d)
+		case "replay":
+			share.Replay, err = parseCount(d, 0)
+		case "linger":
+			share.Linger, err = parseDurationOrZero(d)
+		case "lag":
+			share.Lag, err = oneOf(d, lagDisconnect, lagSkip)
+		default:
+			err = d.Errf("unrecognized subdirective %q of share", d.Val())
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return share, nil
+}
+
+func parseHistory(d *caddyfile.Dispenser) (events int, bytes int64, err error) {
+	name := d.Val()
+	given, err := args(d, 1, 2)
+	if err != nil {
+		return 0, 0, err
+	}
+	if events, err = count(d, name, given[0], 1); err != nil {
+		return 0, 0, err
+	}
+	if given[1] != "" {
+		if bytes, err = size(d, "the size of history", given[1]); err != nil {
+			return 0, 0, err
+		}
+	}
+	return events, bytes, nil
+}
+
+func parseMaxStreamsPerClient(d *caddyfile.Dispenser) (n int, key string, err error) {
+	name := d.Val()
+	given, err := args(d, 1, 2)
+	if err != nil {
+		return 0, "", err
+	}
+	n, err = count(d, name, given[0], 1)
+	return n, given[1], err
+}
+
+// parseBackend takes the backend's name; its module takes the rest.
+func parseBackend(d *caddyfile.Dispenser) (json.RawMessage, error) {
+	if !d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, backendNamespace+"."+name)
+	if err != nil {
+		return nil, err
+	}
+	backend, ok := module.(Backend)
+	if !ok {
+		return nil, d.Errf("module %s.%s is not a backend, but a %T", backendNamespace, name, module)
+	}
+	return caddyconfig.JSONModuleObject(backend, "name", name, nil), nil
+}
+
+// backendNamespace is where backends are registered.
+const backendNamespace = "http.sse.backends"
+
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

@@ -1,0 +1,116 @@
+package sse
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+const (
+	// noLimit stands for "no timeout" where Caddy's idle timeouts know no such value.
+	noLimit = 100 * 365 * 24 * time.Hour
+
+	// lastWrite bounds what is written to a client when its stream is ended from our side: a stop must not
+	// wait for a client that does not read.
+	lastWrite = time.Second
+)
+
+// liftDeadlines frees this response from the server's write timeout and minimum rate. A client that takes
+// nothing for the stall timeout still fails the write.
+//
+// Caddy's IdleTimeoutWriter sets a new deadline before each write, never later than its HardDeadline, which is
+// the server's write timeout; a ResponseController cannot loosen it. So the field is what has to go. It is not
+// put back: on HTTP/2 the writer arms a deadline when the handler is done, and one that has passed would reset
+// the stream before its end is sent. Read deadlines stay as they are: they do not end a response.
+func (s *stream) liftDeadlines() {
+	stall := time.Duration(s.handler.StallTimeout)
+	if stall <= 0 {
+		stall = noLimit
+	}
+	// What a net/http server has armed already, the write timeout of a server without idle timeouts among it.
+	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Time{})
+
+	_, writer := caddyhttp.IdleTimeoutsFromContext(s.request.Context())
+	if writer != nil {
+		writer.Deadline.HardDeadline = time.Time{}
+		writer.Override(stall, 0, 0)
+	} else {
+		writer = &caddyhttp.IdleTimeoutWriter{
+			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: s.w},
+			Ctrl:                  http.NewResponseController(s.w),
+			Deadline:              caddyhttp.IdleDeadline{Start: time.Now(), Timeout: stall},
+			ClearBetweenWrites:    s.request.ProtoMajor == 2,
+			Logger:                s.handler.logger,
+		}
+		s.w, s.done = writer, writer.HandlerDone
+	}
+	s.flush = s.flusher()
+}
+
+// boundLastWrites sets the deadline for what is left to be sent, net/http's own last bytes included. On HTTP/1
+// the deadline of the write before may have passed meanwhile, and would cut them off.
+func (s *stream) boundLastWrites() {
+	bound := lastWrite
+	switch s.endReason() {
+	case endUpstreamEnd, endUpstreamError, endRecordTooLarge:
+		if bound = time.Duration(s.handler.StallTimeout); bound <= 0 {
+			_ = http.NewResponseController(s.w).SetWriteDeadline(time.Time{})
+			return
+		}
+	}
+	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Now().Add(bound))
+}
+
+// unblockWrites fails the write that is in progress, if it has not come to an end within lastWrite: a stream that
+// is to end must not wait for a client that does not read.
+//
+// The deadline is set on the server's own writer, as only that may be done while another goroutine writes. It is
+// set again and again, because the writers around it may be about to set theirs.
+func (s *stream) unblockWrites() {
+	innermost := s.w
+	for {
+		wrapper, ok := innermost.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		innermost = wrapper.Unwrap()
+	}
+	controller := http.NewResponseController(innermost)
+	ended := time.Now().UnixNano()
+
+	var check func()
+	check = func() {
+		s.aborting.Lock()
+		defer s.aborting.Unlock()
+		if s.finished.Load() {
+			return
+		}
+		if began := s.writing.Load(); began != 0 && began <= ended {
+			_ = controller.SetWriteDeadline(time.Unix(1, 0))
+		}
+		time.AfterFunc(lastWrite/10, check)
+	}
+	time.AfterFunc(lastWrite/2, check)
+}
+
+// flusher finds what flushes the response, once: http.ResponseController looks for it at each flush.
+func (s *stream) flusher() func() error {
+	for w := s.w; ; {
+		switch t := w.(type) {
+		case interface{ FlushError() error }:
+			return t.FlushError
+		case http.Flusher:
+			return func() error { t.Flush(); return nil }
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			s.handler.logger.Error("response cannot be flushed, events will be late: a handler outside of sse wraps the response in a writer without Unwrap or FlushError",
+				zap.String("writer", fmt.Sprintf("%T", t)))
+			return func() error { return nil }
+		}
+	}
+}

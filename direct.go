@@ -1,0 +1,150 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// maxBatch is how many bytes of frames are gathered before they are written, however many records arrived
+// together.
+const maxBatch = 64 << 10
+
+// direct takes the records of an upstream to the one stream that it was opened for. It is that upstream's Sink.
+type direct struct {
+	stream *stream
+	mapper *mapper
+
+	mu     sync.Mutex // held while the records of one read are taken
+	inputs []*input
+	seq    uint64
+	out    []byte
+	events int
+	err    error // why the upstream was cancelled, if it was us
+}
+
+// Open starts the client's response.
+func (d *direct) Open(contentType string) (Input, error) {
+	h := d.stream.handler
+	if d.mapper == nil {
+		d.mapper = h.templates.bind(lookup(d.stream.request))
+		if err := d.stream.start(nil); err != nil {
+			return nil, err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	in := newInput(d, h.framing.options(contentType))
+	d.inputs = append(d.inputs, in)
+	return in, nil
+}
+
+// lookup gives the values of the request's placeholders.
+func lookup(r *http.Request) func(name string) (string, bool) {
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	return repl.GetString
+}
+
+func (d *direct) begin() { d.mu.Lock() }
+
+func (d *direct) record(rec *record) error {
+	d.seq++
+	rec.seq = d.seq
+	var v verdict
+	d.out, _, v = d.mapper.appendFrame(d.out, rec, nil)
+	switch v {
+	case isSent:
+		d.events++
+	case isRefused:
+		return errRecordInvalid
+	}
+	if len(d.out) >= maxBatch {
+		return d.send()
+	}
+	return nil
+}
+
+func (d *direct) skipped() {
+	d.seq++
+	d.gap(gapRecordTooLarge)
+}
+
+func (d *direct) blank() { d.out = append(d.out, comment...) }
+
+func (d *direct) gap(reason string) { d.out = appendGap(d.out, gap{Reason: reason}) }
+
+func (d *direct) commit() error {
+	defer d.mu.Unlock()
+	return d.send()
+}
+
+func (d *direct) send() error {
+	if len(d.out) == 0 {
+		return nil
+	}
+	err := d.stream.write(d.out, d.events)
+	d.out, d.events = d.out[:0], 0
+	return err
+}
+
+// fail ends the upstream because of what it said.
+func (d *direct) fail(err error) {
+	if d.err == nil {
+		d.err = err
+		d.stream.cancel()
+	}
+}
+
+// finish ends the stream after its upstream has, with err, and returns the handler's error.
+func (d *direct) finish(err error) error {
+	s := d.stream
+	if d.err != nil {
+		err = d.err
+	}
+	clean := err == nil || errors.Is(err, ErrEnded)
+	for _, in := range d.inputs {
+		if endErr := in.End(clean); clean && endErr != nil {
+			clean, err = false, endErr
+		}
+	}
+	if !s.open.Load() {
+		s.finish(nil, 0)
+		return d.refusal(err)
+	}
+	tail, events := s.conclude(err)
+	s.finish(tail, events)
+	return nil
+}
+
+// refusal is the response of a stream that has not come to be.
+func (d *direct) refusal(err error) error {
+	var handlerError caddyhttp.HandlerError
+	var netError net.Error
+	switch {
+	case err == nil || errors.Is(err, ErrEnded):
+		return nil
+	case d.stream.endReason() == endShutdown:
+		d.stream.w.Header().Set("Retry-After", "1")
+		return caddyhttp.Error(http.StatusServiceUnavailable, err)
+	case d.stream.ended():
+		return caddyhttp.Error(499, err) // as reverse_proxy has it; nobody is there to read it
+	case errors.As(err, &handlerError):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded),
+		errors.As(err, &netError) && netError.Timeout():
+		return caddyhttp.Error(http.StatusGatewayTimeout, err)
+	default:
+		return caddyhttp.Error(http.StatusBadGateway, err)
+	}
+}
+
+var (
+	_ Sink     = (*direct)(nil)
+	_ consumer = (*direct)(nil)
+)

@@ -1,0 +1,140 @@
+package sse
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// openStreams are the streams of this process, whichever config they were opened under.
+var openStreams registry
+
+type registry struct {
+	mu      sync.Mutex
+	streams map[uint64]*stream
+	last    uint64
+}
+
+func (reg *registry) add(s *stream) {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	if reg.streams == nil {
+		reg.streams = make(map[uint64]*stream)
+	}
+	reg.last++
+	s.id = reg.last
+	reg.streams[s.id] = s
+}
+
+func (reg *registry) remove(s *stream) {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	delete(reg.streams, s.id)
+}
+
+func (reg *registry) get(id uint64) *stream {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	return reg.streams[id]
+}
+
+// all is every stream, oldest first.
+func (reg *registry) all() []*stream {
+	reg.mu.Lock()
+	streams := make([]*stream, 0, len(reg.streams))
+	for _, s := range reg.streams {
+		streams = append(streams, s)
+	}
+	reg.mu.Unlock()
+	slices.SortFunc(streams, func(a, b *stream) int { return int(int64(a.id) - int64(b.id)) })
+	return streams
+}
+
+// watchLifecycle asks to be told when the config starts and stops. An app's Stop would be too late: Caddy waits
+// for all responses before, and a stream never ends by itself.
+func (h *Handler) watchLifecycle(ctx caddy.Context) error {
+	if ctx.Value(caddyhttp.ServerCtxKey) == nil {
+		return nil // not part of a server: there is no lifecycle
+	}
+	app, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	events := app.(*caddyevents.App)
+	if err := events.On("started", listener(h.onStarted)); err != nil {
+		return err
+	}
+	return events.On("stopping", listener(h.onStopping))
+}
+
+// listener is a caddyevents.Handler.
+type listener func()
+
+func (l listener) Handle(context.Context, caddy.Event) error {
+	l()
+	return nil
+}
+
+// onStarted opens the source of a backend that upstreams push to: it must be there before the first client is.
+func (h *Handler) onStarted() {
+	if backend, ok := h.backend.(AlwaysShared); ok {
+		source, _ := sources.acquire(h, backend.Upstream(), "")
+		h.standing = append(h.standing, source)
+	}
+}
+
+// onStopping makes the streams of this config end: all of this process, if it is about to exit.
+func (h *Handler) onStopping() {
+	exiting := caddy.Exiting()
+	if h.OnReload == onReloadKeep && !exiting {
+		return
+	}
+	h.draining.Store(true)
+	ending := 0
+	for _, s := range openStreams.all() {
+		// A request whose response is yet to come may wait for its upstream for ever; a reload leaves it alone.
+		if (exiting || s.handler == h && s.open.Load()) && s.drain() {
+			ending++
+		}
+	}
+	h.logger.Info("ending streams", zap.Int("streams", ending), zap.Duration("drain", time.Duration(h.Drain)))
+}
+
+// drain makes the stream end at a random time within its handler's drain.
+func (s *stream) drain() bool {
+	if s.draining.Swap(true) {
+		return false
+	}
+	window := time.Duration(s.handler.Drain)
+	// The last ones need time to be written, too.
+	time.AfterFunc(jitter(window*9/10), func() { s.end(endShutdown) })
+	return true
+}
+
+// comeBackAfter is the reconnection time of a client whose stream is drained, spread out so that not all come
+// back together: the drain's length on top of what is configured, or of a second.
+func (h *Handler) comeBackAfter() time.Duration {
+	base := time.Duration(h.Retry)
+	if base == 0 {
+		base = time.Second
+	}
+	return base + jitter(time.Duration(h.Drain))
+}
+
+// jitter is a random duration from 0 to limit.
+func jitter(limit time.Duration) time.Duration {
+	if limit <= 0 {
+		return 0
+	}
+	return rand.N(limit)
+}
+
+var _ caddyevents.Handler = listener(nil)

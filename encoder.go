@@ -1,0 +1,150 @@
+package sse
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// ErrField is the error for an id or event type that its field cannot carry: one with a line break would end
+// the field and forge another, and clients ignore an id with NUL (WHATWG HTML §9.2.6).
+var ErrField = errors.New("an event stream field cannot carry a line break, nor an id a NUL")
+
+// Event is one event of an event stream (WHATWG HTML §9.2.5). The zero value is an event with empty data, which
+// browsers dispatch.
+type Event struct {
+	ID   EventID
+	Type EventType
+	Data []byte // UTF-8; LF, CR and CRLF each start a new data line
+}
+
+// AppendTo appends the event's frame, fields in the order id, event, data, then a blank line. It allocates only
+// to grow dst.
+func (e Event) AppendTo(dst []byte) []byte {
+	dst = append(dst, e.ID.field...)
+	dst = append(dst, e.Type.field...)
+	return AppendData(dst, e.Data)
+}
+
+// EventID is an id that is ready to be sent. It cannot hold one that its field cannot carry. The zero value
+// sends no id field.
+type EventID struct{ field string }
+
+// NewEventID prepares an id; an empty one sends no field. The error is ErrField.
+func NewEventID(id string) (EventID, error) {
+	field, ok := AppendID(nil, []byte(id))
+	if !ok {
+		return EventID{}, ErrField
+	}
+	return EventID{field: string(field)}, nil
+}
+
+// EventType is an event type that is ready to be sent. It cannot hold one that its field cannot carry. The zero
+// value sends no event field, which browsers dispatch as "message".
+type EventType struct{ field string }
+
+// NewEventType prepares an event type; an empty one sends no field. The error is ErrField.
+func NewEventType(name string) (EventType, error) {
+	field, ok := AppendType(nil, []byte(name))
+	if !ok {
+		return EventType{}, ErrField
+	}
+	return EventType{field: string(field)}, nil
+}
+
+// AppendID appends an id field. An empty id appends nothing; one that the field cannot carry appends nothing
+// and reports false.
+func AppendID(dst, id []byte) ([]byte, bool) {
+	if bytes.IndexByte(id, 0) >= 0 {
+		return dst, false
+	}
+	return appendField(dst, "id: ", id)
+}
+
+// AppendType appends an event field. An empty name appends nothing; one that the field cannot carry appends
+// nothing and reports false.
+func AppendType(dst, name []byte) ([]byte, bool) {
+	return appendField(dst, "event: ", name)
+}
+
+func appendField(dst []byte, name string, value []byte) ([]byte, bool) {
+	if len(value) == 0 {
+		return dst, true
+	}
+	if bytes.IndexByte(value, '\n') >= 0 || bytes.IndexByte(value, '\r') >= 0 {
+		return dst, false
+	}
+	dst = append(dst, name...)
+	dst = append(dst, value...)
+	return append(dst, '\n'), true
+}
+
+// AppendData appends the data lines and the blank line that ends the event. LF, CR and CRLF each start a new
+// line, as a client would otherwise take what follows them for a field of its own.
+func AppendData(dst, data []byte) []byte {
+	if bytes.IndexByte(data, '\n') < 0 && bytes.IndexByte(data, '\r') < 0 {
+		return AppendDataLine(dst, data)
+	}
+	return appendDataLines(dst, data)
+}
+
+// AppendDataLine is AppendData for data that is known to hold neither CR nor LF.
+func AppendDataLine(dst, line []byte) []byte {
+	if len(line) == 0 {
+		return append(dst, "data:\n\n"...)
+	}
+	dst = append(dst, "data: "...)
+	dst = append(dst, line...)
+	return append(dst, "\n\n"...)
+}
+
+func appendDataLines(dst, data []byte) []byte {
+	// Each of the two searches goes over the data once, however many line breaks there are of the other kind.
+	lf, cr := bytes.IndexByte(data, '\n'), bytes.IndexByte(data, '\r')
+	for pos := 0; ; {
+		end := len(data)
+		if lf >= 0 {
+			end = lf
+		}
+		if cr >= 0 && cr < end {
+			end = cr
+		}
+		dst = append(dst, "data:"...)
+		if end > pos {
+			dst = append(dst, ' ')
+			dst = append(dst, data[pos:end]...)
+		}
+		dst = append(dst, '\n')
+		if end == len(data) {
+			return append(dst, '\n')
+		}
+		pos = end + 1
+		if end == cr && pos == lf {
+			pos++
+		}
+		if lf >= 0 && lf < pos {
+			lf = indexByteFrom(data, '\n', pos)
+		}
+		if cr >= 0 && cr < pos {
+			cr = indexByteFrom(data, '\r', pos)
+		}
+	}
+}
+
+func indexByteFrom(b []byte, c byte, from int) int {
+	if i := bytes.IndexByte(b[from:], c); i >= 0 {
+		return from + i
+	}
+	return -1
+}
+
+// AppendRetry appends a block that sets the client's reconnection time, in whole milliseconds.
+func AppendRetry(dst []byte, d time.Duration) []byte {
+	dst = append(dst, "retry: "...)
+	dst = strconv.AppendInt(dst, max(d.Milliseconds(), 0), 10)
+	return append(dst, "\n\n"...)
+}
+
+// comment keeps a connection alive without the client's page noticing (WHATWG HTML §9.2.7).
+const comment = ":\n\n"

@@ -1,0 +1,139 @@
+package sse
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+)
+
+// Errors that end a stream because of a record, by config.
+var (
+	errRecordTooLarge = errors.New("a record is larger than max_record_size")
+	errRecordInvalid  = errors.New("a record is not JSON, and on_invalid is error")
+)
+
+// record is a record on its way, with what only the stream or source knows of it.
+type record struct {
+	records.Record
+	seq       uint64 // its number, from 1
+	wantsJSON bool   // the format says that it is JSON
+}
+
+// consumer is where records go: a stream of its own, or a source that streams share.
+type consumer interface {
+	begin()                   // the records of one read follow; no other input's come between
+	record(rec *record) error // takes it; sets its number
+	skipped()                 // a record was larger than allowed
+	blank()                   // the upstream's heartbeat
+	gap(reason string)        // records were lost
+	commit() error            // what came together leaves together
+}
+
+// framing is how an upstream's bytes become records, as far as the config says.
+type framing struct {
+	format   records.Format
+	charset  *records.Charset // nil: from Content-Type
+	maxSize  int
+	oversize records.Oversize
+}
+
+// options resolves what the config leaves to the upstream's Content-Type.
+func (f *framing) options(contentType string) records.Options {
+	o := records.Options{Format: f.format, Charset: f.charset, MaxSize: f.maxSize, Oversize: f.oversize}
+	if o.Format == records.Auto {
+		o.Format, _ = records.ForContentType(contentType)
+	}
+	if o.Charset == nil {
+		o.Charset = records.CharsetOf(contentType)
+	}
+	return o
+}
+
+// input makes records of an upstream's bytes. It implements Input.
+type input struct {
+	to       consumer
+	options  records.Options
+	splitter *records.Splitter
+	rec      record
+
+	// For records whose id is their place (At): what it is a place in, and the offset there of the splitter's
+	// first byte.
+	generation []byte
+	origin     int64
+	fed        int64
+	placeID    []byte
+}
+
+func newInput(to consumer, o records.Options) *input {
+	return &input{to: to, options: o, splitter: records.New(o), rec: record{wantsJSON: o.Format.IsJSON()}}
+}
+
+func (in *input) Write(p []byte) (int, error) {
+	in.splitter.Feed(p)
+	in.fed += int64(len(p))
+	if err := in.deliver(); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (in *input) End(clean bool) error {
+	in.splitter.Finish(clean)
+	err := in.deliver()
+	in.splitter = records.New(in.options)
+	in.origin += in.fed
+	in.fed = 0
+	return err
+}
+
+func (in *input) At(generation string, offset int64) {
+	in.generation = append(append(in.generation[:0], generation...), '-')
+	in.origin = offset - in.fed
+}
+
+func (in *input) Gap() error {
+	in.to.begin()
+	in.to.gap(gapUpstream)
+	return in.to.commit()
+}
+
+func (in *input) deliver() error {
+	in.to.begin()
+	err := in.next()
+	if cerr := in.to.commit(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func (in *input) next() error {
+	for {
+		switch in.splitter.Next(&in.rec.Record) {
+		case records.NeedMore:
+			return nil
+		case records.IsRecord:
+			if in.rec.Truncated {
+				recordsDropped.truncated.Inc()
+			}
+			if in.generation != nil {
+				in.placeID = append(in.placeID[:0], in.generation...)
+				in.placeID = strconv.AppendInt(in.placeID, in.origin+in.rec.End, 10)
+				in.rec.ID = in.placeID
+			}
+			if err := in.to.record(&in.rec); err != nil {
+				return err
+			}
+		case records.IsBlank:
+			in.to.blank()
+		case records.IsSkipped:
+			recordsDropped.tooLarge.Inc()
+			in.to.skipped()
+		case records.IsTooLarge:
+			recordsDropped.tooLarge.Inc()
+			return errRecordTooLarge
+		}
+	}
+}
+
+var _ Input = (*input)(nil)

@@ -1,0 +1,149 @@
+package sse
+
+import (
+	"github.com/seed-4dedbcea/caddy-sse/internal/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+)
+
+// templates is what a config says of how a record becomes an event. It is compiled when the config loads and
+// bound, once for a stream or once for all that share it, to the values of its placeholders.
+type templates struct {
+	data      *mapping.Template
+	event, id *mapping.Template // nil: none
+	where     *mapping.Where    // nil: every record
+	onInvalid string
+}
+
+// placeholders are the names of all Caddy placeholders in the templates and the expression.
+func (t *templates) placeholders() []string {
+	names := t.data.Placeholders()
+	if t.event != nil {
+		names = append(names, t.event.Placeholders()...)
+	}
+	if t.id != nil {
+		names = append(names, t.id.Placeholders()...)
+	}
+	if t.where != nil {
+		names = append(names, t.where.Placeholders()...)
+	}
+	return names
+}
+
+// bind evaluates the placeholders once and for all.
+func (t *templates) bind(lookup func(name string) (string, bool)) *mapper {
+	m := &mapper{data: t.data.Bind(lookup), onInvalid: t.onInvalid}
+	if t.event != nil {
+		m.event = t.event.Bind(lookup)
+	}
+	if t.id != nil {
+		m.id = t.id.Bind(lookup)
+	}
+	if t.where != nil {
+		m.where = t.where.Bind(lookup)
+	}
+	m.plain = m.data.IsRecord() && m.event == nil && m.id == nil && m.where == nil && m.onInvalid == onInvalidPass
+	return m
+}
+
+// verdict is what becomes of a record.
+type verdict uint8
+
+const (
+	isSent     verdict = iota
+	isFiltered         // where said no
+	isDropped          // where failed, or on_invalid skip
+	isRefused          // on_invalid error: the stream ends
+)
+
+// mapper makes frames of records. One goroutine uses it at a time.
+type mapper struct {
+	data, event, id *mapping.Template
+	where           *mapping.Filter
+	onInvalid       string
+	plain           bool // the record's text is the data, and there is nothing else to work out
+
+	record  mapping.Record
+	scratch []byte
+}
+
+// frame is a record that has become an event: its bytes, and within them its id.
+type frame struct {
+	bytes []byte
+	id    []byte
+}
+
+// appendFrame appends the event that rec becomes. fallbackID is the id of an event to which neither config nor
+// upstream gives one that can be sent.
+func (m *mapper) appendFrame(dst []byte, rec *record, fallbackID []byte) (out, id []byte, v verdict) {
+	if m.plain && len(rec.ID) == 0 && len(rec.Event) == 0 && len(fallbackID) == 0 {
+		return appendRecordData(dst, &rec.Record), nil, isSent
+	}
+
+	m.record.Reset(rec.Text, rec.seq)
+	if rec.wantsJSON && m.onInvalid != onInvalidPass && !m.record.IsJSON() {
+		recordsDropped.invalid.Inc()
+		if m.onInvalid == onInvalidError {
+			return dst, nil, isRefused
+		}
+		return dst, nil, isDropped
+	}
+	if m.where != nil {
+		matches, err := m.where.Match(&m.record)
+		if err != nil {
+			recordsDropped.whereFailed.Inc()
+			return dst, nil, isDropped
+		}
+		if !matches {
+			recordsFiltered.Inc()
+			return dst, nil, isFiltered
+		}
+	}
+
+	dst, id = m.appendID(dst, rec, fallbackID)
+	dst = m.appendType(dst, rec)
+	if m.data.IsRecord() {
+		return appendRecordData(dst, &rec.Record), id, isSent
+	}
+	m.scratch = m.data.Append(m.scratch[:0], &m.record)
+	return AppendData(dst, m.scratch), id, isSent
+}
+
+func (m *mapper) appendID(dst []byte, rec *record, fallbackID []byte) (out, id []byte) {
+	id = rec.ID
+	if m.id != nil {
+		m.scratch = m.id.Append(m.scratch[:0], &m.record)
+		id = m.scratch
+	}
+	start := len(dst)
+	dst, ok := AppendID(dst, id)
+	if !ok {
+		fieldsDropped.id.Inc()
+	}
+	if len(dst) == start {
+		dst, _ = AppendID(dst, fallbackID)
+	}
+	if len(dst) == start {
+		return dst, nil
+	}
+	return dst, dst[start+len("id: ") : len(dst)-1]
+}
+
+func (m *mapper) appendType(dst []byte, rec *record) []byte {
+	name := rec.Event
+	if m.event != nil {
+		m.scratch = m.event.Append(m.scratch[:0], &m.record)
+		name = m.scratch
+	}
+	dst, ok := AppendType(dst, name)
+	if !ok {
+		fieldsDropped.event.Inc()
+	}
+	return dst
+}
+
+func appendRecordData(dst []byte, rec *records.Record) []byte {
+	if rec.OneLine {
+		return AppendDataLine(dst, rec.Text)
+	}
+	return AppendData(dst, rec.Text)
+}

@@ -1,0 +1,442 @@
+// Package sse is a Caddy HTTP handler that turns the lines or JSON records of an upstream into Server-Sent Events.
+package sse
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/accept"
+	"github.com/seed-4dedbcea/caddy-sse/internal/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler turns the records of an upstream (lines, NDJSON, JSON text sequences, concatenated JSON, or Server-Sent
+// Events) into an event stream (WHATWG HTML §9.2), as browsers' EventSource reads it. The upstream is a backend,
+// or else the response of the next handler in the route, such as reverse_proxy.
+//
+// The server's write timeout and minimum rates do not end the streams of this handler; all other routes keep them.
+// Options that take a template take text with placeholders: `{record}` is the record, `{record.a.b}` a value
+// inside a JSON record, `{seq}` its number from 1; any other placeholder is evaluated once, when the stream opens.
+type Handler struct {
+	// Where the records come from. Default: the response of the next handler in the route.
+	BackendRaw json.RawMessage `json:"backend,omitempty" caddy:"namespace=http.sse.backends inline_key=name"`
+
+	// How the upstream's bytes become records: auto, lines, ndjson, json_seq, json or event_stream.
+	// Default: auto, which goes by the upstream's Content-Type.
+	Format string `json:"format,omitempty"`
+
+	// The charset of the upstream's text, by its WHATWG name. Default: from its Content-Type, else utf-8.
+	Charset string `json:"charset,omitempty"`
+
+	// The size of the largest record, in bytes. Default: 1 MiB.
+	MaxRecordSize int64 `json:"max_record_size,omitempty"`
+
+	// What happens to a larger record: skip drops it and tells the client by an sse-gap event, truncate cuts it,
+	// error ends the stream. Default: skip.
+	Oversize string `json:"oversize,omitempty"`
+
+	// Template of the event's data. Default: {record}.
+	Data *string `json:"data,omitempty"`
+
+	// Template of the event's type. Default: none (browsers dispatch a message event).
+	Event string `json:"event,omitempty"`
+
+	// Template of the event's id. Default: none; a shared stream and a file have ids of their own.
+	ID string `json:"id,omitempty"`
+
+	// CEL expression that a record has to meet to be sent: `record` is the record, `seq` its number, and a
+	// placeholder in braces its value. Default: every record is sent.
+	Where string `json:"where,omitempty"`
+
+	// What happens to a record that is not JSON where the format says that it is: pass, skip or error, which ends
+	// the stream. Default: pass.
+	OnInvalid string `json:"on_invalid,omitempty"`
+
+	// Which requests are served, by their Accept header (RFC 9110 §12.5.1): standard, strict (text/event-stream
+	// has to be named), negotiate (others get the upstream's response as it is) or off. Default: standard.
+	Accept string `json:"accept,omitempty"`
+
+	// The status of a refusal. Default: 406.
+	AcceptStatus int `json:"accept_status,omitempty"`
+
+	// The reconnection time that clients are told first of all. Default: none is told.
+	Retry caddy.Duration `json:"retry,omitempty"`
+
+	// How long a client may hear nothing before it gets a comment. Negative: no heartbeat. Default: 15s.
+	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
+
+	// How long a client may take nothing before it is dropped. Negative: for ever. Default: 1m.
+	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+
+	// How long a stream may last. Default: no limit.
+	MaxDuration caddy.Duration `json:"max_duration,omitempty"`
+
+	// A stream ends up to this much earlier, at random, so that clients do not come back all at once. Default: 0.
+	MaxDurationJitter caddy.Duration `json:"max_duration_jitter,omitempty"`
+
+	// The event that ends a stream whose upstream has come to a clean end. Default: none.
+	End *End `json:"end,omitempty"`
+
+	// A config reload or a stop ends the streams at random times within this. Negative: at once. Default: 5s.
+	Drain caddy.Duration `json:"drain,omitempty"`
+
+	// What a config reload does to streams that are open: end, or keep, which lets them live on under the config
+	// they were opened with. Default: end.
+	OnReload string `json:"on_reload,omitempty"`
+
+	// Which responses of the next handler are converted. Default: those of status 200 with a content type of
+	// records, text/plain or none.
+	Match *caddyhttp.ResponseMatcher `json:"match,omitempty"`
+
+	// Whether a browser that navigates to the stream gets a page that shows it. Default: false.
+	Viewer bool `json:"viewer,omitempty"`
+
+	// Lets many clients share one upstream. Default: an upstream for each.
+	Share *Share `json:"share,omitempty"`
+
+	// How many streams there may be at a time; more are refused with 503. Default: no limit.
+	MaxStreams int `json:"max_streams,omitempty"`
+
+	// How many streams a client may have at a time; more are refused with 429. Default: no limit.
+	MaxStreamsPerClient int `json:"max_streams_per_client,omitempty"`
+
+	// What tells clients apart; takes placeholders. Default: {client_ip}.
+	MaxStreamsKey string `json:"max_streams_key,omitempty"`
+
+	backend       Backend // nil: the next handler
+	backendConfig string
+	framing       framing
+	templates     templates
+	mappingKey    string // the same for handlers that map alike
+	perClient     bool   // the mapping depends on the request
+	endFrame      []byte
+	limits        limits
+	draining      atomic.Bool
+	generation    uint64
+	standing      []*source // of a backend that is always shared
+	lastWarned    atomic.Int64
+	logger        *zap.Logger
+}
+
+// End is the event that tells clients that there will be no more.
+type End struct {
+	// The event's type.
+	Event string `json:"event"`
+
+	// The event's data. Default: its type.
+	Data *string `json:"data,omitempty"`
+
+	// Whether a client that reconnects after this event gets 204, which makes EventSource stay closed.
+	Stop bool `json:"stop,omitempty"`
+}
+
+// Share says how clients share an upstream.
+type Share struct {
+	// Requests with the same key share; takes placeholders. Default: the backend with its placeholders expanded,
+	// or, for the next handler, the request's host and URI.
+	Key string `json:"key,omitempty"`
+
+	// How many events are kept for clients that reconnect. Default: 256.
+	History int `json:"history,omitempty"`
+
+	// How many bytes of events are kept. Default: 1 MiB.
+	HistorySize int64 `json:"history_size,omitempty"`
+
+	// How many of the kept events a new client gets first. Default: 0.
+	Replay int `json:"replay,omitempty"`
+
+	// How long the upstream is kept after the last client has left. Negative: not at all. Default: 10s.
+	Linger caddy.Duration `json:"linger,omitempty"`
+
+	// What happens to a client that falls behind the history: disconnect, after which it comes back and resumes,
+	// or skip, which lets it go on with what is kept after an sse-gap event. Default: disconnect.
+	Lag string `json:"lag,omitempty"`
+}
+
+// The values of options that are a choice.
+const (
+	acceptStandard  = "standard"
+	acceptStrict    = "strict"
+	acceptNegotiate = "negotiate"
+	acceptOff       = "off"
+	onInvalidPass   = "pass"
+	onInvalidSkip   = "skip"
+	onInvalidError  = "error"
+	onReloadEnd     = "end"
+	onReloadKeep    = "keep"
+	lagDisconnect   = "disconnect"
+	lagSkip         = "skip"
+)
+
+// maxSize is the most that max_record_size and a history's size may be: larger ones are mistakes.
+const maxSize = 1 << 30
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.sse",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision compiles the config, so that nothing is left to go wrong when a request comes.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.generation = generations.Add(1)
+	if err := h.loadBackend(ctx); err != nil {
+		return err
+	}
+	h.setDefaults()
+	if err := h.compile(); err != nil {
+		return err
+	}
+	if err := registerMetrics(ctx); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return h.watchLifecycle(ctx)
+}
+
+// generations numbers the handlers in the order of their configs.
+var generations atomic.Uint64
+
+func (h *Handler) loadBackend(ctx caddy.Context) error {
+	if h.BackendRaw == nil {
+		return nil
+	}
+	h.backendConfig = string(h.BackendRaw)
+	module, err := ctx.LoadModule(h, "BackendRaw")
+	if err != nil {
+		return fmt.Errorf("loading backend: %w", err)
+	}
+	h.backend = module.(Backend)
+	if _, always := h.backend.(AlwaysShared); always && h.Share == nil {
+		h.Share = new(Share)
+	}
+	return nil
+}
+
+func (h *Handler) setDefaults() {
+	setDefault(&h.Format, records.Auto.String())
+	setDefault(&h.MaxRecordSize, 1<<20)
+	setDefault(&h.Oversize, "skip")
+	setDefault(&h.OnInvalid, onInvalidPass)
+	setDefault(&h.Accept, acceptStandard)
+	setDefault(&h.AcceptStatus, http.StatusNotAcceptable)
+	setDefault(&h.Heartbeat, caddy.Duration(15*time.Second))
+	setDefault(&h.StallTimeout, caddy.Duration(time.Minute))
+	setDefault(&h.Drain, caddy.Duration(5*time.Second))
+	setDefault(&h.OnReload, onReloadEnd)
+	setDefault(&h.MaxStreamsKey, "{http.vars.client_ip}")
+	if h.Data == nil {
+		data := "{record}"
+		h.Data = &data
+	}
+	if h.Share != nil {
+		h.Share.setDefaults()
+	}
+}
+
+func (s *Share) setDefaults() {
+	setDefault(&s.History, 256)
+	setDefault(&s.HistorySize, 1<<20)
+	setDefault(&s.Linger, caddy.Duration(10*time.Second))
+	setDefault(&s.Lag, lagDisconnect)
+}
+
+func setDefault[T comparable](option *T, value T) {
+	var zero T
+	if *option == zero {
+		*option = value
+	}
+}
+
+// compile prepares what is the same for every stream.
+func (h *Handler) compile() (err error) {
+	if h.framing.format, err = records.ParseFormat(h.Format); err != nil {
+		return fmt.Errorf("format: %w", err)
+	}
+	if h.Charset != "" {
+		if h.framing.charset, err = records.LookupCharset(h.Charset); err != nil {
+			return fmt.Errorf("charset: %w", err)
+		}
+	}
+	if h.framing.oversize, err = records.ParseOversize(h.Oversize); err != nil {
+		return fmt.Errorf("max_record_size: %w", err)
+	}
+	h.framing.maxSize = int(h.MaxRecordSize)
+
+	h.templates.onInvalid = h.OnInvalid
+	if h.templates.data, err = mapping.ParseTemplate(*h.Data); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	if h.Event != "" {
+		if h.templates.event, err = mapping.ParseTemplate(h.Event); err != nil {
+			return fmt.Errorf("event: %w", err)
+		}
+	}
+	if h.ID != "" {
+		if h.templates.id, err = mapping.ParseTemplate(h.ID); err != nil {
+			return fmt.Errorf("id: %w", err)
+		}
+	}
+	if h.Where != "" {
+		if h.templates.where, err = mapping.CompileWhere(h.Where); err != nil {
+			return fmt.Errorf("where: %w", err)
+		}
+	}
+	h.perClient = dependsOnRequest(h.templates.placeholders())
+	h.mappingKey = Key(*h.Data, h.Event, h.ID, h.Where, h.OnInvalid)
+	return h.compileEnd()
+}
+
+func (h *Handler) compileEnd() error {
+	if h.End == nil {
+		return nil
+	}
+	if h.End.Event == "" {
+		return errors.New("end: the event must have a name")
+	}
+	if h.End.Data == nil {
+		h.End.Data = &h.End.Event
+	}
+	eventType, err := NewEventType(h.End.Event)
+	if err != nil {
+		return fmt.Errorf("end: %w", err)
+	}
+	event := Event{Type: eventType, Data: []byte(*h.End.Data)}
+	if h.End.Stop {
+		event.ID, _ = NewEventID(terminalID)
+	}
+	h.endFrame = event.AppendTo(nil)
+	return nil
+}
+
+// Validate refuses what no stream could be served with.
+func (h *Handler) Validate() error {
+	oneOf := func(option, value string, values ...string) error {
+		for _, v := range values {
+			if v == value {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s must be one of %v, not %q", option, values, value)
+	}
+	err := errors.Join(
+		oneOf("on_invalid", h.OnInvalid, onInvalidPass, onInvalidSkip, onInvalidError),
+		oneOf("accept", h.Accept, acceptStandard, acceptStrict, acceptNegotiate, acceptOff),
+		oneOf("on_reload", h.OnReload, onReloadEnd, onReloadKeep),
+	)
+	if h.AcceptStatus < 400 || h.AcceptStatus > 599 {
+		err = errors.Join(err, fmt.Errorf("accept status must be an error status from 400 to 599, not %d", h.AcceptStatus))
+	}
+	if h.MaxRecordSize < 1 || h.MaxRecordSize > maxSize {
+		err = errors.Join(err, fmt.Errorf("max_record_size must be from 1 byte to 1 GiB, not %d bytes", h.MaxRecordSize))
+	}
+	if h.Retry < 0 || h.MaxDuration < 0 || h.MaxDurationJitter < 0 {
+		err = errors.Join(err, errors.New("retry and max_duration must not be negative"))
+	}
+	if h.MaxDurationJitter > h.MaxDuration {
+		err = errors.Join(err, errors.New("the jitter of max_duration must not be longer than max_duration"))
+	}
+	if h.MaxStreams < 0 || h.MaxStreamsPerClient < 0 {
+		err = errors.Join(err, errors.New("max_streams and max_streams_per_client must not be negative"))
+	}
+	if s := h.Share; s != nil {
+		err = errors.Join(err, oneOf("lag", s.Lag, lagDisconnect, lagSkip))
+		if s.History < 1 || s.HistorySize < 1 || s.Replay < 0 {
+			err = errors.Join(err, errors.New("history must keep at least one event and one byte, and replay must not be negative"))
+		}
+	}
+	if h.backend != nil && h.Match != nil {
+		err = errors.Join(err, errors.New("match is for responses of the next handler: remove it or the backend"))
+	}
+	return err
+}
+
+// ServeHTTP serves an event stream, or lets the request pass.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if r.Method == http.MethodConnect || r.Header.Get("Upgrade") != "" {
+		return next.ServeHTTP(w, r) // a tunnel, not a response
+	}
+	if h.Viewer && wantsPage(r) {
+		return serveViewer(w, r)
+	}
+	if !h.accepts(r) {
+		addVary(w.Header())
+		if h.Accept == acceptNegotiate {
+			return h.serveUnchanged(w, r, next)
+		}
+		return caddyhttp.Error(h.AcceptStatus, errors.New("client does not accept text/event-stream"))
+	}
+	if h.End != nil && h.End.Stop && lastEventID(r) == terminalID {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if h.backend != nil && r.Method == http.MethodHead {
+		setStreamHeaders(w.Header())
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	leave, err := h.limits.enter(h, w, r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return h.serve(w, r, next)
+}
+
+// accepts is whether the client takes an event stream.
+func (h *Handler) accepts(r *http.Request) bool {
+	values := r.Header["Accept"]
+	switch h.Accept {
+	case acceptOff:
+		return true
+	case acceptStrict:
+		return accept.Named(values, "text/event-stream") > 0
+	default:
+		return accept.Quality(values, "text/event-stream") > 0
+	}
+}
+
+// lastEventID is the id of the last event that the client has seen. The query parameter is for clients that can
+// set no header, and cannot rely on the browser's own reconnect.
+func lastEventID(r *http.Request) string {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		return id
+	}
+	if r.URL.RawQuery == "" {
+		return ""
+	}
+	return r.URL.Query().Get("lastEventId")
+}
+
+// Cleanup lets go of what the config held on to.
+func (h *Handler) Cleanup() error {
+	for _, source := range h.standing {
+		source.release(0)
+	}
+	h.standing = nil
+	if caddy.Exiting() {
+		sources.closeAll()
+	}
+	return nil
+}
+
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,126 @@
+package sse
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"maps"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// nextUpstream is the next handler of a route as an upstream that streams share: it is asked once for all of them,
+// by a request of the source's own that has the URL, but none of a client's headers.
+type nextUpstream struct {
+	handler *Handler
+	next    caddyhttp.Handler
+	request *http.Request // to be copied for each connection
+	vars    map[string]any
+	key     string
+}
+
+// newNextUpstream takes from a client's request what tells resources apart, and nothing that tells clients apart.
+func (h *Handler) newNextUpstream(r *http.Request, next caddyhttp.Handler) *nextUpstream {
+	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	url := *r.URL
+	request := &http.Request{
+		Method: http.MethodGet, URL: &url, Host: r.Host, RequestURI: r.RequestURI,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header),
+		RemoteAddr: "127.0.0.1:0",
+	}
+	original.RemoteAddr = request.RemoteAddr
+	ctx := context.WithValue(context.Background(), caddyhttp.ServerCtxKey, server)
+	ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original)
+
+	// Other handlers' settings, such as root's.
+	vars := maps.Clone(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any))
+	delete(vars, caddyhttp.ClientIPVarKey)
+	delete(vars, caddyhttp.TrustedProxyVarKey)
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+		request.TLS = &tls.ConnectionState{Version: r.TLS.Version, HandshakeComplete: true, ServerName: r.TLS.ServerName}
+	}
+	return &nextUpstream{
+		handler: h, next: next, request: request.WithContext(ctx), vars: vars,
+		key: Key("next", server.Name(), scheme, r.Host, original.URL.RequestURI(), r.URL.RequestURI()),
+	}
+}
+
+// Key is the request's host and URI, as the client sent it and as the next handler sees it.
+func (u *nextUpstream) Key() string { return u.key }
+
+// Stream asks the next handler.
+func (u *nextUpstream) Stream(ctx context.Context, _ string, sink Sink) error {
+	quiet, cancel := quietContext(ctx, func() bool { return true })
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+
+	w := &sourceWriter{handler: u.handler, sink: sink, header: make(http.Header)}
+	err := askNext(u.next, w, u.newRequest(quiet, w), func() bool { return true })
+	if w.body != nil {
+		if closeErr := w.body.close(err == nil); err == nil {
+			err = closeErr
+		}
+	}
+	if w.err != nil {
+		return w.err
+	}
+	return err
+}
+
+func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *http.Request {
+	server := u.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	original := u.request.Context().Value(caddyhttp.OriginalRequestCtxKey)
+	repl := caddy.NewReplacer()
+	r := caddyhttp.PrepareRequest(withHeader(ctx, u.request), repl, w, server)
+	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
+	maps.Copy(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), u.vars)
+	u.handler.upstreamHeader(r.Header)
+	return r
+}
+
+// sourceWriter is the response writer of a source's own request.
+type sourceWriter struct {
+	handler *Handler
+	sink    Sink
+	header  http.Header
+	decided bool
+	body    *body
+	err     error
+}
+
+func (w *sourceWriter) Header() http.Header { return w.header }
+
+func (w *sourceWriter) WriteHeader(status int) {
+	if w.decided || status < 200 {
+		return
+	}
+	w.decided = true
+	eventStream := status == http.StatusOK && mediaType(w.header.Get("Content-Type")) == "text/event-stream"
+	if !eventStream && !w.handler.converts(status, w.header) {
+		w.err = fmt.Errorf("next handler answered with status %d and content type %q, which is not a response of records", status, w.header.Get("Content-Type"))
+		return
+	}
+	w.body, w.err = openBody(w.sink, w.header)
+}
+
+func (w *sourceWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.err == nil {
+		_, w.err = w.body.Write(p)
+	}
+	return len(p), w.err
+}
+
+// FlushError has nothing to do: what is written leaves at once.
+func (w *sourceWriter) FlushError() error { return nil }
+
+var (
+	_ Upstream                        = (*nextUpstream)(nil)
+	_ http.ResponseWriter             = (*sourceWriter)(nil)
+	_ interface{ FlushError() error } = (*sourceWriter)(nil)
+)

@@ -1,0 +1,319 @@
+package sse
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+)
+
+// setStreamHeaders makes a response's headers those of an event stream. What described the upstream's bytes goes:
+// it does not hold for ours. They are set, not added, as the next handler may have put its own beside them.
+func setStreamHeaders(header http.Header) {
+	for _, name := range []string{
+		"Content-Length", "Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Accept-Ranges",
+		"Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Trailer",
+	} {
+		header.Del(name)
+	}
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-cache")
+	header.Set("X-Accel-Buffering", "no") // nginx, and who has learnt it from there
+	header.Set("Incremental", "?1")       // RFC 10036: intermediaries must not buffer
+	addVary(header)
+}
+
+// addVary says that the response depends on the Accept header, beside what it depends on already.
+func addVary(header http.Header) {
+	for _, line := range header["Vary"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = strings.TrimSpace(name); name == "*" || strings.EqualFold(name, "Accept") {
+				return
+			}
+		}
+	}
+	header.Add("Vary", "Accept")
+}
+
+// mediaType is a Content-Type without its parameters.
+func mediaType(contentType string) string {
+	name, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(name))
+}
+
+// converts tells whether a response of the next handler becomes an event stream.
+func (h *Handler) converts(status int, header http.Header) bool {
+	switch status {
+	case http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:
+		return false // no body, or not a whole one
+	}
+	if status < 200 {
+		return false
+	}
+	contentType := header.Get("Content-Type")
+	if h.Match != nil {
+		return h.Match.Match(status, header)
+	}
+	if status != http.StatusOK {
+		return false
+	}
+	switch name := mediaType(contentType); name {
+	case "", "text/plain":
+		return true
+	case "text/event-stream":
+		return h.framing.format == records.EventStream
+	default:
+		_, isRecords := records.ForContentType(contentType)
+		return isRecords
+	}
+}
+
+// body feeds the body of a response to a sink.
+type body struct {
+	input Input
+	dec   *decoder // nil: not compressed
+}
+
+// openBody opens the sink for a response with these headers. The error is a 502 if its encoding is not one that
+// can be decoded.
+func openBody(sink Sink, header http.Header) (*body, error) {
+	encoding := strings.ToLower(strings.TrimSpace(strings.Join(header.Values("Content-Encoding"), ",")))
+	newReader, err := decoding(encoding)
+	if err != nil {
+		return nil, caddyhttp.Error(http.StatusBadGateway, err)
+	}
+	input, err := sink.Open(header.Get("Content-Type"))
+	if err != nil {
+		return nil, err
+	}
+	b := &body{input: input}
+	if newReader != nil {
+		b.dec = newDecoder(newReader, input)
+	}
+	return b, nil
+}
+
+func (b *body) Write(p []byte) (int, error) {
+	if b.dec != nil {
+		return b.dec.Write(p)
+	}
+	return b.input.Write(p)
+}
+
+// close ends the body; clean says that the upstream had said all it wanted to.
+func (b *body) close(clean bool) error {
+	if b.dec != nil {
+		return b.dec.close(clean)
+	}
+	return nil
+}
+
+// responseWriter stands between the next handler and the client. It decides, when the next handler sends its
+// headers, what the response becomes: a stream of events, or what it is.
+//
+// It overrides all that caddyhttp.ResponseWriterWrapper promotes (ReadFrom above all, which would pass by Write),
+// but keeps its Unwrap for upgrades.
+type responseWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	direct  *direct
+	mode    responseMode
+	body    *body
+	quiet   atomic.Bool // this response ends without the next handler's complaint
+	refusal error       // instead of the response
+	unseen  http.Header // what the next handler sets once ours are out
+}
+
+type responseMode uint8
+
+const (
+	isUndecided responseMode = iota
+	isPassed                 // untouched
+	isEvents                 // an event stream already: untouched, but for the deadlines
+	isConverted
+	isGone // refused
+)
+
+func (w *responseWriter) Header() http.Header {
+	if w.unseen != nil {
+		return w.unseen
+	}
+	return w.ResponseWriter.Header()
+}
+
+func (w *responseWriter) WriteHeader(status int) {
+	switch {
+	case w.mode == isPassed || w.mode == isEvents:
+		w.ResponseWriter.WriteHeader(status) // net/http says what is wrong with that
+	case w.mode != isUndecided:
+	case 100 <= status && status < 200 && status != http.StatusSwitchingProtocols:
+		w.ResponseWriter.WriteHeader(status) // the final status is yet to come
+	default:
+		w.decide(status)
+	}
+}
+
+func (w *responseWriter) decide(status int) {
+	s, header := w.direct.stream, w.ResponseWriter.Header()
+	switch {
+	case s.request.Method == http.MethodConnect:
+		w.mode = isPassed
+	case s.handler.converts(status, header):
+		w.mode = isConverted
+		w.quiet.Store(true)
+		body, err := openBody(w.direct, header)
+		if err != nil {
+			w.mode, w.refusal = isGone, err
+			s.cancel()
+		}
+		w.body, w.unseen = body, make(http.Header)
+		return
+	case status == http.StatusOK && mediaType(header.Get("Content-Type")) == "text/event-stream" && s.request.Method != http.MethodHead:
+		w.mode = isEvents
+		w.quiet.Store(true)
+		addVary(header)
+		s.passThrough(status)
+		return
+	default:
+		w.mode = isPassed
+	}
+	openStreams.remove(s) // not a stream: a stop lets it come to its own end
+	addVary(header)
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responseWriter) Write(p []byte) (int, error) {
+	if w.mode == isUndecided {
+		w.WriteHeader(http.StatusOK)
+	}
+	switch w.mode {
+	case isEvents:
+		_ = w.direct.stream.forward(p) // as below
+		return len(p), nil
+	case isConverted:
+		_, err := w.body.Write(p)
+		if err != nil && !errors.Is(err, errStreamEnded) {
+			w.direct.fail(err)
+		}
+		// The next handler would log a failed write. What ends its work is its context.
+		return len(p), nil
+	case isGone:
+		return len(p), nil
+	default:
+		return w.ResponseWriter.Write(p)
+	}
+}
+
+func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
+	if w.mode == isUndecided {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.mode == isPassed {
+		return w.ResponseWriterWrapper.ReadFrom(r)
+	}
+	return io.Copy(struct{ io.Writer }{w}, r)
+}
+
+func (w *responseWriter) FlushError() error {
+	if w.mode == isUndecided {
+		w.WriteHeader(http.StatusOK)
+	}
+	switch w.mode {
+	case isEvents:
+		_ = w.direct.stream.flushForwarded() // as in Write
+		return nil
+	case isConverted, isGone:
+		return nil // each write has been flushed
+	default:
+		return http.NewResponseController(w.ResponseWriter).Flush()
+	}
+}
+
+// Hijack hands over the connection; from then on the response is not ours.
+func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.mode == isConverted || w.mode == isEvents {
+		return nil, nil, fmt.Errorf("the response is an event stream: %w", http.ErrNotSupported)
+	}
+	w.mode = isPassed
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+// askNext runs the next handler. After its headers reverse_proxy reports every failure as a panic with
+// http.ErrAbortHandler; if catch says so, that becomes errUpstreamBroke.
+func askNext(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request, catch func() bool) (err error) {
+	defer func() {
+		if !catch() {
+			return
+		}
+		switch e := recover(); e {
+		case nil:
+		case http.ErrAbortHandler:
+			err = errUpstreamBroke
+		default:
+			panic(e)
+		}
+	}()
+	return next.ServeHTTP(w, r)
+}
+
+var errUpstreamBroke = errors.New("upstream broke off its response")
+
+// upstreamHeader is what the next handler is asked with. Compressed records could not be told apart, and a
+// request without Accept-Encoding would be given gzip by Go.
+func (h *Handler) upstreamHeader(header http.Header) {
+	header.Set("Accept-Encoding", "identity")
+	accept := acceptRecords
+	if h.framing.format == records.EventStream {
+		accept = acceptEvents
+	}
+	header.Set("Accept", accept)
+}
+
+const (
+	acceptRecords = "application/x-ndjson, application/jsonl, application/stream+json, application/json-seq;q=0.9, application/json;q=0.8, text/plain;q=0.7, text/event-stream;q=0.3, */*;q=0.1"
+	acceptEvents  = "text/event-stream, application/x-ndjson;q=0.5, */*;q=0.1"
+)
+
+// quietContext is the context of a request to the next handler whose end leaves no line in the log: once quiet
+// says so, it ends with io.EOF as its cause, which Go's HTTP/1 transport returns from the body's Read, so that
+// reverse_proxy sees a body that has come to its end.
+func quietContext(ctx context.Context, quiet func() bool) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	return ctx, func() {
+		if quiet() {
+			cancel(io.EOF)
+		} else {
+			cancel(context.Canceled)
+		}
+	}
+}
+
+// withHeader is r, with ctx and a header map of its own.
+func withHeader(ctx context.Context, r *http.Request) *http.Request {
+	r = r.WithContext(ctx)
+	r.Header = r.Header.Clone()
+	return r
+}
+
+// restoreHeader undoes what the next handler did to the headers of a response that is not sent.
+func restoreHeader(header, before http.Header) {
+	clear(header)
+	for name, values := range before {
+		header[name] = slices.Clone(values)
+	}
+}
+
+var (
+	_ http.ResponseWriter             = (*responseWriter)(nil)
+	_ io.ReaderFrom                   = (*responseWriter)(nil)
+	_ http.Hijacker                   = (*responseWriter)(nil)
+	_ interface{ FlushError() error } = (*responseWriter)(nil)
+)

@@ -1,0 +1,288 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// Why a stream ended: the values of {http.sse.end_reason} and of the metric's label.
+const (
+	endUpstreamEnd    = "upstream_end"
+	endUpstreamError  = "upstream_error"
+	endClientGone     = "client_gone"
+	endClientStalled  = "client_stalled"
+	endMaxDuration    = "max_duration"
+	endLag            = "lag"
+	endShutdown       = "shutdown"
+	endRecordTooLarge = "record_too_large"
+	endAdmin          = "admin"
+)
+
+// errStreamEnded is what writers to a stream get once it is to end.
+var errStreamEnded = errors.New("stream has ended")
+
+// stream is one client's event stream, and the only place that writes to that client.
+type stream struct {
+	handler  *Handler
+	request  *http.Request
+	clientIP string
+	id       uint64 // in openStreams
+	started  time.Time
+	cancel   func()     // ends the upstream, or wakes the delivery from a shared one
+	behind   func() int // events not yet taken from a shared source; nil without one
+
+	mu    sync.Mutex // held while writing
+	w     http.ResponseWriter
+	flush func() error
+	done  func() // of a deadline writer of our own; nil without one
+	raw   bool   // an event stream of the upstream's own, passed through: nothing may be put in
+
+	draining atomic.Bool // it ends within its handler's drain
+	open     atomic.Bool // the headers are out
+	finished atomic.Bool // nothing may be written, no deadline set any more; set under both locks
+	aborting sync.Mutex  // held while the deadline of a blocked write is set
+
+	heartbeat, lifetime *time.Timer
+	stopWatch           func() bool
+
+	reason   atomic.Pointer[string]
+	lastByte atomic.Int64 // when the client was last written to, Unix nanoseconds
+	writing  atomic.Int64 // when the write in progress began, or 0
+	events   atomic.Int64
+	bytes    atomic.Int64
+}
+
+// newStream makes the stream of a request. cancel is called once, by whoever ends the stream first.
+func newStream(h *Handler, w http.ResponseWriter, r *http.Request, cancel func()) *stream {
+	s := &stream{handler: h, request: r, w: w, cancel: cancel, started: time.Now()}
+	s.clientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	s.stopWatch = context.AfterFunc(r.Context(), func() { s.end(endClientGone) })
+	openStreams.add(s)
+	return s
+}
+
+// start sends the headers, what is configured to come first, and block; from now on the client is kept alive.
+func (s *stream) start(block []byte) error {
+	header := s.w.Header()
+	setStreamHeaders(header)
+	s.liftDeadlines()
+	s.w.WriteHeader(http.StatusOK)
+	if s.request.Method == http.MethodHead {
+		return nil
+	}
+
+	s.register()
+	opening := make([]byte, 0, 64)
+	if s.handler.Retry > 0 {
+		opening = AppendRetry(opening, time.Duration(s.handler.Retry))
+	}
+	opening = append(append(opening, comment...), block...)
+	err := s.write(opening, 0)
+	if interval := time.Duration(s.handler.Heartbeat); interval > 0 {
+		s.heartbeat = time.AfterFunc(noLimit, s.beat)
+		s.heartbeat.Reset(interval)
+	}
+	return err
+}
+
+// passThrough registers a stream that is one already: its headers go out as they are, without the deadlines.
+func (s *stream) passThrough(status int) {
+	s.raw = true
+	s.liftDeadlines()
+	s.w.WriteHeader(status)
+	s.register()
+}
+
+// forward sends what an upstream says in an event stream of its own; it flushes when the upstream does.
+func (s *stream) forward(p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended() {
+		return errStreamEnded
+	}
+	return s.send(p, 0, func() error { return nil })
+}
+
+// flushForwarded flushes what was forwarded.
+func (s *stream) flushForwarded() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended() {
+		return errStreamEnded
+	}
+	return s.send(nil, 0, s.flush)
+}
+
+// register makes the stream known to the process and starts the clock of its life.
+func (s *stream) register() {
+	s.lastByte.Store(time.Now().UnixNano())
+	s.open.Store(true)
+	streamsActive.Inc()
+	if limit := time.Duration(s.handler.MaxDuration); limit > 0 {
+		limit -= jitter(time.Duration(s.handler.MaxDurationJitter))
+		s.lifetime = time.AfterFunc(limit, func() { s.end(endMaxDuration) })
+	}
+	if s.handler.draining.Load() {
+		s.drain() // came in while the listeners were closing
+	}
+}
+
+// write sends p, which holds that many events, and flushes. An error means that the stream is over.
+func (s *stream) write(p []byte, events int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended() {
+		return errStreamEnded
+	}
+	return s.send(p, events, s.flush)
+}
+
+// send is write for who holds the lock.
+func (s *stream) send(p []byte, events int, flush func() error) error {
+	start := time.Now()
+	s.writing.Store(start.UnixNano())
+	n, err := s.w.Write(p)
+	s.bytes.Add(int64(n))
+	bytesTotal.Add(float64(n))
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		s.end(s.writeFailure(err))
+		s.writing.Store(0)
+		return err
+	}
+	s.writing.Store(0)
+	s.lastByte.Store(start.UnixNano())
+	if events > 0 {
+		s.events.Add(int64(events))
+		eventsTotal.Add(float64(events))
+	}
+	return nil
+}
+
+// writeFailure tells a client that has gone from one that takes nothing. HTTP/2 resets the stream when its
+// deadline passes, which looks as if the client had: only the time the write took tells.
+func (s *stream) writeFailure(err error) string {
+	if errors.Is(err, os.ErrDeadlineExceeded) || s.stalled() {
+		return endClientStalled
+	}
+	return endClientGone
+}
+
+func (s *stream) stalled() bool {
+	began, limit := s.writing.Load(), time.Duration(s.handler.StallTimeout)
+	return began != 0 && limit > 0 && time.Since(time.Unix(0, began)) >= limit*9/10
+}
+
+// beat sends a comment if the client has heard nothing for the time of a heartbeat.
+func (s *stream) beat() {
+	interval := time.Duration(s.handler.Heartbeat)
+	quiet := time.Since(time.Unix(0, s.lastByte.Load()))
+	// A write in progress is a sign of life as good, and waiting for it would pile up goroutines.
+	if !s.mu.TryLock() {
+		quiet = 0
+	} else {
+		defer s.mu.Unlock()
+		if s.ended() {
+			return
+		}
+		if quiet >= interval {
+			if s.send([]byte(comment), 0, s.flush) != nil {
+				return
+			}
+			quiet = 0
+		}
+	}
+	s.heartbeat.Reset(interval - quiet)
+}
+
+// end makes the stream end for that reason, unless it ends already. It does not wait for it.
+func (s *stream) end(reason string) {
+	if reason == endClientGone && s.stalled() {
+		reason = endClientStalled
+	}
+	if !s.reason.CompareAndSwap(nil, &reason) {
+		return
+	}
+	s.cancel()
+	if s.open.Load() && s.clientListens() {
+		s.unblockWrites()
+	}
+}
+
+func (s *stream) ended() bool { return s.reason.Load() != nil }
+
+// endReason is why the stream ended, empty as long as it has not.
+func (s *stream) endReason() string {
+	if r := s.reason.Load(); r != nil {
+		return *r
+	}
+	return ""
+}
+
+// clientListens tells whether there is a point in writing to the client once the stream has ended.
+func (s *stream) clientListens() bool {
+	reason := s.endReason()
+	return reason != endClientGone && reason != endClientStalled
+}
+
+// finish sends what is to come last, if the client is there to take it, and lets go of everything. The handler
+// calls it before it returns.
+func (s *stream) finish(tail []byte, events int) {
+	s.stopWatch()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open.Load() {
+		s.boundLastWrites()
+		if s.endReason() == endShutdown {
+			tail = AppendRetry(tail, s.handler.comeBackAfter())
+		}
+		if len(tail) > 0 && !s.raw && s.clientListens() {
+			_ = s.send(tail, events, s.flush) // if it fails there is nothing more to do
+		}
+		for _, timer := range []*time.Timer{s.heartbeat, s.lifetime} {
+			if timer != nil {
+				timer.Stop()
+			}
+		}
+	}
+	s.aborting.Lock()
+	s.finished.Store(true)
+	s.aborting.Unlock()
+	if s.done != nil {
+		s.done()
+	}
+	openStreams.remove(s)
+	if s.open.Load() {
+		s.report()
+	}
+}
+
+// report says once, everywhere, how the stream went.
+func (s *stream) report() {
+	reason, lasted := s.endReason(), time.Since(s.started)
+	streamsActive.Dec()
+	streamsEnded.WithLabelValues(reason).Inc()
+	streamDuration.Observe(lasted.Seconds())
+	if repl, ok := s.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Set("http.sse.events", s.events.Load())
+		repl.Set("http.sse.bytes", s.bytes.Load())
+		repl.Set("http.sse.end_reason", reason)
+	}
+	if c := s.handler.logger.Check(zapcore.DebugLevel, "stream ended"); c != nil {
+		c.Write(zap.String("end_reason", reason), zap.Int64("events", s.events.Load()),
+			zap.Int64("bytes", s.bytes.Load()), zap.Duration("duration", lasted))
+	}
+}

@@ -1,0 +1,46 @@
+package sse
+
+import (
+	"net/http"
+)
+
+// unchanged takes an upstream's bytes to one client as they are. It is that upstream's Sink and Input.
+type unchanged struct {
+	stream *stream
+}
+
+// Open starts the client's response.
+func (u *unchanged) Open(contentType string) (Input, error) {
+	header := u.stream.w.Header()
+	if contentType == "" {
+		contentType = "text/plain; charset=utf-8"
+	}
+	header.Set("Content-Type", contentType)
+	header.Set("Cache-Control", "no-cache")
+	header.Set("X-Accel-Buffering", "no")
+	header.Set("Incremental", "?1")
+	u.stream.passThrough(http.StatusOK)
+	return u, u.stream.flushForwarded()
+}
+
+func (u *unchanged) Write(p []byte) (int, error) {
+	if err := u.stream.forward(p); err != nil {
+		return 0, err
+	}
+	return len(p), u.stream.flushForwarded()
+}
+
+// The marks between records are in the bytes already.
+
+func (u *unchanged) End(bool) error   { return nil }
+func (u *unchanged) At(string, int64) {}
+func (u *unchanged) Gap() error       { return nil }
+
+func (u *unchanged) finish(err error) error {
+	return (&direct{stream: u.stream}).finish(err)
+}
+
+var (
+	_ Sink  = (*unchanged)(nil)
+	_ Input = (*unchanged)(nil)
+)

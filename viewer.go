@@ -1,0 +1,57 @@
+package sse
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/accept"
+)
+
+// viewerPage shows the stream at its own URL.
+//
+//go:embed viewer.html
+var viewerPage string
+
+// viewerPolicy lets the page run its own script and style, and talk to its own server, and nothing else: whatever
+// an upstream sends can neither run nor fetch anything.
+var viewerPolicy = "default-src 'none'; script-src " + inlineHash("script") + "; style-src " + inlineHash("style") +
+	"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// inlineHash is the source expression of the page's one element of that name (CSP Level 3 §2.3.1).
+func inlineHash(element string) string {
+	_, rest, _ := strings.Cut(viewerPage, "<"+element+">")
+	text, _, _ := strings.Cut(rest, "</"+element+">")
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+// wantsPage is whether a browser navigates here: it asks for HTML by name, and for an event stream at most as one
+// of whatever else there may be.
+func wantsPage(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	values := r.Header["Accept"]
+	return accept.Named(values, "text/html") > accept.Named(values, "text/event-stream")
+}
+
+func serveViewer(w http.ResponseWriter, r *http.Request) error {
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Length", strconv.Itoa(len(viewerPage)))
+	header.Set("Content-Security-Policy", viewerPolicy)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cache-Control", "no-cache")
+	addVary(header)
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, err := w.Write([]byte(viewerPage))
+	return err
+}
