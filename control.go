@@ -55,6 +55,9 @@ func appendControl(dst []byte, name string, data any) []byte {
 // conclude says why the stream ends, if nobody has before, after its upstream has ended with err. It returns what
 // is to be sent last, and how many events that is.
 func (s *stream) conclude(err error) (tail []byte, events int) {
+	if err != nil && s.request.Context().Err() != nil {
+		s.end(endClientGone) // its watch may not have come to it yet
+	}
 	reason := endUpstreamEnd
 	switch {
 	case err == nil || errors.Is(err, ErrEnded):

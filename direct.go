@@ -77,7 +77,13 @@ func (d *direct) skipped() {
 
 func (d *direct) blank() { d.out = append(d.out, comment...) }
 
-func (d *direct) gap(reason string) { d.out = appendGap(d.out, gap{Reason: reason}) }
+func (d *direct) gap(reason string) {
+	g := gap{Reason: reason}
+	if reason == gapUpstream {
+		g.LastEventID = lastEventID(d.stream.request)
+	}
+	d.out = appendGap(d.out, g)
+}
 
 func (d *direct) commit() error {
 	defer d.mu.Unlock()
@@ -126,6 +132,9 @@ func (d *direct) finish(err error) error {
 func (d *direct) refusal(err error) error {
 	var handlerError caddyhttp.HandlerError
 	var netError net.Error
+	if err != nil && d.stream.request.Context().Err() != nil {
+		d.stream.end(endClientGone)
+	}
 	switch {
 	case err == nil || errors.Is(err, ErrEnded):
 		return nil

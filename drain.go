@@ -95,6 +95,7 @@ func (h *Handler) onStarted() {
 func (h *Handler) onStopping() {
 	exiting := caddy.Exiting()
 	if h.OnReload == onReloadKeep && !exiting {
+		h.endWhenExiting()
 		return
 	}
 	h.draining.Store(true)
@@ -106,6 +107,28 @@ func (h *Handler) onStopping() {
 		}
 	}
 	h.logger.Info("ending streams", zap.Int("streams", ending), zap.Duration("drain", time.Duration(h.Drain)))
+}
+
+// endWhenExiting ends streams that have outlived their config when the process exits: nobody tells them, if the
+// config of that time has no sse.
+func (h *Handler) endWhenExiting() {
+	const interval = 250 * time.Millisecond
+	var check func()
+	check = func() {
+		left := false
+		for _, s := range openStreams.all() {
+			if s.handler == h {
+				left = true
+				if caddy.Exiting() {
+					s.drain()
+				}
+			}
+		}
+		if left {
+			time.AfterFunc(interval, check)
+		}
+	}
+	check()
 }
 
 // drain makes the stream end at a random time within its handler's drain.

@@ -169,6 +169,7 @@ func (w *responseWriter) decide(status int) {
 	case s.handler.converts(status, header):
 		w.mode = isConverted
 		w.quiet.Store(true)
+		connects.WithLabelValues(s.handler.backendName()).Inc()
 		body, err := openBody(w.direct, header)
 		if err != nil {
 			w.mode, w.refusal = isGone, err

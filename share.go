@@ -65,7 +65,7 @@ type delivery struct {
 	log        *history.Log
 	subscriber *history.Subscriber
 	wake       chan struct{}
-	skipLag    bool
+	share      *Share
 
 	err error
 	rec record
@@ -76,7 +76,7 @@ type delivery struct {
 }
 
 func newDelivery(h *Handler, r *http.Request, src *source) *delivery {
-	d := &delivery{source: src, wake: make(chan struct{}, 1), skipLag: h.Share.Lag == lagSkip, log: src.records}
+	d := &delivery{source: src, share: h.Share, log: src.records, wake: make(chan struct{}, 1)}
 	if h.perClient {
 		d.mapper = h.templates.bind(lookup(r))
 		return d
@@ -110,8 +110,7 @@ func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening
 	case opened:
 		at = d.log.Oldest()
 	default:
-		replay := d.source.config().Share.Replay
-		at = d.log.Tail(replay)
+		at = d.log.Tail(d.share.Replay)
 	}
 	opening, _ = AppendID(nil, d.standing(at))
 	opening = append(opening, '\n')
@@ -182,7 +181,7 @@ func (d *delivery) run(s *stream) {
 			<-d.wake
 		case state == history.Lagged:
 			clientsLagged.Inc()
-			if !d.skipLag {
+			if d.share.Lag != lagSkip {
 				s.end(endLag)
 				return
 			}

@@ -1,0 +1,124 @@
+package sse
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func ExampleEvent() {
+	id, _ := NewEventID("42")
+	name, _ := NewEventType("greeting")
+	frame := Event{ID: id, Type: name, Data: []byte("hello\nworld")}.AppendTo(nil)
+	os.Stdout.Write(frame)
+	// Output:
+	// id: 42
+	// event: greeting
+	// data: hello
+	// data: world
+}
+
+func ExampleAppendData() {
+	// Frames can be put together without preparing anything; what a field cannot carry is refused.
+	frame, ok := AppendID(nil, []byte("7\ndata: forged"))
+	fmt.Println(ok)
+	frame = AppendData(frame, []byte("real"))
+	os.Stdout.Write(frame)
+	// Output:
+	// false
+	// data: real
+}
+
+func TestDataIsSplitAtEveryLineBreakThatClientsKnow(t *testing.T) {
+	for _, test := range []struct{ data, frame string }{
+		{"", "data:\n\n"},
+		{"a", "data: a\n\n"},
+		{" a", "data:  a\n\n"},
+		{"a\nb", "data: a\ndata: b\n\n"},
+		{"a\rb", "data: a\ndata: b\n\n"},
+		{"a\r\nb", "data: a\ndata: b\n\n"},
+		{"a\n\rb", "data: a\ndata:\ndata: b\n\n"},
+		{"a\r\r\nb", "data: a\ndata:\ndata: b\n\n"},
+		{"a\n", "data: a\ndata:\n\n"},
+		{"\n", "data:\ndata:\n\n"},
+		{"\r\n", "data:\ndata:\n\n"},
+		{"id: 1\nevent: x", "data: id: 1\ndata: event: x\n\n"},
+		{"\u2028\u0085\v\f", "data: \u2028\u0085\v\f\n\n"},
+	} {
+		if frame := string(AppendData(nil, []byte(test.data))); frame != test.frame {
+			t.Errorf("%q became %q, want %q", test.data, frame, test.frame)
+		}
+	}
+}
+
+func TestManyLineBreaksOfOneKindDoNotSlowDownTheSearchForTheOther(t *testing.T) {
+	// Were each line's end searched for anew, this would take hours.
+	data := bytes.Repeat([]byte("\n"), 1<<22)
+	frame := AppendData(nil, append(data, '\r'))
+	if want := len("data:\n")*(1<<22+2) + 1; len(frame) != want {
+		t.Errorf("frame has %d bytes, want %d", len(frame), want)
+	}
+}
+
+func TestAFieldThatCannotBeCarriedIsNotSent(t *testing.T) {
+	for _, value := range []string{"a\nb", "a\rb", "\r\n", "a\n"} {
+		if _, err := NewEventID(value); err != ErrField {
+			t.Errorf("id %q: %v", value, err)
+		}
+		if _, err := NewEventType(value); err != ErrField {
+			t.Errorf("event type %q: %v", value, err)
+		}
+	}
+	if _, err := NewEventID("a\x00b"); err != ErrField {
+		t.Errorf("id with NUL: %v", err)
+	}
+	if _, err := NewEventType("a\x00b"); err != nil {
+		t.Errorf("event type with NUL: %v", err)
+	}
+	if frame := string(Event{}.AppendTo(nil)); frame != "data:\n\n" {
+		t.Errorf("an event without fields became %q", frame)
+	}
+}
+
+func TestRetryIsInWholeMilliseconds(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		1500 * time.Millisecond: "retry: 1500\n\n",
+		time.Microsecond:        "retry: 0\n\n",
+		-time.Second:            "retry: 0\n\n",
+	} {
+		if block := string(AppendRetry(nil, d)); block != want {
+			t.Errorf("%v became %q, want %q", d, block, want)
+		}
+	}
+}
+
+// BenchmarkEncoder measures an event with prepared id and event fields against the least work that is correct:
+// looking for LF, looking for CR, and one copy.
+func BenchmarkEncoder(b *testing.B) {
+	id, _ := NewEventID("1234567")
+	name, _ := NewEventType("update")
+	for _, size := range []int{200, 4096} {
+		data := []byte(strings.Repeat("x", size))
+		event := Event{ID: id, Type: name, Data: data}
+		b.Run(fmt.Sprintf("event/%d", size), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			dst := make([]byte, 0, 2*size+100)
+			for b.Loop() {
+				dst = event.AppendTo(dst[:0])
+			}
+		})
+		b.Run(fmt.Sprintf("least/%d", size), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			dst := make([]byte, 0, 2*size+100)
+			for b.Loop() {
+				if bytes.IndexByte(data, '\n') < 0 && bytes.IndexByte(data, '\r') < 0 {
+					dst = append(dst[:0], data...)
+				}
+			}
+		})
+	}
+}

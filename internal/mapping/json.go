@@ -1,0 +1,204 @@
+package mapping
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// The functions of this file walk JSON that has been validated before. They
+// are the one place that knows its syntax: templates and where both build on
+// them. gjson's paths would do much of this, but not exactly (an index "01",
+// a top-level string with a brace in it, a backslash in a path over an array)
+// and not without an allocation where a key or a value has an escape in it.
+
+// key is one step of a path: the name of a member and, where that name is a
+// canonical decimal, the index of an element.
+type key struct {
+	name  string
+	index int // -1: matches no element
+}
+
+func newKey(name string) key {
+	n, err := strconv.Atoi(name)
+	if err != nil || n < 0 || strconv.Itoa(n) != name {
+		n = -1
+	}
+	return key{name: name, index: n}
+}
+
+// lookup walks path down from the JSON value s. Of members with the same name
+// the first wins.
+func lookup(s string, path []key) (value string, ok bool) {
+	for _, k := range path {
+		switch s[0] {
+		case '{':
+			s, ok = member(s, k.name)
+		case '[':
+			s, ok = element(s, k.index)
+		default:
+			ok = false
+		}
+		if !ok {
+			return "", false
+		}
+	}
+	return s[:skipValue(s, 0)], true
+}
+
+// member finds the member called name of the object that s begins with. What
+// it returns begins with the value and goes on to the end of s: the caller
+// may not need to know where the value ends.
+func member(s, name string) (rest string, ok bool) {
+	for i := next(s, 1); s[i] != '}'; {
+		end := skipString(s, i)
+		raw := s[i+1 : end-1]
+		i = skipSpace(s, skipSpace(s, end)+1) // the colon
+		if sameString(raw, name) {
+			return s[i:], true
+		}
+		i = next(s, skipValue(s, i))
+	}
+	return "", false
+}
+
+// element finds element n of the array that s begins with, like member.
+func element(s string, n int) (rest string, ok bool) {
+	if n < 0 {
+		return "", false
+	}
+	for i := next(s, 1); s[i] != ']'; n-- {
+		if n == 0 {
+			return s[i:], true
+		}
+		i = next(s, skipValue(s, i))
+	}
+	return "", false
+}
+
+// next goes from the end of one element or member to the beginning of the next
+// one, or to the closing bracket.
+func next(s string, i int) int {
+	i = skipSpace(s, i)
+	if s[i] == ',' {
+		i = skipSpace(s, i+1)
+	}
+	return i
+}
+
+func skipSpace(s string, i int) int {
+	for s[i] <= ' ' {
+		i++
+	}
+	return i
+}
+
+// skipValue returns the end of the value that begins at i.
+func skipValue(s string, i int) int {
+	switch s[i] {
+	case '"':
+		return skipString(s, i)
+	case '{', '[':
+		// A loop and not a recursion: depth costs nothing here.
+		for depth := 0; ; {
+			switch s[i] {
+			case '"':
+				i = skipString(s, i)
+				continue
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return i + 1
+				}
+			}
+			i++
+		}
+	}
+	for i < len(s) && s[i] > ' ' && s[i] != ',' && s[i] != '}' && s[i] != ']' {
+		i++
+	}
+	return i
+}
+
+// skipString returns the index after the string whose opening quote is at i.
+func skipString(s string, i int) int {
+	for {
+		i += 1 + strings.IndexByte(s[i+1:], '"')
+		escapes := 0
+		for s[i-1-escapes] == '\\' { // the opening quote ends this
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return i + 1
+		}
+	}
+}
+
+// sameString compares what stands between the quotes of a JSON string with text.
+func sameString(raw, text string) bool {
+	if len(raw) < len(text) {
+		return false // an escape is never shorter than what it stands for
+	}
+	if strings.IndexByte(raw, '\\') < 0 {
+		return raw == text
+	}
+	var buf [64]byte
+	return string(appendUnescaped(buf[:0], raw)) == text
+}
+
+// appendUnescaped appends what the JSON string with raw between its quotes
+// stands for (RFC 8259 §7). A surrogate without its other half has no UTF-8
+// form: it becomes U+FFFD.
+func appendUnescaped(dst []byte, raw string) []byte {
+	for {
+		i := strings.IndexByte(raw, '\\')
+		if i < 0 {
+			return append(dst, raw...)
+		}
+		dst = append(dst, raw[:i]...)
+		c := raw[i+1]
+		raw = raw[i+2:]
+		switch c {
+		case 'b':
+			c = '\b'
+		case 'f':
+			c = '\f'
+		case 'n':
+			c = '\n'
+		case 'r':
+			c = '\r'
+		case 't':
+			c = '\t'
+		case 'u':
+			r := hex4(raw)
+			raw = raw[4:]
+			if utf16.IsSurrogate(r) {
+				low := rune(-1)
+				if strings.HasPrefix(raw, `\u`) {
+					low = hex4(raw[2:])
+				}
+				if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
+					raw = raw[6:]
+				}
+			}
+			dst = utf8.AppendRune(dst, r)
+			continue
+		}
+		dst = append(dst, c)
+	}
+}
+
+func hex4(s string) (r rune) {
+	for _, c := range []byte(s[:4]) {
+		r <<= 4
+		switch {
+		case c <= '9':
+			r |= rune(c - '0')
+		default:
+			r |= rune(c|0x20-'a') + 10
+		}
+	}
+	return r
+}

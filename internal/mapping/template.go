@@ -1,0 +1,265 @@
+package mapping
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Template is text with placeholders: {record}, {record.path}, {seq}, and names
+// that Bind puts a value in for. It does not change after ParseTemplate and may
+// be used by many goroutines.
+type Template struct {
+	source string
+	parts  []part
+}
+
+type part struct {
+	kind kind
+	text string // of text: itself; of a name: as written, with its braces
+	path []key
+}
+
+type kind uint8
+
+const (
+	textPart   kind = iota
+	namePart        // a placeholder that is not bound yet
+	recordPart      // {record}
+	valuePart       // {record.path}
+	seqPart         // {seq}
+)
+
+// ParseTemplate parses the text of a template.
+//
+// A placeholder goes from a { to the next }; if another { comes first, the
+// former is text. In a path a dot divides keys; \. \\ \{ and \} stand for the
+// characters themselves. Outside of placeholders \{ and \} are braces that
+// begin and end none, as everywhere in Caddy. An error names what to change.
+func ParseTemplate(s string) (*Template, error) {
+	t := &Template{source: s}
+	text := 0 // where the text that is not in parts yet begins
+	for i := 0; i < len(s); {
+		if s[i] == '\\' && i+1 < len(s) && (s[i+1] == '{' || s[i+1] == '}') {
+			t.addText(s[text:i])
+			text = i + 1
+			i += 2
+			continue
+		}
+		if s[i] != '{' {
+			i++
+			continue
+		}
+		p, size, err := parsePlaceholder(s[i:])
+		if err != nil {
+			return nil, fmt.Errorf("template %q: %w", s, err)
+		}
+		if size == 0 {
+			i++
+			continue
+		}
+		t.addText(s[text:i])
+		t.parts = append(t.parts, p)
+		i += size
+		text = i
+	}
+	t.addText(s[text:])
+	return t, nil
+}
+
+// parsePlaceholder parses the placeholder that s begins with. Size 0: the brace
+// at its beginning is text.
+func parsePlaceholder(s string) (p part, size int, err error) {
+	inside := s[1:]
+	if after, ok := cutWord(inside, "record"); ok {
+		if strings.HasPrefix(after, ".") {
+			path, rest, err := parsePath(after[1:])
+			if err != nil {
+				return part{}, 0, err
+			}
+			return part{kind: valuePart, path: path}, len(s) - len(rest), nil
+		}
+		if err := closed(after, "{record}"); err != nil {
+			return part{}, 0, err
+		}
+	} else if after, ok := cutWord(inside, "seq"); ok {
+		if err := closed(after, "{seq}"); err != nil {
+			return part{}, 0, err
+		}
+	}
+	end := strings.IndexAny(inside, "{}")
+	if end < 0 || inside[end] == '{' {
+		return part{}, 0, nil
+	}
+	size = 1 + end + 1
+	switch name := inside[:end]; {
+	case name == "record":
+		return part{kind: recordPart}, size, nil
+	case name == "seq":
+		return part{kind: seqPart}, size, nil
+	case isName(name):
+		return part{kind: namePart, text: s[:size]}, size, nil
+	}
+	return part{}, 0, nil
+}
+
+// cutWord cuts word off the beginning of s, unless s goes on with a longer word.
+func cutWord(s, word string) (after string, ok bool) {
+	after, ok = strings.CutPrefix(s, word)
+	return after, ok && (after == "" || !isWord(after[0]))
+}
+
+// closed reports a placeholder of ours that nothing closes. As text it would
+// be a surprise at run time.
+func closed(after, want string) error {
+	if end := strings.IndexAny(after, "{}"); end < 0 || after[end] == '{' {
+		return fmt.Errorf("a placeholder is not closed: write %s, or \\{ for a brace that is text", want)
+	}
+	return nil
+}
+
+// parsePath parses the path at the beginning of s up to its closing brace.
+func parsePath(s string) (path []key, rest string, err error) {
+	var name []byte
+	for i := 0; i < len(s) && s[i] != '{'; i++ {
+		switch c := s[i]; c {
+		case '\\':
+			if i++; i == len(s) || strings.IndexByte(`.\{}`, s[i]) < 0 {
+				return nil, "", fmt.Errorf(`after {record.%s only one of . \ { } can follow: write \\ for a backslash that belongs to the key`, s[:i])
+			}
+			name = append(name, s[i])
+		case '.', '}':
+			if len(name) == 0 {
+				return nil, "", fmt.Errorf(`{record.%s has an empty key: write keys with one dot between them, and \. for a dot that belongs to a key`, s[:i+1])
+			}
+			path = append(path, newKey(string(name)))
+			name = name[:0]
+			if c == '}' {
+				return path, s[i+1:], nil
+			}
+		default:
+			name = append(name, c)
+		}
+	}
+	s, _, _ = strings.Cut(s, "{")
+	return nil, "", fmt.Errorf("{record.%s is not closed: write a } after the path", s)
+}
+
+// isName says whether what stands in braces can be the name of a placeholder.
+func isName(s string) bool {
+	if s == "" || strings.ContainsAny(s, "\"'`\r\n{}") {
+		return false
+	}
+	c := s[0] | 0x20
+	return c >= 'a' && c <= 'z' || s[0] == '_' || s[0] == '$'
+}
+
+func isWord(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
+}
+
+// addText appends text, as one part with the text before it.
+func (t *Template) addText(s string) {
+	if s == "" {
+		return
+	}
+	if n := len(t.parts); n > 0 && t.parts[n-1].kind == textPart {
+		t.parts[n-1].text += s
+		return
+	}
+	t.parts = append(t.parts, part{kind: textPart, text: s})
+}
+
+// Placeholders returns the names in braces, without the braces, that are neither
+// of the record nor {seq} and that Bind has not known so far.
+func (t *Template) Placeholders() []string {
+	var names []string
+	for _, p := range t.parts {
+		if name := p.name(); p.kind == namePart && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (p part) name() string { return strings.Trim(p.text, "{}") }
+
+// Bind returns the template with the placeholders that lookup knows replaced by
+// their values, which are text from then on and never expanded again. The others
+// stay as written, and a later Bind may still know them. A template without
+// placeholders to bind is returned itself.
+func (t *Template) Bind(lookup func(name string) (value string, known bool)) *Template {
+	if !t.has(namePart) {
+		return t
+	}
+	bound := &Template{source: t.source, parts: make([]part, 0, len(t.parts))}
+	for _, p := range t.parts {
+		if p.kind == namePart {
+			if value, known := lookup(p.name()); known {
+				bound.addText(value)
+				continue
+			}
+		}
+		if p.kind == textPart {
+			bound.addText(p.text)
+			continue
+		}
+		bound.parts = append(bound.parts, p)
+	}
+	return bound
+}
+
+// Append appends what the template makes of r to dst. It allocates nothing but
+// what dst needs to grow.
+func (t *Template) Append(dst []byte, r *Record) []byte {
+	for i := range t.parts {
+		switch p := &t.parts[i]; p.kind {
+		case recordPart:
+			dst = append(dst, r.text...)
+		case valuePart:
+			if r.IsJSON() {
+				if value, ok := lookup(r.value(), p.path); ok {
+					dst = appendValue(dst, value)
+				}
+			}
+		case seqPart:
+			dst = strconv.AppendUint(dst, r.seq, 10)
+		default:
+			dst = append(dst, p.text...)
+		}
+	}
+	return dst
+}
+
+// appendValue appends a string unescaped, null as nothing, all else as it is.
+func appendValue(dst []byte, value string) []byte {
+	switch value[0] {
+	case '"':
+		return appendUnescaped(dst, value[1:len(value)-1])
+	case 'n':
+		return dst
+	}
+	return append(dst, value...)
+}
+
+// IsRecord says whether the template is {record} and nothing else.
+func (t *Template) IsRecord() bool {
+	return len(t.parts) == 1 && t.parts[0].kind == recordPart
+}
+
+// UsesRecord says whether what the template makes depends on the record or its
+// number. Otherwise it is the same text for all records once all is bound.
+func (t *Template) UsesRecord() bool {
+	return t.has(recordPart) || t.has(valuePart) || t.has(seqPart)
+}
+
+// NeedsJSON says whether the template has a {record.path}.
+func (t *Template) NeedsJSON() bool { return t.has(valuePart) }
+
+func (t *Template) has(k kind) bool {
+	return slices.ContainsFunc(t.parts, func(p part) bool { return p.kind == k })
+}
+
+// String is the template as it was written.
+func (t *Template) String() string { return t.source }

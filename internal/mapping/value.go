@@ -1,0 +1,163 @@
+package mapping
+
+import (
+	"reflect"
+	"strconv"
+	"strings"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+)
+
+// Objects and arrays of a record are CEL values that decode only what an
+// expression touches, one level at a time. The first few members asked for are
+// found by scanning the object's text; whoever asks for more gets all members
+// decoded once, or n members would cost n scans.
+const scans = 8
+
+// celValue is the CEL value of the JSON value s. Integers are int, those too
+// large for it uint; larger ones and all with a fraction or an exponent double.
+func celValue(s string) ref.Val {
+	switch s[0] {
+	case '{':
+		return &object{raw: s}
+	case '[':
+		return &array{raw: s}
+	case '"':
+		return celString(s)
+	case 't':
+		return types.True
+	case 'f':
+		return types.False
+	case 'n':
+		return types.NullValue
+	}
+	if !strings.ContainsAny(s, ".eE") {
+		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+			return types.Int(n)
+		}
+		if n, err := strconv.ParseUint(s, 10, 64); err == nil {
+			return types.Uint(n)
+		}
+	}
+	// The only error left is one out of range, and then f is an infinity.
+	f, _ := strconv.ParseFloat(s, 64)
+	return types.Double(f)
+}
+
+func celString(s string) types.String {
+	raw := s[1 : len(s)-1]
+	if strings.IndexByte(raw, '\\') < 0 {
+		return types.String(raw)
+	}
+	return types.String(appendUnescaped(nil, raw))
+}
+
+// object is a JSON object as a CEL map.
+type object struct {
+	raw     string
+	scanned int
+	all     traits.Mapper
+}
+
+// decoded is the object with all its members decoded.
+func (o *object) decoded() traits.Mapper {
+	if o.all == nil {
+		members := make(map[ref.Val]ref.Val)
+		for i := next(o.raw, 1); o.raw[i] != '}'; {
+			end := skipString(o.raw, i)
+			name := celString(o.raw[i:end])
+			i = skipSpace(o.raw, skipSpace(o.raw, end)+1) // the colon
+			end = skipValue(o.raw, i)
+			if _, ok := members[name]; !ok { // the first one wins, as in lookup
+				members[name] = celValue(o.raw[i:end])
+			}
+			i = next(o.raw, end)
+		}
+		o.all = types.NewRefValMap(types.DefaultTypeAdapter, members)
+	}
+	return o.all
+}
+
+// Find returns the member with that name.
+func (o *object) Find(name ref.Val) (ref.Val, bool) {
+	text, ok := name.(types.String)
+	if !ok {
+		return nil, false
+	}
+	if o.all != nil || o.scanned == scans {
+		return o.decoded().Find(name)
+	}
+	o.scanned++
+	rest, ok := member(o.raw, string(text))
+	if !ok {
+		return nil, false
+	}
+	return celValue(rest[:skipValue(rest, 0)]), true
+}
+
+// Get returns the member with that name, or an error.
+func (o *object) Get(name ref.Val) ref.Val {
+	if v, ok := o.Find(name); ok {
+		return v
+	}
+	return types.ValOrErr(name, "no such key: %v", name)
+}
+
+// Contains implements the operator in.
+func (o *object) Contains(name ref.Val) ref.Val {
+	_, ok := o.Find(name)
+	return types.Bool(ok)
+}
+
+func (o *object) Size() ref.Val                               { return o.decoded().Size() }
+func (o *object) IsZeroValue() bool                           { return o.Size() == types.IntZero }
+func (o *object) Iterator() traits.Iterator                   { return o.decoded().Iterator() }
+func (o *object) Equal(other ref.Val) ref.Val                 { return o.decoded().Equal(other) }
+func (o *object) ConvertToNative(t reflect.Type) (any, error) { return o.decoded().ConvertToNative(t) }
+func (o *object) ConvertToType(t ref.Type) ref.Val            { return o.decoded().ConvertToType(t) }
+func (o *object) Type() ref.Type                              { return types.MapType }
+func (o *object) Value() any                                  { return o.decoded().Value() }
+func (o *object) String() string                              { return o.raw }
+
+// array is a JSON array as a CEL list.
+type array struct {
+	raw string
+	all traits.Lister
+}
+
+// decoded is the array with all its elements decoded.
+func (a *array) decoded() traits.Lister {
+	if a.all == nil {
+		var elements []ref.Val
+		for i := next(a.raw, 1); a.raw[i] != ']'; {
+			end := skipValue(a.raw, i)
+			elements = append(elements, celValue(a.raw[i:end]))
+			i = next(a.raw, end)
+		}
+		a.all = types.NewRefValList(types.DefaultTypeAdapter, elements)
+	}
+	return a.all
+}
+
+func (a *array) Get(index ref.Val) ref.Val                   { return a.decoded().Get(index) }
+func (a *array) Size() ref.Val                               { return a.decoded().Size() }
+func (a *array) IsZeroValue() bool                           { return a.Size() == types.IntZero }
+func (a *array) Contains(v ref.Val) ref.Val                  { return a.decoded().Contains(v) }
+func (a *array) Iterator() traits.Iterator                   { return a.decoded().Iterator() }
+func (a *array) Add(other ref.Val) ref.Val                   { return a.decoded().Add(other) }
+func (a *array) Equal(other ref.Val) ref.Val                 { return a.decoded().Equal(other) }
+func (a *array) ConvertToNative(t reflect.Type) (any, error) { return a.decoded().ConvertToNative(t) }
+func (a *array) ConvertToType(t ref.Type) ref.Val            { return a.decoded().ConvertToType(t) }
+func (a *array) Type() ref.Type                              { return types.ListType }
+func (a *array) Value() any                                  { return a.decoded().Value() }
+func (a *array) String() string                              { return a.raw }
+
+// Interface guards
+var (
+	_ traits.Mapper = (*object)(nil)
+	_ traits.Zeroer = (*object)(nil)
+	_ traits.Lister = (*array)(nil)
+	_ traits.Zeroer = (*array)(nil)
+)

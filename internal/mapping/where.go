@@ -1,0 +1,210 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/ext"
+	"cel.dev/cel-go/interpreter"
+)
+
+// timeLimit ends the evaluation of an expression for one record: nested macros
+// over a large record would take hours. It is a time and not CEL's own cost
+// limit because keeping that account is quadratic in the number of iterations.
+const timeLimit = time.Second
+
+// interruptCheck is after how many iterations of a macro timeLimit is looked at.
+const interruptCheck = 16
+
+// Where is a compiled CEL expression over a record. It does not change after
+// CompileWhere and may be used by many goroutines.
+type Where struct {
+	expr         string
+	placeholders placeholders
+	program      cel.Program
+	loops        bool // has macros, so it may take long
+}
+
+// Filter is a Where with the values of its placeholders, for the records of one
+// stream. It is for one goroutine at a time.
+type Filter struct {
+	where  *Where
+	values []ref.Val // of the placeholders, in their order
+
+	record *Record
+	object object // of the record at hand, if it is a JSON object
+}
+
+// environment is what expressions can use: the libraries of Caddy's own
+// expression matcher, optional types (record.?level.orValue("")), and the
+// variables record and seq.
+var environment = sync.OnceValues(func() (*cel.Env, error) {
+	return cel.NewEnv(
+		ext.Strings(), ext.Bindings(), ext.Lists(), ext.Math(),
+		cel.OptionalTypes(),
+		cel.CrossTypeNumericComparisons(true), // JSON does not tell 1 from 1.0, so neither must 1 < 1.5
+		cel.Variable("record", cel.DynType),
+		cel.Variable("seq", cel.IntType),
+	)
+})
+
+// CompileWhere compiles a CEL expression that is true for the records to send.
+//
+// The variable record is the JSON value of the record, or a string where it is
+// not JSON; seq is its number. A {placeholder}, within a string literal too,
+// stands for a string that Bind supplies, never for code.
+func CompileWhere(expr string) (*Where, error) {
+	w := &Where{expr: expr}
+	if err := w.compile(); err != nil {
+		return nil, fmt.Errorf("where expression %q: %w", expr, err)
+	}
+	return w, nil
+}
+
+func (w *Where) compile() error {
+	if strings.TrimSpace(w.expr) == "" {
+		return errors.New("is empty: write a condition, or leave the option out to send every record")
+	}
+	code, err := w.placeholders.replaceInCode(w.expr)
+	if err != nil {
+		return err
+	}
+	env, err := environment()
+	if err != nil {
+		return fmt.Errorf("setting up CEL: %w", err)
+	}
+	parsed, issues := env.Parse(code)
+	if issues.Err() != nil {
+		return w.explain(issues)
+	}
+	if err := w.placeholders.replaceInLiterals(parsed.NativeRep()); err != nil {
+		return err
+	}
+	var variables []cel.EnvOption
+	for _, v := range w.placeholders.vars {
+		variables = append(variables, cel.Variable(v, cel.StringType))
+	}
+	if env, err = env.Extend(variables...); err != nil {
+		return fmt.Errorf("setting up CEL: %w", err)
+	}
+	checked, issues := env.Check(parsed)
+	if issues.Err() != nil {
+		return w.explain(issues)
+	}
+	if t := checked.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
+		return fmt.Errorf("must come out true or false, not as %s: compare it with something", t)
+	}
+	w.loops = loops(checked.NativeRep().Expr())
+	w.program, err = env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptCheck))
+	return err
+}
+
+func loops(e ast.Expr) (found bool) {
+	ast.PreOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
+		found = found || e.Kind() == ast.ComprehensionKind
+	}))
+	return found
+}
+
+// explain words CEL's errors in terms of the expression as it was written.
+func (w *Where) explain(issues *cel.Issues) error {
+	var list []string
+	for _, e := range issues.Errors() {
+		message := w.placeholders.restore(e.Message)
+		list = append(list, fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, message))
+	}
+	return errors.New(strings.Join(list, "; "))
+}
+
+// Placeholders returns the names in braces, without the braces.
+func (w *Where) Placeholders() []string { return slices.Clone(w.placeholders.names) }
+
+// Bind gives the placeholders their values. One that lookup does not know
+// stands for itself, as it is written.
+func (w *Where) Bind(lookup func(name string) (value string, known bool)) *Filter {
+	f := &Filter{where: w}
+	for _, name := range w.placeholders.names {
+		value, known := lookup(name)
+		if !known {
+			value = "{" + name + "}"
+		}
+		f.values = append(f.values, types.String(value))
+	}
+	return f
+}
+
+// Match says whether the expression is true for r. An error means that it is
+// neither true nor false: a key is missing, say, or types do not fit.
+func (f *Filter) Match(r *Record) (bool, error) {
+	f.record = r
+	f.object = object{}
+	result, err := f.evaluate()
+	if errors.Is(err, context.DeadlineExceeded) {
+		return false, fmt.Errorf("where expression %q: took longer than %v", f.where.expr, timeLimit)
+	}
+	if err != nil {
+		// Worded now: an error of CEL can hold values that share the record's
+		// memory, and is worded when somebody asks.
+		return false, fmt.Errorf("where expression %q: %s", f.where.expr, f.where.placeholders.restore(err.Error()))
+	}
+	match, ok := result.(types.Bool)
+	if !ok {
+		return false, fmt.Errorf("where expression %q: came out as %s, not as true or false", f.where.expr, result.Type())
+	}
+	return bool(match), nil
+}
+
+func (f *Filter) evaluate() (ref.Val, error) {
+	if !f.where.loops {
+		result, _, err := f.where.program.Eval(f)
+		return result, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
+	defer cancel()
+	result, _, err := f.where.program.ContextEval(ctx, f)
+	return result, err
+}
+
+// ResolveName implements interpreter.Activation.
+func (f *Filter) ResolveName(name string) (any, bool) {
+	switch name {
+	case "record":
+		return f.recordValue(), true
+	case "seq":
+		return types.Int(f.record.seq), true
+	}
+	if i := slices.Index(f.where.placeholders.vars, name); i >= 0 {
+		return f.values[i], true
+	}
+	return nil, false
+}
+
+// Parent implements interpreter.Activation.
+func (f *Filter) Parent() interpreter.Activation { return nil }
+
+func (f *Filter) recordValue() ref.Val {
+	if f.object.raw != "" {
+		return &f.object
+	}
+	if !f.record.IsJSON() {
+		return types.String(f.record.text)
+	}
+	value := f.record.value()
+	if value[0] != '{' {
+		return celValue(value)
+	}
+	f.object.raw = value
+	return &f.object
+}
+
+// Interface guard
+var _ interpreter.Activation = (*Filter)(nil)

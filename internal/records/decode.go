@@ -1,0 +1,267 @@
+package records
+
+import (
+	"bytes"
+
+	"golang.org/x/text/transform"
+)
+
+// replacement is U+FFFD, which stands for bytes that are not valid.
+var replacement = []byte("\uFFFD")
+
+// The byte order marks.
+var (
+	bomUTF8    = []byte("\xEF\xBB\xBF")
+	bomUTF16LE = []byte("\xFF\xFE")
+	bomUTF16BE = []byte("\xFE\xFF")
+)
+
+// decoder turns source bytes into pieces of valid UTF-8 text, so that the
+// code that finds records need not know of charsets, and tells which source
+// offset a place in the text stands at. Valid UTF-8 is handed on as it came,
+// without a copy.
+type decoder struct {
+	chunk  []byte // fed, not decoded yet
+	offset int64  // of the first byte not decoded yet, in the source
+	held   [8]byte
+	nheld  int     // bytes in held: of a character, or a BOM, that a chunk cut off
+	small  [8]byte // a copy of held, for the piece that it became
+	begun  bool    // it is known whether there is a BOM
+
+	start   int64 // the source offset at which the last piece starts
+	charset *Charset
+	legacy  *legacyDecoder // nil for UTF-8
+}
+
+// legacyDecoder decodes what is not UTF-8.
+type legacyDecoder struct {
+	decode transform.Transformer
+	buf    []byte
+	shifts bool  // the charset has escape sequences, of which no text comes
+	from   int64 // the source offset at which the next piece starts, with them
+
+	// The last piece is decoded once more, up to the places that are asked
+	// for: no decoder tells which source byte became which byte of text.
+	again   transform.Transformer
+	scratch []byte
+	src     []byte // what the last piece was decoded from, and more
+	base    int64  // the source offset of src
+	final   bool
+	size    int // of the last piece
+	seen    int // bytes of it decoded again
+	at      int // bytes of src that took
+}
+
+// legacyPiece is how much text a legacy charset is decoded to at once.
+const legacyPiece = 2 << 10
+
+func (d *decoder) use(c *Charset) {
+	d.charset, d.legacy = c, nil
+	if !c.isUTF8() {
+		d.legacy = &legacyDecoder{
+			decode:  c.encoding.NewDecoder().Transformer,
+			again:   c.encoding.NewDecoder().Transformer,
+			buf:     make([]byte, legacyPiece),
+			scratch: make([]byte, legacyPiece),
+			shifts:  c.name == "iso-2022-jp",
+			from:    d.offset,
+		}
+	}
+}
+
+// next returns the next piece of text; none if it takes more bytes. With
+// final, no more bytes will come.
+func (d *decoder) next(final bool) []byte {
+	text := d.piece(final)
+	if len(text) == 0 {
+		d.start = d.offset
+	}
+	return text
+}
+
+func (d *decoder) piece(final bool) []byte {
+	if !d.begun && !d.skipBOM(final) {
+		return nil
+	}
+	if d.legacy != nil {
+		return d.nextLegacy(final)
+	}
+	if d.nheld > 0 {
+		return d.nextHeld(final)
+	}
+	valid, bad := validLen(d.chunk)
+	switch {
+	case valid > 0:
+		return d.take(d.chunk[:valid], valid)
+	case bad > 0:
+		return d.take(replacement, bad)
+	}
+	d.nheld = copy(d.held[:], d.chunk)
+	d.chunk = nil
+	if final && d.nheld > 0 {
+		return d.nextHeld(final)
+	}
+	return nil
+}
+
+// take passes n bytes of the chunk, which become text.
+func (d *decoder) take(text []byte, n int) []byte {
+	d.start = d.offset
+	d.offset += int64(n)
+	d.chunk = d.chunk[n:]
+	return text
+}
+
+// hold moves one byte of the chunk to those that wait for more.
+func (d *decoder) hold() bool {
+	if len(d.chunk) == 0 || d.nheld == len(d.held) {
+		return false
+	}
+	d.held[d.nheld] = d.chunk[0]
+	d.nheld++
+	d.chunk = d.chunk[1:]
+	return true
+}
+
+// takeHeld passes n of the bytes held, which become text.
+func (d *decoder) takeHeld(text []byte, n int) []byte {
+	d.start = d.offset
+	d.offset += int64(n)
+	d.nheld = copy(d.held[:], d.held[n:d.nheld])
+	return text
+}
+
+// nextHeld completes the character that the last chunk cut off.
+func (d *decoder) nextHeld(final bool) []byte {
+	for {
+		valid, bad := validLen(d.held[:d.nheld])
+		switch {
+		case valid > 0:
+			return d.takeHeld(d.small[:copy(d.small[:], d.held[:valid])], valid)
+		case bad > 0:
+			return d.takeHeld(replacement, bad)
+		case !d.hold():
+			if final {
+				return d.takeHeld(replacement, d.nheld)
+			}
+			return nil
+		}
+	}
+}
+
+// skipBOM drops a leading byte order mark. That of UTF-8 decides the charset,
+// whatever was announced (WHATWG Encoding §6, decode); those of UTF-16 only
+// the byte order of UTF-16: FF FE at the start of a UTF-8 stream is more
+// often damage than another charset. It reports false if it takes more bytes.
+func (d *decoder) skipBOM(final bool) bool {
+	chunk, fresh := d.chunk, d.nheld == 0
+	for {
+		held := d.held[:d.nheld]
+		isPrefix := bytes.HasPrefix(bomUTF8, held)
+		var found *Charset
+		switch {
+		case bytes.Equal(held, bomUTF8):
+			found = utf8Charset
+		case d.charset.isUTF16():
+			isPrefix = isPrefix || bytes.HasPrefix(bomUTF16LE, held) || bytes.HasPrefix(bomUTF16BE, held)
+			if bytes.Equal(held, bomUTF16LE) {
+				found = utf16LE
+			} else if bytes.Equal(held, bomUTF16BE) {
+				found = utf16BE
+			}
+		}
+		if found != nil {
+			d.offset += int64(d.nheld)
+			d.nheld = 0
+			d.begun = true
+			d.use(found)
+			return true
+		}
+		if isPrefix && d.hold() {
+			continue
+		}
+		if isPrefix && !final {
+			return false
+		}
+		d.begun = true
+		if fresh {
+			d.chunk, d.nheld = chunk, 0
+		}
+		return true
+	}
+}
+
+// nextLegacy decodes the next piece of what is not UTF-8.
+func (d *decoder) nextLegacy(final bool) []byte {
+	l := d.legacy
+	l.sourceLen(l.size) // the second decoder must not fall behind
+	l.size, l.seen, l.at = 0, 0, 0
+	for {
+		held := d.nheld > 0
+		l.src, l.final = d.chunk, false
+		if l.shifts && len(l.src) > 0 {
+			// An escape sequence begins a piece: so it counts to what
+			// follows it, wherever chunks end.
+			l.src = l.src[:min(len(l.src), legacyPiece)]
+			if i := bytes.IndexByte(l.src[1:], 0x1B); i >= 0 {
+				l.src = l.src[:1+i]
+			}
+		}
+		if held {
+			d.hold()
+			l.src = d.small[:copy(d.small[:], d.held[:d.nheld])]
+			l.final = final && len(d.chunk) == 0
+		}
+		if len(l.src) == 0 {
+			return nil
+		}
+		nDst, nSrc, _ := l.decode.Transform(l.buf, l.src, l.final)
+		switch {
+		case nSrc > 0 && held:
+			d.takeHeld(nil, nSrc)
+		case nSrc > 0:
+			d.take(nil, nSrc)
+		case l.final:
+			// No decoder should leave bytes when told that no more will
+			// come; if one does, they are not characters.
+			d.nheld = 0
+			return nil
+		case held && len(d.chunk) == 0:
+			return nil
+		case held && d.nheld == len(d.held):
+			d.takeHeld(nil, 1) // no character is that long
+		case !held:
+			d.hold()
+		}
+		if nDst > 0 {
+			l.size = nDst
+			l.base, d.start, l.from = d.start, l.from, d.offset
+			return l.buf[:nDst]
+		}
+		if nSrc > 0 {
+			// An escape sequence, which changes the state of both decoders.
+			l.again.Transform(l.scratch[:0], l.src[:nSrc], l.final)
+		}
+	}
+}
+
+// offsetAt returns the source offset of the byte at n in the last piece,
+// which must not be lower than asked for before.
+func (d *decoder) offsetAt(n int) int64 {
+	if d.legacy == nil || n == 0 {
+		return d.start + int64(n)
+	}
+	return d.legacy.base + int64(d.legacy.sourceLen(n))
+}
+
+func (l *legacyDecoder) sourceLen(n int) int {
+	for l.seen < n {
+		nDst, nSrc, _ := l.again.Transform(l.scratch[:n-l.seen], l.src[l.at:], l.final)
+		if nDst == 0 && nSrc == 0 {
+			break
+		}
+		l.seen += nDst
+		l.at += nSrc
+	}
+	return l.at
+}

@@ -1,0 +1,264 @@
+package records
+
+import "bytes"
+
+// maxFieldSize bounds the id and the event type, in bytes. A longer one is
+// ignored: no client could send such an id back in a header.
+const maxFieldSize = 8 << 10
+
+var newline = []byte{'\n'}
+
+// eventState is where EventStream stands in its lines and events. The data
+// of the event being read is in part and then in Splitter.carry.
+type eventState struct {
+	// The line.
+	field   field
+	name    [5]byte // what is read of the field's name
+	named   int     // bytes in name
+	spaced  bool    // a space that follows is not part of the value
+	value   []byte  // of id or event
+	bad     bool    // value is to be ignored
+	afterCR bool    // a LF that follows belongs to the line before
+	lf      int     // the next LF in Splitter.text; not looked for: before pos
+
+	// The event.
+	begun   bool   // it has a line
+	hasData bool   // it has a data line
+	lines   bool   // more than one
+	part    []byte // the first line's value, while it need not be copied
+	event   []byte
+	hasType bool
+
+	// The stream: an id stays for the next record if its event has no data.
+	id    []byte
+	hasID bool
+}
+
+// field is the kind of line being read.
+type field uint8
+
+const (
+	naming field = iota // not known yet
+	comment
+	dataField
+	eventField
+	idField
+	ignored
+)
+
+func fieldOf(name []byte) field {
+	switch string(name) {
+	case "":
+		return comment
+	case "data":
+		return dataField
+	case "event":
+		return eventField
+	case "id":
+		return idField
+	}
+	return ignored
+}
+
+// eventStream finds the next record of EventStream, WHATWG HTML §9.2.6. An
+// event's end is seen at the first byte of its empty line's CRLF, so as not
+// to hold it back until the next byte comes.
+func (s *Splitter) eventStream(rec *Record) Token {
+	e := &s.event
+	for s.pos < len(s.text) {
+		if e.afterCR {
+			e.afterCR = false
+			if s.text[s.pos] == '\n' {
+				s.pos++
+				continue
+			}
+		}
+		end := s.eventLineEnd()
+		s.eventLinePart(s.text[s.pos:end])
+		if end == len(s.text) {
+			break
+		}
+		e.afterCR = s.text[end] == '\r'
+		s.pos = end + 1
+		if token := s.eventLine(rec); token != NeedMore {
+			return token
+		}
+	}
+	s.pos = len(s.text)
+	part := e.part
+	e.part = nil
+	return s.park(part)
+}
+
+// eventLineEnd returns where in the text the line ends. The next LF is
+// remembered: where CRs end the lines, it would be looked for in each of
+// them, through all the text.
+func (s *Splitter) eventLineEnd() int {
+	e := &s.event
+	if e.lf < s.pos {
+		e.lf = len(s.text)
+		if i := bytes.IndexByte(s.text[s.pos:], '\n'); i >= 0 {
+			e.lf = s.pos + i
+		}
+	}
+	if !s.noCR {
+		if i := bytes.IndexByte(s.text[s.pos:e.lf], '\r'); i >= 0 {
+			return s.pos + i
+		}
+	}
+	return e.lf
+}
+
+// eventLinePart goes on with the line, up to its end or not.
+func (s *Splitter) eventLinePart(part []byte) {
+	e := &s.event
+	if e.field == naming {
+		colon := -1
+		for i, c := range part {
+			if c == ':' {
+				colon = i
+				break
+			}
+			if e.named == len(e.name) {
+				e.field = ignored
+				return
+			}
+			e.name[e.named] = c
+			e.named++
+		}
+		if colon < 0 {
+			return
+		}
+		s.nameField()
+		e.spaced = true
+		part = part[colon+1:]
+	}
+	if len(part) == 0 {
+		return
+	}
+	if e.spaced {
+		e.spaced = false
+		if part[0] == ' ' {
+			part = part[1:]
+		}
+	}
+	switch e.field {
+	case dataField:
+		s.eventData(part)
+	case idField, eventField:
+		// An id with NUL is ignored, as the standard has it.
+		if len(e.value)+len(part) > maxFieldSize || e.field == idField && bytes.IndexByte(part, 0) >= 0 {
+			e.bad = true
+		}
+		if !e.bad {
+			e.value = append(e.value, part...)
+		}
+	}
+}
+
+// nameField begins the value of the line whose name has been read.
+func (s *Splitter) nameField() {
+	e := &s.event
+	e.field = fieldOf(e.name[:e.named])
+	if e.field == dataField {
+		if e.hasData {
+			e.lines = true
+			s.keep(e.part)
+			e.part = nil
+			s.keep(newline)
+		}
+		e.hasData = true
+	}
+}
+
+// eventData adds to the event's data. The first part stays where it is, as
+// most events have but one.
+func (s *Splitter) eventData(part []byte) {
+	e := &s.event
+	if e.part == nil && len(s.carry) == 0 && !s.over {
+		e.part = part
+		return
+	}
+	s.keep(e.part)
+	e.part = nil
+	s.keep(part)
+}
+
+// eventLine ends a line.
+func (s *Splitter) eventLine(rec *Record) Token {
+	e := &s.event
+	if e.field == naming {
+		if e.named == 0 {
+			return s.dispatch(rec)
+		}
+		s.nameField()
+	}
+	ended := e.field
+	switch {
+	case e.bad:
+	case ended == idField:
+		e.id, e.value, e.hasID = e.value, e.id, true
+	case ended == eventField:
+		e.event, e.value, e.hasType = e.value, e.event, len(e.value) > 0
+	}
+	e.field, e.named, e.spaced, e.bad, e.value = naming, 0, false, false, e.value[:0]
+	e.begun = true
+	switch ended {
+	case comment:
+		if s.pos == len(s.text) {
+			s.keep(e.part) // it lies in the piece that ends here
+			e.part = nil
+		}
+		return s.blank(rec)
+	case dataField:
+		// Told here, so that it comes before the token of a comment that
+		// follows, wherever chunks end.
+		if len(s.carry)+len(e.part) > s.max {
+			s.keep(e.part)
+			e.part, s.over = nil, true
+			return s.park(nil)
+		}
+	}
+	return NeedMore
+}
+
+// dispatch ends an event.
+func (s *Splitter) dispatch(rec *Record) Token {
+	e := &s.event
+	begun, hasData, lines, hasType := e.begun, e.hasData, e.lines, e.hasType
+	e.begun, e.hasData, e.lines, e.hasType = false, false, false, false
+	if !hasData {
+		if !begun {
+			return s.blank(rec)
+		}
+		return NeedMore
+	}
+	text := s.join(e.part)
+	e.part = nil
+	token := s.record(rec, text, !lines)
+	if token == IsRecord {
+		if e.hasID {
+			rec.ID = e.id
+		}
+		if hasType {
+			rec.Event = e.event
+		}
+		e.hasID = false
+	}
+	return token
+}
+
+// endEventStream ends the last line and the last event. A line break they
+// lack does not keep the event from being whole.
+func (s *Splitter) endEventStream(rec *Record) Token {
+	e := &s.event
+	if e.field != naming || e.named > 0 {
+		if token := s.eventLine(rec); token != NeedMore {
+			return token
+		}
+	}
+	if !e.hasData {
+		return NeedMore
+	}
+	return s.dispatch(rec)
+}

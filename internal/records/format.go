@@ -1,0 +1,102 @@
+package records
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Format says how the bytes of an upstream become records. The zero value is
+// Auto.
+type Format uint8
+
+const (
+	// Auto stands for the format that ForContentType derives; a Splitter
+	// that is given Auto splits Lines.
+	Auto Format = iota
+	// Lines ends a record at each LF and drops one CR before it.
+	Lines
+	// NDJSON splits as Lines does; each record is a JSON value.
+	NDJSON
+	// JSONSeq is RFC 7464: an RS begins a record.
+	JSONSeq
+	// JSON is JSON values one after another with anything or nothing
+	// between them; the elements of a top-level array are the records.
+	JSON
+	// EventStream is Server-Sent Events, WHATWG HTML §9.2.6: each event is
+	// a record, its data the record's text.
+	EventStream
+)
+
+var formatNames = [...]string{"auto", "lines", "ndjson", "json_seq", "json", "event_stream"}
+
+// ParseFormat returns the format that a configuration calls name.
+func ParseFormat(name string) (Format, error) {
+	for f, n := range formatNames {
+		if n == name {
+			return Format(f), nil
+		}
+	}
+	return Auto, fmt.Errorf("unknown record format %q: use one of %s", name, strings.Join(formatNames[:], ", "))
+}
+
+// String returns the name that ParseFormat takes.
+func (f Format) String() string {
+	if int(f) < len(formatNames) {
+		return formatNames[f]
+	}
+	return fmt.Sprintf("format(%d)", uint8(f))
+}
+
+// IsJSON reports whether each record of the format is meant to be JSON.
+func (f Format) IsJSON() bool {
+	return f == NDJSON || f == JSONSeq || f == JSON
+}
+
+// ForContentType returns what Auto makes of a Content-Type, and whether that
+// type announces records. All that does not, an empty contentType too, is
+// Lines.
+func ForContentType(contentType string) (f Format, isRecords bool) {
+	mediaType, _, _ := strings.Cut(contentType, ";")
+	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
+	switch mediaType {
+	case "text/event-stream":
+		return EventStream, true
+	case "application/json-seq", "application/geo+json-seq":
+		return JSONSeq, true
+	case "application/x-ndjson", "application/ndjson", "application/jsonl",
+		"application/x-jsonlines", "application/jsonlines",
+		"application/stream+json", "application/json":
+		return NDJSON, true
+	}
+	if strings.HasSuffix(mediaType, "+json") {
+		return NDJSON, true
+	}
+	return Lines, false
+}
+
+// Oversize says what becomes of a record larger than Options.MaxSize. The
+// zero value is Skip.
+type Oversize uint8
+
+const (
+	// Skip drops the record and goes on with the next one.
+	Skip Oversize = iota
+	// Truncate cuts the record's text at a character's end.
+	Truncate
+	// Fail ends the stream.
+	Fail
+)
+
+// ParseOversize returns the policy that a configuration calls name: skip,
+// truncate or error.
+func ParseOversize(name string) (Oversize, error) {
+	switch name {
+	case "skip":
+		return Skip, nil
+	case "truncate":
+		return Truncate, nil
+	case "error":
+		return Fail, nil
+	}
+	return Skip, fmt.Errorf("unknown policy %q for records that are too large: use skip, truncate or error", name)
+}

@@ -1,0 +1,236 @@
+package records
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// class is what a byte outside strings is in JSON's grammar, RFC 8259 §2.
+type class uint8
+
+const (
+	other class = iota // of a number or literal, or of no JSON at all
+	space
+	opening // { [
+	closing // } ]
+	quote
+	comma
+	colon
+)
+
+var classes = [256]class{
+	' ': space, '\t': space, '\n': space, '\r': space,
+	'{': opening, '[': opening, '}': closing, ']': closing,
+	'"': quote, ',': comma, ':': colon,
+}
+
+// jsonState is where JSON or JSONSeq stands in the value being read. Depth is
+// a count: brackets are not matched in kind, which would take memory for each
+// level. Whether a record is JSON is for others to say; this only has to find
+// where it ends.
+type jsonState struct {
+	in      jsonPart
+	depth   int
+	quoted  bool // within a string
+	escaped bool // right after a backslash in it
+	last    lastPart
+	array   bool // within a top-level array, whose elements are the records
+	used    bool // the line has something else than white space
+	lines   bool // JSONSeq: the text has a line break
+}
+
+// jsonPart is what JSON is in.
+type jsonPart uint8
+
+const (
+	between jsonPart = iota
+	nested           // an object, an array or a string
+	scalar           // a number or literal, or what stands in its place
+	stray            // punctuation where a value should begin
+)
+
+// lastPart is what came before the place in an object or array.
+type lastPart uint8
+
+const (
+	wantsValue  lastPart = iota // an opening bracket, a comma, a colon
+	inScalar                    // a byte of a number or literal
+	valueIsDone                 // all after which only punctuation may follow
+)
+
+// jsonValue finds the next record of JSON, and compacts it to one line: white
+// space outside strings is left out.
+//
+// What is no JSON becomes records as well, which do not parse, and costs as
+// little of what follows as can be: a value ends where no value may go on. So
+// one that the upstream broke off ends where the next one begins, at two
+// values with no comma between them, or at a line break within a string, which
+// JSON does not allow. Commas too many or missing in a top-level array are let
+// pass.
+func (s *Splitter) jsonValue(rec *Record) Token {
+	j, text, i := &s.json, s.text, s.pos
+	run := i // text from here on belongs to the record and is not kept yet
+	for i < len(text) {
+		if j.quoted {
+			i += j.inString(text[i:])
+			switch {
+			case i == len(text):
+			case text[i] == '"':
+				i++
+				j.quoted, j.last = false, valueIsDone
+				if j.depth == 0 {
+					return s.jsonEnd(rec, text[run:i], i)
+				}
+			case text[i] == '\n' || text[i] == '\r':
+				return s.jsonEnd(rec, text[run:i], i)
+			default:
+				i++ // no JSON either, but it breaks nothing
+			}
+			continue
+		}
+		c := text[i]
+		what := classes[c]
+		switch j.in {
+		case between:
+			run = i
+			i++
+			if what == space {
+				if c != '\n' {
+					continue
+				}
+				blank := !j.used
+				j.used = false
+				if blank {
+					s.pos = i
+					return s.blank(rec)
+				}
+				continue
+			}
+			j.used = true
+			switch {
+			case c == '[' && !j.array:
+				j.array = true
+			case c == ']' && j.array:
+				j.array = false
+			case c == ',' && j.array:
+			case what == opening:
+				j.in, j.depth, j.last = nested, 1, wantsValue
+			case what == quote:
+				j.in, j.quoted = nested, true
+			case what == other:
+				j.in = scalar
+			default:
+				j.in = stray
+			}
+		case scalar:
+			if what != other {
+				return s.jsonEnd(rec, text[run:i], i)
+			}
+			i++
+		case stray:
+			if what < closing || what == quote || j.array && (c == ',' || c == ']') {
+				return s.jsonEnd(rec, text[run:i], i)
+			}
+			i++
+		case nested:
+			switch what {
+			case space:
+				s.keep(text[run:i])
+				for i++; i < len(text) && classes[text[i]] == space; i++ {
+				}
+				run = i
+				if j.last == inScalar {
+					j.last = valueIsDone
+				}
+				continue
+			case comma, colon:
+				j.last = wantsValue
+			case closing:
+				j.depth--
+				j.last = valueIsDone
+				if j.depth == 0 {
+					return s.jsonEnd(rec, text[run:i+1], i+1)
+				}
+			case other:
+				if j.last == valueIsDone {
+					return s.jsonEnd(rec, text[run:i], i)
+				}
+				j.last = inScalar
+			default: // a bracket or a quote
+				if j.last != wantsValue {
+					return s.jsonEnd(rec, text[run:i], i)
+				}
+				if what == opening {
+					j.depth++
+				} else {
+					j.quoted = true
+				}
+			}
+			i++
+		}
+	}
+	s.pos = len(text)
+	if j.in == between {
+		return NeedMore
+	}
+	return s.park(text[run:])
+}
+
+// jsonEnd ends a record before end. NeedMore lets Next come again.
+func (s *Splitter) jsonEnd(rec *Record, part []byte, end int) Token {
+	s.pos = end
+	s.json = jsonState{array: s.json.array, used: true}
+	return s.record(rec, s.join(part), true)
+}
+
+// endJSON ends the last value, complete or not.
+func (s *Splitter) endJSON(rec *Record) Token {
+	if s.json.in == between {
+		return NeedMore
+	}
+	return s.jsonEnd(rec, nil, s.pos)
+}
+
+// inString returns how far p goes on with the string: to the quote that ends
+// it, or to a control character, which JSON does not allow there.
+func (j *jsonState) inString(p []byte) int {
+	i := 0
+	for {
+		if j.escaped {
+			if i == len(p) {
+				return i
+			}
+			j.escaped = false
+			if p[i] >= ' ' {
+				i++
+			}
+		}
+		i += plainLen(p[i:])
+		if i == len(p) || p[i] != '\\' {
+			return i
+		}
+		j.escaped = true
+		i++
+	}
+}
+
+// plainLen returns how many bytes at the start of p are neither a quote, a
+// backslash nor a control character, eight at a time.
+func plainLen(p []byte) int {
+	const ones = 0x0101010101010101
+	i := 0
+	for ; len(p)-i >= 8; i += 8 {
+		w := binary.LittleEndian.Uint64(p[i:])
+		// Each term sets the high bit of the bytes it looks for. A borrow
+		// may set one more, but only above a byte that was found.
+		quotes, slashes := w^'"'*ones, w^'\\'*ones
+		found := ((quotes-ones)&^quotes | (slashes-ones)&^slashes | (w-' '*ones)&^w) & highBits
+		if found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(p) && p[i] >= ' ' && p[i] != '"' && p[i] != '\\' {
+		i++
+	}
+	return i
+}

@@ -1,0 +1,93 @@
+package records
+
+// recordSeparator begins each record of JSONSeq.
+const recordSeparator = 0x1E
+
+// jsonSeq finds the next record of JSONSeq. RFC 7464 lets a record go on to
+// the next RS, which comes only with the next record; so that none has to wait
+// for that, white space ends a record as well, where no bracket and no string
+// is open. An RS ends it in any state, as it cannot occur in JSON. The first
+// RS may be missing.
+func (s *Splitter) jsonSeq(rec *Record) Token {
+	j, text, i := &s.json, s.text, s.pos
+	run := i // text from here on belongs to the record and is not kept yet
+	for ; i < len(text); i++ {
+		if j.quoted {
+			i += j.inString(text[i:])
+			if i == len(text) {
+				break
+			}
+		}
+		c := text[i]
+		what := classes[c]
+		switch {
+		case c == recordSeparator:
+			if j.in != between {
+				return s.jsonSeqEnd(rec, text[run:i], i)
+			}
+			j.used = true
+		case j.quoted:
+			j.quoted = c != '"'
+			j.lines = j.lines || c == '\n' || c == '\r'
+		case what == space && j.in == between:
+			if c != '\n' {
+				continue
+			}
+			blank := !j.used
+			j.used = false
+			if blank {
+				s.pos = i + 1
+				return s.blank(rec)
+			}
+		case what == space && j.depth == 0:
+			j.in = nested // a scalar with white space after it is whole
+			token := s.jsonSeqEnd(rec, text[run:i], i+1)
+			j.used = c != '\n'
+			return token
+		case what == space:
+			j.lines = j.lines || c == '\n' || c == '\r'
+		default:
+			if j.in == between {
+				j.in, j.used, run = nested, true, i
+				if what == other {
+					j.in = scalar
+				}
+			}
+			switch what {
+			case opening:
+				j.depth++
+			case closing:
+				j.depth = max(j.depth-1, 0)
+			case quote:
+				j.quoted = true
+			}
+		}
+	}
+	s.pos = len(text)
+	if j.in == between {
+		return NeedMore
+	}
+	return s.park(text[run:])
+}
+
+// jsonSeqEnd ends a record; end is what has been seen. A number or literal
+// without white space after it may be the beginning of another one, and is
+// dropped: RFC 7464 §2.4.
+func (s *Splitter) jsonSeqEnd(rec *Record, part []byte, end int) Token {
+	s.pos = end
+	text, j := s.join(part), s.json
+	s.json = jsonState{used: true}
+	if j.in == scalar && !s.over && len(text) <= s.max {
+		s.carry, s.carryCR = s.carry[:0], false
+		return NeedMore
+	}
+	return s.record(rec, text, !j.lines)
+}
+
+// endJSONSeq ends the last record.
+func (s *Splitter) endJSONSeq(rec *Record) Token {
+	if s.json.in == between {
+		return NeedMore
+	}
+	return s.jsonSeqEnd(rec, nil, s.pos)
+}

@@ -1,0 +1,286 @@
+// Package records finds the records in the bytes of an upstream, however the
+// bytes arrive: a [Splitter] is fed chunks and gives tokens. The tokens depend
+// on the bytes alone, never on where one chunk ends and the next begins.
+//
+// The way of the bytes: decoder (any charset to pieces of valid UTF-8 text),
+// then the code of the format (lines.go, json.go, json_seq.go,
+// event_stream.go), which looks at each byte of text once and passes on what
+// it can without a copy.
+package records
+
+import (
+	"bytes"
+	"math"
+)
+
+// Options says how a Splitter works.
+type Options struct {
+	Format   Format
+	Charset  *Charset // nil: UTF-8
+	MaxSize  int      // bytes of a record's Text; 0 or less: 1 MiB
+	Oversize Oversize // what becomes of a larger record
+}
+
+const (
+	defaultMaxSize = 1 << 20
+	// idleSize is how large a buffer with nothing in it may stay while the
+	// stream waits: there are many streams, and few large records.
+	idleSize = 64 << 10
+)
+
+// Record is a record as Next found it. Its slices are valid until the next
+// call of Next or Feed, and must not be changed.
+type Record struct {
+	// Text is the record without what delimits it, as valid UTF-8.
+	Text []byte
+	// OneLine says that Text is known to hold neither CR nor LF.
+	OneLine bool
+	// ID is, in an EventStream, the value of the last id field since the
+	// record before, empty where the upstream reset its id; nil if there was
+	// none.
+	ID []byte
+	// Event is, in an EventStream, the event's type; nil if it has none.
+	Event []byte
+	// End is how many of the bytes fed lie before the end of this record and
+	// its terminator: source bytes, as they were before decoding. Of a
+	// terminator that may have two bytes (the CRLF of an EventStream), or
+	// that is the next record's beginning, it takes in only what had to be
+	// seen. Next sets it with IsRecord and IsBlank.
+	End int64
+	// Truncated says that Text is the beginning of a record over MaxSize.
+	Truncated bool
+}
+
+// Token is what Next found.
+type Token uint8
+
+const (
+	// NeedMore asks for the next Feed, or after Finish says that all is done.
+	NeedMore Token = iota
+	// IsRecord is a record.
+	IsRecord
+	// IsBlank is the upstream's sign of life: a blank line where a record
+	// could have begun, or a comment of an EventStream.
+	IsBlank
+	// IsSkipped stands for one record over MaxSize that was dropped. It may
+	// come before that record's end.
+	IsSkipped
+	// IsTooLarge ends a stream whose policy is Fail: each later Next says it
+	// again.
+	IsTooLarge
+)
+
+// Splitter finds the records of one stream. It keeps at most the text of one
+// record, that is MaxSize and a byte, apart from a fixed few KiB for charsets
+// other than UTF-8 and for the fields of an EventStream.
+type Splitter struct {
+	format   Format
+	oversize Oversize
+	max      int
+	source   decoder
+	finished bool
+	clean    bool
+	failed   bool
+
+	text  []byte // the piece being looked at
+	pos   int    // what has been seen of it
+	noCR  bool   // there is no CR in text
+	plain bool   // lines end here at LF, with no CR in text and nothing kept
+
+	// The record whose end is not seen yet.
+	carry    []byte // its text of former pieces
+	carryCR  bool   // carry may hold a CR
+	over     bool   // it is larger than carry may grow: the rest is let go
+	reported bool   // the token for that is out
+
+	json  jsonState
+	event eventState
+}
+
+// New returns a Splitter for one stream.
+func New(o Options) *Splitter {
+	s := &Splitter{format: o.Format, oversize: o.Oversize, max: o.MaxSize}
+	if s.max <= 0 {
+		s.max = defaultMaxSize
+	}
+	s.max = min(s.max, math.MaxInt-1)
+	s.source.use(o.Charset)
+	if s.format == EventStream {
+		s.event.id, s.event.value = []byte{}, []byte{} // an empty id is not nil
+	}
+	return s
+}
+
+// Feed gives the stream's next bytes, once Next has returned NeedMore for
+// those before. p must stay unchanged until Next returns NeedMore again.
+func (s *Splitter) Feed(p []byte) {
+	s.source.chunk = p
+}
+
+// Finish says that the upstream has ended, once Next has returned NeedMore.
+// After a clean end a last record without its terminator counts, else it is
+// dropped. Next gives what is left until it returns NeedMore.
+func (s *Splitter) Finish(clean bool) {
+	s.finished, s.clean = true, clean
+}
+
+// Next returns what comes next in the bytes fed, and fills rec if that is
+// IsRecord. A record within one chunk of UTF-8 is a slice of that chunk: only
+// one that reaches over a chunk's end may take memory of its own.
+func (s *Splitter) Next(rec *Record) Token {
+	if s.plain {
+		// Of nearly all lines nothing has to be looked at but the LF.
+		rest := s.text[s.pos:]
+		n := bytes.IndexByte(rest, '\n')
+		if n > 0 && n <= s.max && (rest[0] > ' ' || s.format != NDJSON) {
+			s.pos += n + 1
+			rec.Text, rec.OneLine = rest[:n], true
+			rec.ID, rec.Event = nil, nil
+			rec.End, rec.Truncated = s.source.offsetAt(s.pos), false
+			return IsRecord
+		}
+		if n < 0 {
+			s.plain = false
+			s.pos = len(s.text)
+			if token := s.park(rest); token != NeedMore {
+				return token
+			}
+		}
+	}
+	if s.failed {
+		return IsTooLarge
+	}
+	for {
+		for s.pos < len(s.text) {
+			token := NeedMore
+			switch s.format {
+			case JSONSeq:
+				token = s.jsonSeq(rec)
+			case JSON:
+				token = s.jsonValue(rec)
+			case EventStream:
+				token = s.eventStream(rec)
+			default:
+				token = s.line(rec)
+			}
+			if token != NeedMore {
+				return token
+			}
+		}
+		if !s.refill() {
+			return s.flush(rec)
+		}
+	}
+}
+
+// refill gets the next piece of text.
+func (s *Splitter) refill() bool {
+	s.text, s.pos, s.plain = nil, 0, false
+	if s.finished && !s.clean {
+		return false
+	}
+	s.text = s.source.next(s.finished)
+	// Looked for once in the piece, not once in each record of it.
+	s.noCR = bytes.IndexByte(s.text, '\r') < 0
+	s.event.lf = -1
+	s.plain = s.noCR && s.format <= NDJSON && len(s.carry) == 0 && !s.over
+	return len(s.text) > 0
+}
+
+// flush ends the last record, if the stream has ended.
+func (s *Splitter) flush(rec *Record) Token {
+	if len(s.carry) == 0 && cap(s.carry) > idleSize {
+		s.carry = nil
+	}
+	if !s.finished || !s.clean {
+		return NeedMore
+	}
+	switch s.format {
+	case JSONSeq:
+		return s.endJSONSeq(rec)
+	case JSON:
+		return s.endJSON(rec)
+	case EventStream:
+		return s.endEventStream(rec)
+	default:
+		return s.endLine(rec)
+	}
+}
+
+// keep copies a part of a record whose end is not seen yet.
+func (s *Splitter) keep(part []byte) {
+	if s.over || len(part) == 0 {
+		return
+	}
+	// One byte more than MaxSize: it may be a CR that is dropped, and tells
+	// whether the byte before it ends a character.
+	if room := s.max + 1 - len(s.carry); len(part) > room {
+		part = part[:room]
+		s.over = true
+	}
+	if need := len(s.carry) + len(part); need > cap(s.carry) {
+		grown := make([]byte, len(s.carry), min(max(need, 2*cap(s.carry), 512), s.max+1))
+		copy(grown, s.carry)
+		s.carry = grown
+	}
+	s.carry = append(s.carry, part...)
+	s.carryCR = s.carryCR || !s.noCR
+}
+
+// park keeps a part of a record whose end is not in this piece, and tells as
+// soon as it is known that the record is too large.
+func (s *Splitter) park(part []byte) Token {
+	s.keep(part)
+	if !s.over || s.reported || s.oversize == Truncate {
+		return NeedMore
+	}
+	return s.report()
+}
+
+func (s *Splitter) report() Token {
+	s.carry = s.carry[:0]
+	if s.oversize == Fail {
+		s.failed, s.plain = true, false
+		return IsTooLarge
+	}
+	s.reported = true
+	return IsSkipped
+}
+
+// join returns what was kept of a record and its last part as one.
+func (s *Splitter) join(part []byte) []byte {
+	if len(s.carry) == 0 && !s.over {
+		return part
+	}
+	s.keep(part)
+	return s.carry
+}
+
+// record ends the record that join has put together. It returns NeedMore for
+// one that was reported as too large before.
+func (s *Splitter) record(rec *Record, text []byte, oneLine bool) Token {
+	over, reported := s.over || len(text) > s.max, s.reported
+	s.carry, s.carryCR, s.over, s.reported = s.carry[:0], false, false, false
+	if reported {
+		return NeedMore
+	}
+	if over {
+		if s.oversize != Truncate {
+			token := s.report()
+			s.reported = false
+			return token
+		}
+		text = cut(text, s.max)
+	}
+	rec.Text = text
+	rec.OneLine = oneLine
+	rec.ID, rec.Event = nil, nil
+	rec.End = s.source.offsetAt(s.pos)
+	rec.Truncated = over
+	return IsRecord
+}
+
+func (s *Splitter) blank(rec *Record) Token {
+	rec.End = s.source.offsetAt(s.pos)
+	return IsBlank
+}
