@@ -1,0 +1,185 @@
+package sse
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+var update = flag.Bool("update", false, "write what the adapter gives into testdata/adapt/*.caddytest")
+
+// separator stands between the Caddyfile and the JSON of a golden file.
+const separator = "\n----------\n"
+
+func adapt(t *testing.T, text string) ([]byte, error) {
+	t.Helper()
+	adapted, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	for _, w := range warnings {
+		if !strings.Contains(w.Message, "not formatted") {
+			t.Errorf("warning: %v", w)
+		}
+	}
+	return adapted, err
+}
+
+func TestEveryOptionAdaptsToItsJSON(t *testing.T) {
+	files, err := filepath.Glob("testdata/adapt/*.caddytest")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, want, _ := strings.Cut(string(content), separator)
+			adapted, err := adapt(t, text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var pretty bytes.Buffer
+			if err := json.Indent(&pretty, adapted, "", "\t"); err != nil {
+				t.Fatal(err)
+			}
+			if *update {
+				if err := os.WriteFile(file, []byte(text+separator+pretty.String()+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if got := pretty.String(); strings.TrimSpace(got) != strings.TrimSpace(want) {
+				t.Errorf("adapted to\n%s\nwant\n%s", got, want)
+			}
+			validate(t, adapted)
+		})
+	}
+}
+
+// validate provisions a config as `caddy validate` does.
+func validate(t *testing.T, config []byte) {
+	t.Helper()
+	var cfg caddy.Config
+	if err := caddy.StrictUnmarshalJSON(config, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&cfg); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEveryMistakeInTheConfigIsToldWithItsPlace(t *testing.T) {
+	for _, test := range []struct{ block, want string }{
+		{"nonsense", `unrecognized subdirective "nonsense"`},
+		{"format", "argument"},
+		{"format lines ndjson", "argument"},
+		{"format csv", "format must be one of auto, lines"},
+		{"format lines\nformat json", "format is given twice"},
+		{"charset klingon", "charset"},
+		{"max_record_size", "argument"},
+		{"max_record_size huge", "max_record_size must be a size"},
+		{"max_record_size 0", "max_record_size must be a size"},
+		{"max_record_size 2TiB", "max_record_size must be a size"},
+		{"max_record_size 1KiB drop", "max_record_size"},
+		{"max_record_size 1KiB skip skip", "argument"},
+		{"data", "argument"},
+		{"data a b", "argument"},
+		{"data {record.a", "{record.a"},
+		{"event {record.}", "{record.}"},
+		{"id {record.a..b}", "{record.a..b}"},
+		{"where", "argument"},
+		{"where record.", "where"},
+		{"where seq", "where"},
+		{`where "1 + 1"`, "where"},
+		{"on_invalid drop", "on_invalid must be one of pass, skip, error"},
+		{"accept maybe", "accept must be one of"},
+		{"accept standard 200", "the status of accept"},
+		{"accept standard 406 406", "argument"},
+		{"retry", "argument"},
+		{"retry soon", "retry must be a duration"},
+		{"retry 0", "retry must be a duration"},
+		{"retry -1s", "retry must be a duration"},
+		{"heartbeat never", "heartbeat must be a duration"},
+		{"stall_timeout 0s", "stall_timeout must be a duration"},
+		{"max_duration off", "max_duration must be a duration"},
+		{"max_duration 1m 2m", "jitter"},
+		{"max_duration 1m 1s 1s", "argument"},
+		{"end", "argument"},
+		{"end stop data stop extra", "argument"},
+		{`end ""`, "the event of end"},
+		{"drain later", "drain must be a duration"},
+		{"on_reload restart", "on_reload must be one of end, keep"},
+		{"match", "match must say"},
+		{"viewer on", "argument"},
+		{"share a b", "argument"},
+		{"share {\nhistory 0\n}", "history must be a whole number"},
+		{"share {\nhistory 1 0B\n}", "the size of history"},
+		{"share {\nreplay -1\n}", "replay must be a whole number"},
+		{"share {\nlinger x\n}", "linger must be a duration"},
+		{"share {\nlag wait\n}", "lag must be one of disconnect, skip"},
+		{"share {\nlag skip\nlag skip\n}", "lag is given twice"},
+		{"share {\nother\n}", `unrecognized subdirective "other" of share`},
+		{"max_streams 0", "max_streams must be a whole number"},
+		{"max_streams many", "max_streams must be a whole number"},
+		{"max_streams_per_client -2", "max_streams_per_client must be a whole number"},
+		{"max_streams_per_client 2 a b", "argument"},
+		{"backend", "argument"},
+		{"backend nosuch", "nosuch"},
+		{"backend file", "argument"},
+		{"backend file a b", "argument"},
+		{"backend file /a {\nfrom middle\n}", "from must be start, end or last"},
+		{"backend file /a {\nfrom last\n}", "from last must be a whole number"},
+		{"backend file /a {\nfrom last 0\n}", "from last must be a whole number"},
+		{"backend file /a {\nfrom start 3\n}", "argument"},
+		{"backend file /a {\nto end\n}", `unrecognized subdirective "to"`},
+		{"backend file {path}", "must begin with a folder"},
+		{"backend file /a/{record.x}", "record"},
+	} {
+		t.Run(test.block, func(t *testing.T) {
+			text := "example.com {\n\tsse {\n" + test.block + "\n}\n}\n"
+			_, err := adapt(t, text)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %q does not say %q", err, test.want)
+			}
+			if !strings.Contains(err.Error(), "Caddyfile:") {
+				t.Errorf("error %q names no file and line", err)
+			}
+		})
+	}
+}
+
+func TestSSEWrapsOtherHandlersWithoutAnOrderOption(t *testing.T) {
+	adapted, err := adapt(t, ":80 {\n\treverse_proxy localhost:1\n\tsse\n\tencode gzip\n\theader X-A b\n}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := -1
+	for _, handler := range []string{`"headers"`, `"encode"`, `"sse"`, `"reverse_proxy"`} {
+		at := bytes.Index(adapted, []byte(`"handler":`+handler))
+		if at < last {
+			t.Errorf("%s is out of order in %s", handler, adapted)
+		}
+		last = at
+	}
+}
+
+func TestDirectiveTakesAMatcherAndNoOtherArgument(t *testing.T) {
+	dispenser := caddyfile.NewTestDispenser("sse /events")
+	if err := new(Handler).UnmarshalCaddyfile(dispenser); err == nil {
+		t.Error("an argument that is no matcher was taken")
+	}
+	if _, err := adapt(t, ":80 {\n\tsse /events\n\tsse @get {\n\t\tviewer\n\t}\n\t@get method GET\n}\n"); err != nil {
+		t.Error(err)
+	}
+}
