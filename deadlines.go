@@ -65,12 +65,15 @@ func (s *stream) boundLastWrites() {
 	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Now().Add(bound))
 }
 
-// unblockWrites fails the write that is in progress, if it has not come to an end within lastWrite: a stream that
-// is to end must not wait for a client that does not read.
+// unblockWrites fails the write that is in progress, and each one after it that takes longer than lastWrite: a
+// stream that is to end must not wait for a client that does not read.
 //
 // The deadline is set on the server's own writer, as only that may be done while another goroutine writes. It is
 // set again and again, because the writers around it may be about to set theirs.
 func (s *stream) unblockWrites() {
+	if !s.open.Load() || s.unblocking.Swap(true) {
+		return
+	}
 	innermost := s.w
 	for {
 		wrapper, ok := innermost.(interface{ Unwrap() http.ResponseWriter })
@@ -86,10 +89,10 @@ func (s *stream) unblockWrites() {
 	check = func() {
 		s.aborting.Lock()
 		defer s.aborting.Unlock()
-		if s.finished.Load() {
+		if s.finished {
 			return
 		}
-		if began := s.writing.Load(); began != 0 && began <= ended {
+		if began := s.writing.Load(); began != 0 && (began <= ended || time.Since(time.Unix(0, began)) > lastWrite) {
 			_ = controller.SetWriteDeadline(time.Unix(1, 0))
 		}
 		time.AfterFunc(lastWrite/10, check)

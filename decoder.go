@@ -34,20 +34,22 @@ func decoding(encoding string) (func(io.Reader) (io.ReadCloser, error), error) {
 	}
 }
 
-// decoder feeds decoded bytes to an input. Compressed bytes are written to us, but decoders read: so they read
-// from a pipe, on a goroutine of their own that ends with close.
+// decoder feeds decoded bytes to an input. Compressed bytes are written to us, but decoders read: so they read on
+// a goroutine of their own that ends with close. It runs only while a Write waits for it, so that what it finds
+// wrong with the bytes is the error of the Write that brought them.
 type decoder struct {
-	pipe *io.PipeWriter
-	done chan error
+	chunks chan []byte   // closed when there are no more
+	hungry chan struct{} // all that was written is decoded
+	done   chan struct{} // it has ended, with err
+	err    error
+	clean  bool
 }
 
 func newDecoder(newReader func(io.Reader) (io.ReadCloser, error), to io.Writer) *decoder {
-	r, w := io.Pipe()
-	d := &decoder{pipe: w, done: make(chan error, 1)}
+	d := &decoder{chunks: make(chan []byte), hungry: make(chan struct{}), done: make(chan struct{})}
 	go func() {
-		err := decode(newReader, r, to)
-		r.CloseWithError(err) // a write that waits for us must not wait for ever
-		d.done <- err
+		defer close(d.done)
+		d.err = decode(newReader, &chunkReader{decoder: d}, to)
 	}()
 	return d
 }
@@ -78,17 +80,62 @@ func decode(newReader func(io.Reader) (io.ReadCloser, error), from io.Reader, to
 	}
 }
 
-func (d *decoder) Write(p []byte) (int, error) { return d.pipe.Write(p) }
+// chunkReader is what the decoder's goroutine reads.
+type chunkReader struct {
+	decoder *decoder
+	chunk   []byte
+	asked   bool
+}
 
-// close waits until all that was written is decoded. It returns what went wrong with it.
+func (r *chunkReader) Read(p []byte) (int, error) {
+	for len(r.chunk) == 0 {
+		if r.asked {
+			r.asked = false
+			r.decoder.hungry <- struct{}{}
+		}
+		chunk, more := <-r.decoder.chunks
+		if !more {
+			if r.decoder.clean {
+				return 0, io.EOF
+			}
+			return 0, errUpstreamBroke
+		}
+		r.chunk, r.asked = chunk, true
+	}
+	n := copy(p, r.chunk)
+	r.chunk = r.chunk[n:]
+	return n, nil
+}
+
+func (d *decoder) Write(p []byte) (int, error) {
+	select {
+	case d.chunks <- p:
+	case <-d.done:
+		return 0, d.failure()
+	}
+	select {
+	case <-d.hungry:
+		return len(p), nil
+	case <-d.done:
+		return 0, d.failure()
+	}
+}
+
+func (d *decoder) failure() error {
+	if d.err == nil {
+		return errors.New("decoding upstream's response: there is more after its end")
+	}
+	return d.err
+}
+
+// close ends the decoder. It returns what went wrong with the bytes, if clean says that the upstream had sent
+// them all.
 func (d *decoder) close(clean bool) error {
-	if clean {
-		d.pipe.Close()
-	} else {
-		d.pipe.CloseWithError(errUpstreamBroke)
+	d.clean = clean
+	close(d.chunks)
+	<-d.done
+	if errors.Is(d.err, errUpstreamBroke) {
+		return nil
 	}
-	if err := <-d.done; err != nil && !errors.Is(err, errUpstreamBroke) {
-		return err
-	}
-	return nil
+	return d.err
 }

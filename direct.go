@@ -56,6 +56,9 @@ func (d *direct) begin() { d.mu.Lock() }
 func (d *direct) record(rec *record) error {
 	d.seq++
 	rec.seq = d.seq
+	if rec.Truncated {
+		d.stream.handler.warnTooLarge()
+	}
 	var v verdict
 	d.out, _, v = d.mapper.appendFrame(d.out, rec, nil)
 	switch v {
@@ -72,6 +75,7 @@ func (d *direct) record(rec *record) error {
 
 func (d *direct) skipped() {
 	d.seq++
+	d.stream.handler.warnTooLarge()
 	d.gap(gapRecordTooLarge)
 }
 
@@ -96,6 +100,9 @@ func (d *direct) send() error {
 	}
 	err := d.stream.write(d.out, d.events)
 	d.out, d.events = d.out[:0], 0
+	if cap(d.out) > 4*maxBatch {
+		d.out = nil // there are many streams, and few large records
+	}
 	return err
 }
 
@@ -121,6 +128,9 @@ func (d *direct) finish(err error) error {
 	}
 	if !s.open.Load() {
 		s.finish(nil, 0)
+		if d.mapper != nil {
+			return nil // the response to HEAD is out
+		}
 		return d.refusal(err)
 	}
 	tail, events := s.conclude(err)
@@ -130,26 +140,46 @@ func (d *direct) finish(err error) error {
 
 // refusal is the response of a stream that has not come to be.
 func (d *direct) refusal(err error) error {
-	var handlerError caddyhttp.HandlerError
-	var netError net.Error
-	if err != nil && d.stream.request.Context().Err() != nil {
-		d.stream.end(endClientGone)
+	s := d.stream
+	if err != nil && s.request.Context().Err() != nil {
+		s.end(endClientGone)
+	}
+	if err == nil || errors.Is(err, ErrEnded) {
+		if !s.ended() {
+			return nil
+		}
+		err = errStreamEnded
 	}
 	switch {
-	case err == nil || errors.Is(err, ErrEnded):
-		return nil
-	case d.stream.endReason() == endShutdown:
-		d.stream.w.Header().Set("Retry-After", "1")
+	case s.endReason() == endShutdown:
+		s.w.Header().Set("Retry-After", "1")
 		return caddyhttp.Error(http.StatusServiceUnavailable, err)
-	case d.stream.ended():
+	case s.ended():
 		return caddyhttp.Error(499, err) // as reverse_proxy has it; nobody is there to read it
-	case errors.As(err, &handlerError):
+	}
+	status := gatewayStatus(err)
+	if status >= http.StatusBadGateway {
+		s.handler.warnUpstream(err)
+	}
+	var handlerError caddyhttp.HandlerError
+	if errors.As(err, &handlerError) {
 		return err
+	}
+	return caddyhttp.Error(status, err)
+}
+
+// gatewayStatus is the status of a response whose upstream has failed before there was any.
+func gatewayStatus(err error) int {
+	var handlerError caddyhttp.HandlerError
+	var netError net.Error
+	switch {
+	case errors.As(err, &handlerError):
+		return handlerError.StatusCode
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &netError) && netError.Timeout():
-		return caddyhttp.Error(http.StatusGatewayTimeout, err)
+		return http.StatusGatewayTimeout
 	default:
-		return caddyhttp.Error(http.StatusBadGateway, err)
+		return http.StatusBadGateway
 	}
 }
 

@@ -106,6 +106,9 @@ func (h *Handler) onStopping() {
 			ending++
 		}
 	}
+	if ending == 0 {
+		return
+	}
 	h.logger.Info("ending streams", zap.Int("streams", ending), zap.Duration("drain", time.Duration(h.Drain)))
 }
 
@@ -138,7 +141,10 @@ func (s *stream) drain() bool {
 	}
 	window := time.Duration(s.handler.Drain)
 	// The last ones need time to be written, too.
-	time.AfterFunc(jitter(window*9/10), func() { s.end(endShutdown) })
+	time.AfterFunc(jitter(window*9/10), func() {
+		s.end(endShutdown)
+		s.unblockWrites() // of one that was about to end by itself, too
+	})
 	return true
 }
 

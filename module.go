@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -125,8 +126,9 @@ type Handler struct {
 	limits        limits
 	draining      atomic.Bool
 	generation    uint64
-	standing      []*source // of a backend that is always shared
-	lastWarned    atomic.Int64
+	standing      []*source    // of a backend that is always shared
+	lastWarned    atomic.Int64 // Unix nanoseconds
+	lastTooLarge  atomic.Int64
 	logger        *zap.Logger
 }
 
@@ -367,7 +369,7 @@ func (h *Handler) Validate() error {
 
 // ServeHTTP serves an event stream, or lets the request pass.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if r.Method == http.MethodConnect || r.Header.Get("Upgrade") != "" {
+	if r.Method == http.MethodConnect || upgrades(r) {
 		return next.ServeHTTP(w, r) // a tunnel, not a response
 	}
 	if h.Viewer && wantsPage(r) {
@@ -381,6 +383,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(h.AcceptStatus, errors.New("client does not accept text/event-stream"))
 	}
 	if h.End != nil && h.End.Stop && lastEventID(r) == terminalID {
+		addVary(w.Header())
+		w.Header().Set("Cache-Control", "no-store") // a 204 may be cached otherwise (RFC 9110 §15.3.5)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
@@ -395,6 +399,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer leave()
 	return h.serve(w, r, next)
+}
+
+// upgrades is whether the client asks for another protocol on its connection. Clients that offer HTTP/2 in this
+// obsolete way (RFC 9113 §3.1) want a response all the same.
+func upgrades(r *http.Request) bool {
+	protocol := r.Header.Get("Upgrade")
+	return protocol != "" && !strings.EqualFold(protocol, "h2c")
 }
 
 // accepts is whether the client takes an event stream.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/records"
@@ -128,6 +129,7 @@ type responseWriter struct {
 	mode    responseMode
 	body    *body
 	quiet   atomic.Bool // this response ends without the next handler's complaint
+	failed  time.Time   // when a write first did
 	refusal error       // instead of the response
 	unseen  http.Header // what the next handler sets once ours are out
 }
@@ -164,6 +166,9 @@ func (w *responseWriter) WriteHeader(status int) {
 func (w *responseWriter) decide(status int) {
 	s, header := w.direct.stream, w.ResponseWriter.Header()
 	switch {
+	case s.ended():
+		w.mode, w.refusal = isGone, errStreamEnded
+		return
 	case s.request.Method == http.MethodConnect:
 		w.mode = isPassed
 	case s.handler.converts(status, header):
@@ -197,20 +202,36 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 	switch w.mode {
 	case isEvents:
-		_ = w.direct.stream.forward(p) // as below
-		return len(p), nil
+		return w.written(len(p), w.direct.stream.forward(p))
 	case isConverted:
+		if w.direct.stream.request.Method == http.MethodHead {
+			return len(p), nil
+		}
 		_, err := w.body.Write(p)
 		if err != nil && !errors.Is(err, errStreamEnded) {
 			w.direct.fail(err)
 		}
-		// The next handler would log a failed write. What ends its work is its context.
-		return len(p), nil
+		return w.written(len(p), err)
 	case isGone:
-		return len(p), nil
+		return w.written(len(p), errStreamEnded)
 	default:
 		return w.ResponseWriter.Write(p)
 	}
+}
+
+// written is what Write returns after it has taken n bytes. The next handler would log a failed write; what ends its
+// work is its context. Only one that does not look there is told.
+func (w *responseWriter) written(n int, err error) (int, error) {
+	if err == nil {
+		return n, nil
+	}
+	if w.failed.IsZero() {
+		w.failed = time.Now()
+	}
+	if time.Since(w.failed) > lastWrite {
+		return 0, err
+	}
+	return n, nil
 }
 
 func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
@@ -247,6 +268,30 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
+// finish ends the response after the next handler has ended with err, and returns the handler's error.
+func (w *responseWriter) finish(err error) error {
+	if w.body != nil {
+		if closeErr := w.body.close(err == nil); err == nil {
+			err = closeErr
+		}
+	}
+	s := w.direct.stream
+	switch {
+	case w.mode == isPassed, w.mode == isUndecided && !s.ended():
+		s.finish(nil, 0)
+		var handlerError caddyhttp.HandlerError
+		if errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
+			s.handler.warnUpstream(err)
+		}
+		return err
+	case w.mode == isEvents && err == errUpstreamBroke && !s.ended():
+		_ = w.direct.finish(err)
+		panic(http.ErrAbortHandler) // the client of a response that is passed through is to see that it broke off
+	default:
+		return w.direct.finish(err)
+	}
+}
+
 // askNext runs the next handler. After its headers reverse_proxy reports every failure as a panic with
 // http.ErrAbortHandler; if catch says so, that becomes errUpstreamBroke.
 func askNext(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request, catch func() bool) (err error) {
@@ -265,7 +310,10 @@ func askNext(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request, cat
 	return next.ServeHTTP(w, r)
 }
 
-var errUpstreamBroke = errors.New("upstream broke off its response")
+var (
+	errUpstreamBroke    = errors.New("upstream broke off its response")
+	errUpstreamPanicked = errors.New("next handler panicked")
+)
 
 // upstreamHeader is what the next handler is asked with. Compressed records could not be told apart, and a
 // request without Accept-Encoding would be given gzip by Go.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -43,21 +44,18 @@ func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyht
 
 	request := withHeader(ctx, r)
 	h.upstreamHeader(request.Header)
-	err := askNext(next, rw, request, rw.quiet.Load)
-	if rw.body != nil {
-		if closeErr := rw.body.close(err == nil); err == nil {
-			err = closeErr
+	err := errUpstreamPanicked
+	defer func() {
+		if err == errUpstreamPanicked {
+			_ = rw.finish(err)
 		}
-	}
+	}()
+	err = askNext(next, rw, request, rw.quiet.Load)
 	if rw.refusal != nil {
 		restoreHeader(w.Header(), before)
 		err = rw.refusal
 	}
-	if rw.mode == isUndecided || rw.mode == isPassed {
-		rw.direct.stream.finish(nil, 0)
-		return err
-	}
-	return rw.direct.finish(err)
+	return rw.finish(err)
 }
 
 // serveBackend streams a backend that is opened for this request alone.
@@ -87,12 +85,24 @@ func (h *Handler) backendName() string {
 // down fails every client, over and over.
 func (h *Handler) warnUpstream(err error) {
 	failures.WithLabelValues(h.backendName()).Inc()
-	const interval = 10 * time.Second
-	now, last := time.Now().UnixNano(), h.lastWarned.Load()
-	if now-last < int64(interval) || !h.lastWarned.CompareAndSwap(last, now) {
-		return
+	if mayWarn(&h.lastWarned) {
+		h.logger.Warn("upstream failed", zap.String("backend", h.backendName()), zap.Error(err))
 	}
-	h.logger.Warn("upstream failed", zap.String("backend", h.backendName()), zap.Error(err))
+}
+
+// warnTooLarge says in the log, though not each time, that a record is larger than the config allows.
+func (h *Handler) warnTooLarge() {
+	if mayWarn(&h.lastTooLarge) {
+		h.logger.Warn("record is larger than max_record_size", zap.String("backend", h.backendName()),
+			zap.Int64("max_record_size", h.MaxRecordSize), zap.String("policy", h.Oversize))
+	}
+}
+
+// mayWarn limits the rate of a warning; last is when it was last given.
+func mayWarn(last *atomic.Int64) bool {
+	const interval = 10 * time.Second
+	now, before := time.Now().UnixNano(), last.Load()
+	return now-before >= int64(interval) && last.CompareAndSwap(before, now)
 }
 
 // drainBody reads the request's body, which no backend does: over HTTP/1 the server notices that a client has

@@ -81,8 +81,12 @@ func newEpoch() string {
 	return strconv.FormatInt(time.Now().UnixMicro(), 36) + strconv.FormatUint(rand.Uint64N(36*36), 36)
 }
 
+// burst is how many events beyond those of the history are kept for streams that are reading already, as far as its
+// size allows: what one read of an upstream brings must not put every client behind.
+const burst = 16 << 10
+
 func (s *Share) limits() history.Limits {
-	return history.Limits{Count: s.History, Size: int(s.HistorySize)}
+	return history.Limits{Count: s.History, Size: int(s.HistorySize), Slack: burst}
 }
 
 // run opens the upstream, again and again, until the source is let go or the upstream is over.

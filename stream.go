@@ -50,8 +50,10 @@ type stream struct {
 
 	draining atomic.Bool // it ends within its handler's drain
 	open     atomic.Bool // the headers are out
-	finished atomic.Bool // nothing may be written, no deadline set any more; set under both locks
-	aborting sync.Mutex  // held while the deadline of a blocked write is set
+
+	aborting   sync.Mutex // held while the deadline of a blocked write is set
+	finished   bool       // nothing may be written, no deadline set any more
+	unblocking atomic.Bool
 
 	heartbeat, lifetime *time.Timer
 	stopWatch           func() bool
@@ -69,6 +71,9 @@ func newStream(h *Handler, w http.ResponseWriter, r *http.Request, cancel func()
 	s.clientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	s.stopWatch = context.AfterFunc(r.Context(), func() { s.end(endClientGone) })
 	openStreams.add(s)
+	if h.draining.Load() && caddy.Exiting() {
+		s.drain() // nobody will tell it, and its upstream may not answer for ever
+	}
 	return s
 }
 
@@ -217,7 +222,7 @@ func (s *stream) end(reason string) {
 		return
 	}
 	s.cancel()
-	if s.open.Load() && s.clientListens() {
+	if s.clientListens() {
 		s.unblockWrites()
 	}
 }
@@ -259,7 +264,7 @@ func (s *stream) finish(tail []byte, events int) {
 		}
 	}
 	s.aborting.Lock()
-	s.finished.Store(true)
+	s.finished = true
 	s.aborting.Unlock()
 	if s.done != nil {
 		s.done()

@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package sse
+
+import "syscall"
+
+// dieWithParent does nothing: there is no such thing here.
+func dieWithParent(*syscall.SysProcAttr) {}

@@ -1,0 +1,29 @@
+//go:build !unix
+
+package sse
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
+
+const ptySupported = false
+
+func processAttributes(bool) *syscall.SysProcAttr { return nil }
+
+// terminate ends the command. There are neither signals nor process groups here: what it has started is on its own.
+func (p *process) terminate(time.Duration) {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+func openOutput(terminal bool) (reader, writer *os.File, err error) {
+	if terminal {
+		return nil, nil, errors.ErrUnsupported
+	}
+	return os.Pipe()
+}
+
+func isEndOfTerminal(error) bool { return false }

@@ -1,0 +1,332 @@
+//go:build unix
+
+package sse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestExecArgumentsReachTheCommandUnchanged(t *testing.T) {
+	const hostile = "$(id) `id` ; id | id && id > x < y 'a' \"b\" \\ * ? ~ ! # {env.PATH} {last_id} %s \n -rf --"
+	r := run(t, newUpstream(t, `exec /usr/bin/printf [%s] {query.x} a{query.x}b "" plain {last_id}`, "x="+escapeQuery(hostile)), "$(id)")
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.sink.text(), "["+hostile+"][a"+hostile+"b][][plain][$(id)]"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func escapeQuery(s string) string { return asQueryPart.escape(s) }
+
+func TestExecEnvironmentHasNoSecrets(t *testing.T) {
+	t.Setenv("SSE_TEST_SECRET", "hidden")
+	t.Setenv("LC_TIME", "C")
+	t.Setenv("TZ", "UTC")
+	r := run(t, newUpstream(t, "exec env {\n env ADDED {query.x}\n env TZ CET\n}", "x=a%20b"), "")
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	lines := strings.Split(strings.TrimSpace(r.sink.text()), "\n")
+	for _, line := range lines {
+		name, _, _ := strings.Cut(line, "=")
+		names = append(names, name)
+		if !slices.Contains([]string{"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "ADDED"}, name) && !strings.HasPrefix(name, "LC_") {
+			t.Errorf("the command sees %s", line)
+		}
+	}
+	for _, want := range []string{"ADDED=a b", "TZ=CET", "LC_TIME=C", "PATH=" + os.Getenv("PATH")} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("no %s in %q", want, lines)
+		}
+	}
+	if slices.Sort(names); len(slices.Compact(names)) != len(lines) {
+		t.Errorf("a variable is there twice: %q", lines)
+	}
+}
+
+func TestExecDir(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, newUpstream(t, "exec pwd {\n dir "+dir+"\n}", ""), "")
+	if err := r.wait(t); err != nil || r.sink.text() != dir+"\n" {
+		t.Errorf("got %q, %v", r.sink.text(), err)
+	}
+}
+
+func TestExecThatCannotStartIsABadGateway(t *testing.T) {
+	for _, text := range []string{"exec /nowhere/nothing", "exec no-such-command-anywhere", "exec true {\n dir /nowhere\n}", "exec /etc/passwd"} {
+		r := run(t, newUpstream(t, text, ""), "")
+		if err := r.wait(t); statusOf(err) != 502 || len(r.sink.types) > 0 {
+			t.Errorf("%s: got %v, opened %d times", text, err, len(r.sink.types))
+		}
+	}
+}
+
+func TestExecExitStatus(t *testing.T) {
+	for text, want := range map[string]string{
+		"exec true":                             "",
+		"exec sh -c `echo last; exit 3`":        "exit status 3",
+		"exec sh -c `echo last; kill -SEGV $$`": "signal: segmentation fault",
+		"exec sh -c `exec >&- 2>&-; sleep 0.1`": "",
+	} {
+		r := run(t, newUpstream(t, text, ""), "")
+		err := r.wait(t)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+		if want != "" && r.sink.text() != "last\n" {
+			t.Errorf("%s: said %q", text, r.sink.text())
+		}
+	}
+}
+
+// isAlive is whether a process is there and not just waiting to be noticed as dead.
+func isAlive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	after := stat[strings.LastIndexByte(string(stat), ')')+1:]
+	return !strings.HasPrefix(string(after), " Z")
+}
+
+// pids waits for the process ids that a command says, one a line.
+func (r *running) pids(t *testing.T, n int) []int {
+	t.Helper()
+	eventually(t, func() bool { return strings.Count(r.sink.text(), "\n") >= n }, r.sink.text)
+	var pids []int
+	for _, line := range strings.Fields(r.sink.text()) {
+		pid, err := strconv.Atoi(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+func TestExecEndsWithAllItHasStarted(t *testing.T) {
+	for name, text := range map[string]string{
+		"children and grandchildren": "exec sh -c `echo $$; sleep 1000 & echo $!; sh -c 'sleep 1000 & echo $!; wait' & wait`",
+		"ignores SIGTERM":            "exec sh -c `trap '' TERM; echo $$; sleep 1000 & echo $!; while :; do sleep 1; done` {\n stop_timeout 100ms\n}",
+		"on a terminal":              "exec sh -c `echo $$; sleep 1000 & echo $!; wait` {\n pty\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := run(t, newUpstream(t, text, ""), "")
+			pids := r.pids(t, 2)
+			r.stop()
+			r.wait(t)
+			for _, pid := range pids {
+				if isAlive(pid) {
+					t.Errorf("process %d is alive", pid)
+				}
+			}
+		})
+	}
+}
+
+func TestExecIsAskedToEndBeforeItIsKilled(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "said")
+	r := run(t, newUpstream(t, "exec sh -c `trap 'echo bye >$0; exit' TERM; echo $$; while :; do sleep 0.01; done` "+file, ""), "")
+	r.pids(t, 1)
+	r.stop()
+	r.wait(t)
+	if said, _ := os.ReadFile(file); string(said) != "bye\n" {
+		t.Errorf("said %q", said)
+	}
+}
+
+func TestExecEndsWhatACommandLeavesBehind(t *testing.T) {
+	r := run(t, newUpstream(t, "exec sh -c `sleep 1000 & echo $!`", ""), "")
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	if pid := r.pids(t, 1)[0]; isAlive(pid) {
+		t.Errorf("process %d is alive", pid)
+	}
+}
+
+func TestExecDoesNotWaitForWhoeverElseHoldsItsOutput(t *testing.T) {
+	if _, err := exec.LookPath("setsid"); err != nil {
+		t.Fatal("the test needs setsid, of util-linux")
+	}
+	r := run(t, newUpstream(t, "exec sh -c `setsid sleep 1000 & echo $!; sleep 0.1`", ""), "")
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	pid := r.pids(t, 1)[0]
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+}
+
+func TestExecOutputBeforeTheEndIsNotLostOnASlowClient(t *testing.T) {
+	u := newUpstream(t, "exec sh -c `head -c 200000 /dev/zero; head -c 50000 /dev/zero`", "")
+	sink := &slowSink{}
+	if err := u.Stream(context.Background(), "", sink); err != nil {
+		t.Fatal(err)
+	}
+	if sink.n != 250000 {
+		t.Errorf("got %d bytes", sink.n)
+	}
+}
+
+// slowSink is one whose client takes its time.
+type slowSink struct {
+	tapeSink
+	n int
+}
+
+func (s *slowSink) Open(string) (Input, error) { return &slowInput{sink: s}, nil }
+
+type slowInput struct {
+	tapeInput
+	sink *slowSink
+}
+
+func (in *slowInput) Write(p []byte) (int, error) {
+	time.Sleep(20 * time.Millisecond)
+	in.sink.n += len(p)
+	return len(p), nil
+}
+
+func TestExecEndsWhenNobodyWantsMore(t *testing.T) {
+	u := newUpstream(t, "exec yes", "")
+	enough := errors.New("enough")
+	if err := u.Stream(context.Background(), "", &tapeSink{err: enough}); !errors.Is(err, enough) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestExecStderrAsRecords(t *testing.T) {
+	r := run(t, newUpstream(t, "exec sh -c `printf out; printf err >&2` {\n stderr records\n}", ""), "")
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.sink.texts(); !slices.Equal(got, []string{"out", "err"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestExecStderrFloodDoesNotFillTheLog(t *testing.T) {
+	for _, pty := range []string{"", "pty"} {
+		core, logs := observer.New(zap.InfoLevel)
+		backend := newBackend(t, "exec sh -c `head -c 100000 /dev/zero | tr '\\0' x >&2; echo >&2; yes 2>&1 | head -n 100000 >&2; echo out` {\n "+pty+"\n}").(*ExecBackend)
+		backend.logger = zap.New(core)
+		u, err := backend.Bind(newRequest("/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		r := run(t, u, "")
+		if err := r.wait(t); err != nil || r.sink.text() != "out\n" {
+			t.Fatalf("got %q, %v", r.sink.text(), err)
+		}
+		entries := logs.All()
+		if most := 2 * maxLogRate * (2 + int(time.Since(began)/time.Second)); len(entries) == 0 || len(entries) > most {
+			t.Fatalf("%d lines were logged", len(entries))
+		}
+		if line := entries[0].ContextMap()["line"].(string); line != strings.Repeat("x", maxLogLine) {
+			t.Errorf("a line of %d bytes was logged", len(line))
+		}
+	}
+}
+
+func TestExecOnATerminalIsHeardLineByLine(t *testing.T) {
+	// awk holds back its output in a pipe until it has some kilobytes.
+	u := newUpstream(t, "exec awk `BEGIN { print \"a\\tb\"; system(\"sleep 1000\") }` {\n pty\n}", "")
+	r := run(t, u, "")
+	r.hears(t, "a\tb\n")
+	r.stop()
+	r.wait(t)
+
+	r = run(t, newUpstream(t, "exec sh -c `echo $TERM; test -t 1 && seq 20000` {\n pty\n}", ""), "")
+	if err := r.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	want.WriteString("dumb\n")
+	for i := range 20000 {
+		fmt.Fprintln(&want, i+1)
+	}
+	if got := r.sink.text(); got != want.String() {
+		t.Errorf("got %d bytes, want %d", len(got), want.Len())
+	}
+}
+
+func TestExecLeavesNothingBehind(t *testing.T) {
+	for _, options := range []string{"", "pty"} {
+		u := newUpstream(t, "exec sh -c `sleep 1000 & echo $$; echo $!; wait` {\n "+options+"\n}", "")
+		leavesNothing(t, func() {
+			for range 100 {
+				r := run(t, u, "")
+				pids := r.pids(t, 2)
+				r.stop()
+				r.wait(t)
+				for _, pid := range pids {
+					if isAlive(pid) {
+						t.Fatalf("process %d is alive", pid)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Without a thread that lives as long as the command, the kernel would take the end of any thread for the server's.
+func TestExecOutlivesTheThreadThatStartedIt(t *testing.T) {
+	var all []*running
+	for range 20 {
+		all = append(all, run(t, newUpstream(t, "exec sh -c `echo $$; exec sleep 1000`", ""), ""))
+	}
+	for _, r := range all {
+		r.pids(t, 1)
+	}
+	for range 100 {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			runtime.LockOSThread() // and never unlocked: the thread ends
+		}()
+		<-ended
+	}
+	for _, r := range all {
+		if pid := r.pids(t, 1)[0]; !isAlive(pid) {
+			t.Errorf("process %d was killed", pid)
+		}
+	}
+}
+
+func TestExecHugeLineTakesLittleMemory(t *testing.T) {
+	u := newUpstream(t, "exec sh -c `head -c 104857600 /dev/zero; echo; echo next`", "")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	sink := new(tallySink)
+	if err := u.Stream(context.Background(), "", sink); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if sink.records != 1 || sink.tooLong != 1 {
+		t.Errorf("%d records, %d too long", sink.records, sink.tooLong)
+	}
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 16<<20 {
+		t.Errorf("allocated %d bytes", allocated)
+	}
+}

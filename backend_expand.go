@@ -1,0 +1,236 @@
+package sse
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/mapping"
+)
+
+// lastIDPlaceholder is, in a backend's argument, the id of the last event that was delivered, empty at first.
+const lastIDPlaceholder = "last_id"
+
+// argument is an argument of a backend, whose placeholders are expanded in two steps: those of the request when
+// the request comes, {last_id} and those of the server (env., system., time., file.) each time that the upstream is
+// opened. No value is expanded again, and none leaves the place it was written in.
+type argument struct {
+	parts []*mapping.Template
+	place place
+}
+
+// place is where an argument's values go.
+type place struct {
+	escape  func(string) string // keeps a value from being more than a value; nil: it is taken as it is
+	refused string              // characters that a client's value must not have
+}
+
+// asText is a place where a value is nothing but text, such as an argument of a command.
+var asText = place{}
+
+// asLine is a place where a client's value must not begin another line, which would be another header or command.
+var asLine = place{refused: "\r\n"}
+
+// parseArgument compiles an argument. There is no record yet when a backend is opened, so that {record} and {seq}
+// are errors.
+func parseArgument(text string, p place) (argument, error) {
+	t, err := mapping.ParseTemplate(text)
+	if err != nil {
+		return argument{}, err
+	}
+	if t.UsesRecord() {
+		return argument{}, fmt.Errorf("%q: {record} and {seq} are for templates: an upstream is opened before it has a record", text)
+	}
+	return argument{parts: []*mapping.Template{t}, place: p}, nil
+}
+
+// placeholders are the names in braces that are still to be expanded.
+func (a argument) placeholders() []string {
+	var names []string
+	for _, t := range a.parts {
+		names = append(names, t.Placeholders()...)
+	}
+	return names
+}
+
+// isFixed is whether there is nothing to expand.
+func (a argument) isFixed() bool { return len(a.placeholders()) == 0 }
+
+// dependsOnClient is whether a client has a say in the argument.
+func (a argument) dependsOnClient() bool { return dependsOnRequest(a.placeholders()) }
+
+// bind expands the placeholders of a request. The error is a 400: the request has a value that cannot stand here.
+func (a argument) bind(r *http.Request) (argument, error) {
+	if a.isFixed() {
+		return a, nil
+	}
+	find := lookup(r)
+	return a.replace(func(name string) (string, bool, error) {
+		if name == lastIDPlaceholder || !dependsOnRequest([]string{name}) {
+			return "", false, nil
+		}
+		value, known := find(name)
+		if !known {
+			return "", false, nil
+		}
+		value, err := a.place.put(name, value)
+		return value, true, err
+	})
+}
+
+// expand expands what is left when the upstream is opened. The error is a 400: lastID cannot stand here.
+func (a argument) expand(lastID string) (string, error) {
+	if a.isFixed() {
+		return a.text(), nil
+	}
+	repl := caddy.NewReplacer()
+	expanded, err := a.replace(func(name string) (string, bool, error) {
+		if name == lastIDPlaceholder {
+			value, err := a.place.put(name, lastID)
+			return value, true, err
+		}
+		value, known := repl.GetString(name)
+		if known && a.place.escape != nil {
+			value = a.place.escape(value)
+		}
+		return value, known, nil
+	})
+	return expanded.text(), err
+}
+
+// put makes a client's value fit for its place.
+func (p place) put(name, value string) (string, error) {
+	// NUL ends paths and arguments early in many a place, and marks what is not expanded yet in keys.
+	if i := strings.IndexAny(value, "\x00"+p.refused); i >= 0 {
+		return "", caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("value of {%s} must not have %q in it here", name, value[i]))
+	}
+	if p.escape != nil {
+		value = p.escape(value)
+	}
+	return value, nil
+}
+
+func (a argument) replace(find func(name string) (value string, known bool, err error)) (argument, error) {
+	var failed error
+	bound := argument{parts: make([]*mapping.Template, len(a.parts)), place: a.place}
+	for i, t := range a.parts {
+		bound.parts[i] = t.Bind(func(name string) (string, bool) {
+			value, known, err := find(name)
+			if err != nil {
+				failed = err
+			}
+			return value, known
+		})
+	}
+	return bound, failed
+}
+
+// text is the argument; placeholders that are not expanded are as they were written.
+func (a argument) text() string {
+	var text []byte
+	for _, t := range a.parts {
+		text = t.Append(text, new(mapping.Record))
+	}
+	return string(text)
+}
+
+// key is the argument with what is not expanded yet told from text that looks the same.
+func (a argument) key() string {
+	marked, _ := a.replace(func(name string) (string, bool, error) { return "\x00" + name + "\x00", true, nil })
+	return marked.text()
+}
+
+// parseArguments compiles arguments that are text.
+func parseArguments(texts []string) ([]argument, error) {
+	list := make([]argument, len(texts))
+	for i, text := range texts {
+		var err error
+		if list[i], err = parseArgument(text, asText); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+func bindAll(list []argument, r *http.Request) ([]argument, error) {
+	bound := make([]argument, len(list))
+	for i, a := range list {
+		var err error
+		if bound[i], err = a.bind(r); err != nil {
+			return nil, err
+		}
+	}
+	return bound, nil
+}
+
+func expandAll(list []argument, lastID string) ([]string, error) {
+	texts := make([]string, len(list))
+	for i, a := range list {
+		var err error
+		if texts[i], err = a.expand(lastID); err != nil {
+			return nil, err
+		}
+	}
+	return texts, nil
+}
+
+func keysOf(list []argument) string {
+	keys := make([]string, len(list))
+	for i, a := range list {
+		keys[i] = a.key()
+	}
+	return Key(keys...)
+}
+
+// copyInput writes what r says to the input until r ends (nil) or fails. All that can be read at once is one write.
+// The buffer starts small, as most upstreams say little, and grows up to most while it is filled.
+func copyInput(to io.Writer, r io.Reader, most int) error {
+	for buf := make([]byte, min(4<<10, most)); ; {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if n == len(buf) && n < most {
+			buf = make([]byte, min(4*n, most))
+		}
+	}
+}
+
+// readSize is the most that is read at once of a socket or a pipe: what Linux keeps in a pipe.
+const readSize = 64 << 10
+
+// provisionedBy reports what is wrong with a backend that has been parsed, with its file and line, where Caddy's
+// own call of Provision could only say it without.
+func provisionedBy(d *caddyfile.Dispenser, compile func() error) error {
+	if err := compile(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// onlyGlobal refuses placeholders that have no value without a request.
+func onlyGlobal(a argument) error {
+	names := a.placeholders()
+	if i := slices.IndexFunc(names, func(name string) bool { return dependsOnRequest([]string{name}) }); i >= 0 {
+		return fmt.Errorf("{%s} has no value here: all requests share this upstream, so that only placeholders of the server (env., system., time., file.) can be used", names[i])
+	}
+	return nil
+}
+
+func checkArgument(text string) error {
+	_, err := parseArgument(text, asText)
+	return err
+}

@@ -1,0 +1,438 @@
+package sse
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+)
+
+func init() {
+	caddy.RegisterModule(new(HTTPBackend))
+}
+
+// HTTPBackend asks an HTTP server for a response of records: one of status 200 whose content type is of records,
+// text/event-stream, text/plain or none. Any other response, a redirect too, is a failure of the upstream. URL,
+// headers and body are expanded for each request; {last_id} is the id of the last event.
+type HTTPBackend struct {
+	// The URL. Values of placeholders after the host are escaped, so that each stays a part of the path or of the
+	// query that it was written in; what a client supplies to the host cannot leave the host.
+	//
+	// A unix socket stands in place of the host, with a colon after it: http://unix//run/docker.sock:/events.
+	URL string `json:"url"`
+
+	// The request's method. Default: GET, or POST if there is a body.
+	Method string `json:"method,omitempty"`
+
+	// Headers of the request. Default: an Accept that prefers record formats, and Accept-Encoding: identity.
+	Header http.Header `json:"header,omitempty"`
+
+	// The request's body. Default: none.
+	Body string `json:"body,omitempty"`
+
+	// How the server is spoken to: one of reverse_proxy's transports. Default: http.
+	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
+
+	transport       http.RoundTripper
+	transportConfig string
+	url             []argument // up to the path, path, and query
+	socket          argument   // instead of the URL's host
+	names           []string   // of headers, one for each value
+	values          []argument
+	body            argument
+}
+
+// transportNamespace is where reverse_proxy's transports are registered.
+const transportNamespace = "http.reverse_proxy.transport"
+
+// Sizes of what is read at once. Go's own default for a connection is 4 KiB, a system call for each few records.
+const (
+	httpReadSize   = 128 << 10
+	httpBufferSize = 64 << 10
+)
+
+// CaddyModule returns the Caddy module information.
+func (*HTTPBackend) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: backendNamespace + ".http", New: func() caddy.Module { return new(HTTPBackend) }}
+}
+
+// Provision compiles the options and loads the transport.
+func (b *HTTPBackend) Provision(ctx caddy.Context) error {
+	if err := b.compile(); err != nil {
+		return err
+	}
+	b.transportConfig = string(b.TransportRaw) // which Caddy forgets when it has loaded it
+	var module any
+	var err error
+	if b.TransportRaw == nil {
+		module, err = ctx.LoadModuleByID(transportNamespace+".http", nil)
+	} else {
+		module, err = ctx.LoadModule(b, "TransportRaw")
+	}
+	if err != nil {
+		return fmt.Errorf("loading transport: %w", err)
+	}
+	b.transport = module.(http.RoundTripper)
+	return b.adjustTransport()
+}
+
+// adjustTransport gives Caddy's own transport a larger buffer, and leads it to a unix socket. What reverse_proxy
+// does about the latter is closed to others.
+func (b *HTTPBackend) adjustTransport() error {
+	socket, err := b.socket.expand("")
+	if err != nil {
+		return err
+	}
+	module, ok := b.transport.(*reverseproxy.HTTPTransport)
+	if !ok {
+		if socket != "" {
+			return errors.New("url: only transport http can speak to a unix socket")
+		}
+		return nil
+	}
+	t := module.Transport
+	if t.ReadBufferSize == 0 {
+		t.ReadBufferSize = httpBufferSize
+	}
+	if socket != "" {
+		dial := t.DialContext
+		t.Proxy = nil
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, "unix", socket) }
+	}
+	return nil
+}
+
+func (b *HTTPBackend) compile() (err error) {
+	if err := b.compileURL(); err != nil {
+		return fmt.Errorf("url: %w", err)
+	}
+	if b.Method != "" && !httpguts.ValidHeaderFieldName(b.Method) { // both are tokens (RFC 9110 §9.1, §5.1)
+		return fmt.Errorf("method: %q is not a method", b.Method)
+	}
+	b.names, b.values = nil, nil
+	for _, name := range slices.Sorted(maps.Keys(b.Header)) {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("header: %q is not a name", name)
+		}
+		for _, text := range b.Header[name] {
+			if !httpguts.ValidHeaderFieldValue(text) {
+				return fmt.Errorf("header: %q is not a value", text)
+			}
+			value, err := parseArgument(text, asLine)
+			if err != nil {
+				return fmt.Errorf("header: %w", err)
+			}
+			b.names, b.values = append(b.names, name), append(b.values, value)
+		}
+	}
+	if b.body, err = parseArgument(b.Body, asText); err != nil {
+		return fmt.Errorf("body: %w", err)
+	}
+	return nil
+}
+
+var (
+	asPathPart  = place{escape: url.PathEscape}
+	asQueryPart = place{escape: url.QueryEscape}
+)
+
+func (b *HTTPBackend) compileURL() (err error) {
+	base, path, query := splitURL(b.URL)
+	if scheme, host, ok := strings.Cut(base, "://"); ok && host == "unix" && (strings.HasPrefix(path, "//") || strings.HasPrefix(path, "/@")) {
+		socket, rest, _ := strings.Cut(path[1:], ":")
+		base, path = scheme+"://localhost", rest
+		if b.socket, err = parseArgument(socket, asText); err != nil {
+			return err
+		}
+		if err := onlyGlobal(b.socket); err != nil {
+			return err
+		}
+	}
+	b.url = make([]argument, 3)
+	if b.url[0], err = parseArgument(base, asHost); err != nil {
+		return err
+	}
+	if b.url[1], err = parseArgument(path, asPathPart); err != nil {
+		return err
+	}
+	if b.url[2], err = parseArgument(query, asQueryPart); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(b.url, func(a argument) bool { return !a.isFixed() }) {
+		return nil
+	}
+	_, err = b.parseURL([]string{base, path, query})
+	return err
+}
+
+// splitURL splits a URL before its path and before its query. What is in braces is not looked at.
+func splitURL(text string) (base, path, query string) {
+	start := 0
+	if i := strings.Index(text, "://"); i >= 0 {
+		start = i + len("://")
+	}
+	pathAt, depth := -1, 0
+	for i := start; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '{':
+			depth++
+		case c == '}':
+			depth = max(depth-1, 0)
+		case depth > 0:
+		case c == '/' && pathAt < 0:
+			pathAt = i
+		case c == '?':
+			if pathAt < 0 {
+				pathAt = i
+			}
+			return text[:pathAt], text[pathAt:i], text[i:]
+		}
+	}
+	if pathAt < 0 {
+		pathAt = len(text)
+	}
+	return text[:pathAt], text[pathAt:], ""
+}
+
+// parseURL parses an expanded URL.
+func (b *HTTPBackend) parseURL(parts []string) (*url.URL, error) {
+	u, err := url.Parse(strings.Join(parts, ""))
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return nil, fmt.Errorf("%q must be a URL that begins with http:// or https:// and a host", u)
+	}
+	return u, nil
+}
+
+// Bind expands the request's placeholders.
+func (b *HTTPBackend) Bind(r *http.Request) (Upstream, error) {
+	u := &httpUpstream{backend: b}
+	u.server, _ = r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if u.server == nil {
+		u.server = new(caddyhttp.Server)
+	}
+	var err error
+	if u.url, err = bindAll(b.url, r); err != nil {
+		return nil, err
+	}
+	if u.values, err = bindAll(b.values, r); err != nil {
+		return nil, err
+	}
+	u.body, err = b.body.bind(r)
+	return u, err
+}
+
+// httpUpstream is a request to be made.
+type httpUpstream struct {
+	backend *HTTPBackend
+	server  *caddyhttp.Server
+	url     []argument
+	values  []argument
+	body    argument
+}
+
+func (u *httpUpstream) Key() string {
+	b := u.backend
+	return Key("http", keysOf(u.url), b.socket.key(), b.Method, Key(b.names...), keysOf(u.values), u.body.key(), b.transportConfig)
+}
+
+func (u *httpUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
+	request, err := u.newRequest(ctx, lastID)
+	if err != nil {
+		return err
+	}
+	response, err := u.backend.transport.RoundTrip(request)
+	if err != nil {
+		return roundTripError(err)
+	}
+	defer response.Body.Close()
+	if !isOfRecords(response) {
+		return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with status %d and content type %q, which is not a response of records", response.StatusCode, response.Header.Get("Content-Type")))
+	}
+	body, err := openBody(sink, response.Header)
+	if err != nil {
+		return err
+	}
+	err = copyInput(body, response.Body, httpReadSize)
+	if closeErr := body.close(err == nil); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// newRequest makes a request in a context that transports made for reverse_proxy find what they want in.
+func (u *httpUpstream) newRequest(ctx context.Context, lastID string) (*http.Request, error) {
+	parts, err := expandAll(u.url, lastID)
+	if err != nil {
+		return nil, err
+	}
+	target, err := u.backend.parseURL(parts)
+	if err != nil {
+		return nil, err
+	}
+	if !u.backend.url[1].isFixed() && hasDotSegment(target.Path) {
+		return nil, caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("path %q leads outside of itself", target.Path))
+	}
+	values, err := expandAll(u.values, lastID)
+	if err != nil {
+		return nil, err
+	}
+	text, err := u.body.expand(lastID)
+	if err != nil {
+		return nil, err
+	}
+	method := u.backend.Method
+	if method == "" && text != "" {
+		method = http.MethodPost
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "", strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	r.URL, r.Host = target, target.Host
+	r.RemoteAddr = "127.0.0.1:0" // the request is the server's own, not a client's
+	r.Header.Set("Accept", acceptRecords)
+	r.Header.Set("Accept-Encoding", "identity")
+	for _, name := range u.backend.names {
+		r.Header.Del(name)
+	}
+	for i, name := range u.backend.names {
+		if strings.EqualFold(name, "Host") {
+			r.Host = values[i]
+			continue
+		}
+		r.Header.Add(name, values[i])
+	}
+	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, u.server), nil
+}
+
+// hasDotSegment is whether a server would take a path for another one (RFC 3986 §5.2.4).
+func hasDotSegment(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// isOfRecords is whether a response has records, as far as its headers say.
+func isOfRecords(response *http.Response) bool {
+	if response.StatusCode != http.StatusOK {
+		return false
+	}
+	contentType := response.Header.Get("Content-Type")
+	name := mediaType(contentType)
+	_, isRecords := records.ForContentType(contentType)
+	return isRecords || name == "text/plain" || name == ""
+}
+
+// roundTripError tells a connection that timed out from others. Caddy's transport hides what kind of error it had
+// in an error that does not unwrap.
+func roundTripError(err error) error {
+	err = fmt.Errorf("asking the upstream: %w", err)
+	var dialError reverseproxy.DialError
+	if errors.As(err, &dialError) && strings.HasSuffix(dialError.Error(), os.ErrDeadlineExceeded.Error()) {
+		return caddyhttp.Error(http.StatusGatewayTimeout, err)
+	}
+	return err
+}
+
+// UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
+//
+//	backend http <url> {
+//	    method    <method>
+//	    header    <name> <value>
+//	    body      <text>
+//	    transport <name> { ... }
+//	}
+func (b *HTTPBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume backend name
+	var err error
+	if b.URL, err = oneArg(d); err != nil {
+		return err
+	}
+	if err := provisionedBy(d, b.compile); err != nil {
+		return err
+	}
+	seen := make(seenOptions)
+	for d.NextBlock(0) {
+		if d.Val() != "header" {
+			if err := seen.add(d); err != nil {
+				return err
+			}
+		}
+		switch d.Val() {
+		case "method":
+			b.Method, err = oneArg(d)
+		case "header":
+			err = b.parseHeader(d)
+		case "body":
+			b.Body, err = oneArg(d)
+		case "transport":
+			b.TransportRaw, err = parseTransport(d)
+		default:
+			err = d.Errf("unrecognized subdirective %q of backend http", d.Val())
+		}
+		if err == nil {
+			err = provisionedBy(d, b.compile)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *HTTPBackend) parseHeader(d *caddyfile.Dispenser) error {
+	given, err := args(d, 2, 2)
+	if err != nil {
+		return err
+	}
+	if b.Header == nil {
+		b.Header = make(http.Header)
+	}
+	b.Header.Add(given[0], given[1])
+	return nil
+}
+
+// parseTransport takes the transport's name; its module takes the rest.
+func parseTransport(d *caddyfile.Dispenser) (json.RawMessage, error) {
+	if !d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, transportNamespace+"."+name)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := module.(http.RoundTripper); !ok {
+		return nil, d.Errf("module %s.%s is not a transport, but a %T", transportNamespace, name, module)
+	}
+	return caddyconfig.JSONModuleObject(module, "protocol", name, nil), nil
+}
+
+var (
+	_ Backend               = (*HTTPBackend)(nil)
+	_ Upstream              = (*httpUpstream)(nil)
+	_ caddy.Provisioner     = (*HTTPBackend)(nil)
+	_ caddyfile.Unmarshaler = (*HTTPBackend)(nil)
+)

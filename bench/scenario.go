@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// scenario is what is asked of a server, and of which ones.
+type scenario struct {
+	name    string
+	clients int
+	feed    bool    // one stream for all clients, instead of one each
+	rate    float64 // records per second of a stream; 0: none, negative: full speed
+	burst   int     // records per write
+	size    int     // bytes per record
+	warmUp  time.Duration
+	servers []string
+}
+
+// offered is how many records per second all clients together should get, 0
+// where there is no such number.
+func (s scenario) offered() float64 {
+	return max(s.rate, 0) * float64(s.clients)
+}
+
+// Scenarios and servers that the bars name.
+const (
+	fullSpeed = "one stream at full speed"
+	streams   = "200 streams of 100/s"
+	shared1k  = "1,000 clients of 50/s"
+	shared5k  = "5,000 clients of 50/s"
+	shared5kx = "5,000 clients of 100/s"
+	idle      = "5,000 idle clients"
+
+	ours        = "caddy-sse"
+	oursMapped  = "caddy-sse, event and id mapped"
+	oursBackend = "caddy-sse, backend http"
+	oursShared  = "caddy-sse, shared"
+	passSSE     = "Caddy passing SSE"
+	passNDJSON  = "Caddy passing NDJSON"
+	nginx       = "nginx passing SSE"
+	nodeProxy   = "Node proxy"
+	quart       = "Quart"
+	nchan       = "nchan"
+	channels    = "Caddy with channels"
+	nodeHub     = "Node hub"
+	mercureHub  = "Mercure"
+	goSSE       = "go-sse"
+	r3labs      = "r3labs/sse"
+)
+
+var (
+	proxies = []string{passSSE, passNDJSON, ours, oursMapped, oursBackend, nginx, nodeProxy, quart}
+	hubs    = []string{oursShared, nchan, channels, nodeHub, mercureHub, goSSE, r3labs}
+
+	// growthClients get growthRates[0] records per second, and growthRates go
+	// to growthClients[0].
+	growthClients = []int{1000, 2000, 5000, 10_000}
+	growthRates   = []float64{10, 30, 100, 300, 1000}
+)
+
+var scenarios = append([]scenario{
+	{fullSpeed, 1, false, -1, 64, 200, 2 * time.Second, proxies},
+	{streams, 200, false, 100, 1, 200, 2 * time.Second, proxies},
+	{shared1k, 1000, true, 50, 1, 200, 2 * time.Second, hubs},
+	{shared5k, 5000, true, 50, 1, 200, 3 * time.Second, hubs},
+	{shared5kx, 5000, true, 100, 1, 200, 3 * time.Second, hubs},
+	// Long enough for every client to have had two heartbeats.
+	{idle, 5000, true, 0, 1, 200, 12 * time.Second, hubs},
+}, growth()...)
+
+func growthName(clients int, rate float64) string {
+	return fmt.Sprintf("growth: %s clients of %g/s", thousands(float64(clients)), rate)
+}
+
+func growth() []scenario {
+	var all []scenario
+	add := func(clients int, rate float64) {
+		all = append(all, scenario{growthName(clients, rate), clients, true, rate, 1, 200, 3 * time.Second, []string{oursShared, nchan, channels}})
+	}
+	for _, clients := range growthClients {
+		add(clients, growthRates[0])
+	}
+	for _, rate := range growthRates[1:] {
+		add(growthClients[0], rate)
+	}
+	return all
+}

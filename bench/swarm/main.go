@@ -1,0 +1,62 @@
+// Command swarm is the benchmark's clients: any number of them over HTTP/1.1 in
+// one goroutine with epoll. It checks every record's number for every client,
+// measures from the record's send time to its arrival, and reports its own CPU
+// time, since a client that is slower than the server measures only itself.
+//
+// It prints one JSON object per line: {"phase":"connected"} when all clients
+// have a response, "start" and "end" of the measured window, and the result.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"time"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "swarm:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var s swarm
+	format := flag.String("format", "sse", "what the server sends: sse or ndjson")
+	flag.IntVar(&s.clients, "clients", 1, "number of clients")
+	flag.Float64Var(&s.connectRate, "connect-rate", 2000, "connections opened per second")
+	flag.DurationVar(&s.connectTimeout, "connect-timeout", time.Minute, "all clients must have a response after this")
+	flag.DurationVar(&s.warmUp, "warm-up", 2*time.Second, "time before the measured window; what arrives is checked, but not counted")
+	flag.DurationVar(&s.duration, "duration", 10*time.Second, "the measured window")
+	flag.IntVar(&s.expect.size, "size", 200, "bytes per record, its line feed included, as the emitter has it")
+	flag.BoolVar(&s.expect.mapped, "mapped", false, "each event must have its record's type and number as event and id")
+	flag.BoolVar(&s.expect.fromFirst, "from-first", false, "the first record each client gets must be the stream's first")
+	flag.Parse()
+	if flag.NArg() != 1 {
+		return fmt.Errorf("usage: swarm [flags] http://<ip>:<port>/<path>")
+	}
+	target, err := url.Parse(flag.Arg(0))
+	if err != nil {
+		return err
+	}
+	if s.server, err = netip.ParseAddrPort(target.Host); err != nil {
+		return fmt.Errorf("the address must be an IPv4 address and a port: %w", err)
+	}
+	accept := "text/event-stream"
+	if s.expect.ndjson = *format == "ndjson"; s.expect.ndjson {
+		accept = "application/x-ndjson"
+	}
+	s.request = fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n\r\n", target.RequestURI(), target.Host, accept)
+
+	out := json.NewEncoder(os.Stdout)
+	s.report = func(phase string) error { return out.Encode(map[string]string{"phase": phase}) }
+	result, err := s.run()
+	if err != nil {
+		return err
+	}
+	return out.Encode(result)
+}

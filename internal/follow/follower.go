@@ -1,0 +1,302 @@
+// Package follow reads a file by its name and goes on with whatever that name
+// stands for, as tail -F does: through rotation by rename, truncation, deletion
+// and re-creation. Unlike tail it loses nothing that is still there: files that
+// were rotated away unseen are read in their order, and a [Position] resumes
+// exactly, in a rotated file too.
+package follow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Options say what to follow and from where.
+type Options struct {
+	// Path is the file's name. It may be a symbolic link, which is followed
+	// wherever it is pointed to.
+	Path string
+
+	// From is where to begin in a file that is there at Open; one that
+	// appears later is read from its start.
+	From Start
+
+	// Resume, if not nil, is where to begin instead of From: what was read
+	// up to there is not read again.
+	Resume *Position
+}
+
+// Chunk is some bytes of one generation of the file. It never spans two.
+type Chunk struct {
+	// Data is the part of the caller's buffer that was filled. It is empty
+	// where there is something to tell before there are bytes.
+	Data []byte
+
+	// Generation names the file Data is from. It stays the same through a
+	// rename and a restart, and is another one after a truncation or a
+	// re-creation. A file whose first 256 bytes are not yet written changes
+	// its name as it grows; the names it had stay valid in a [Position]. It
+	// is empty if there is no file.
+	Generation string
+
+	// Offset is where in that file Data begins.
+	Offset int64
+
+	// NewFile: the bytes before this chunk were another file's. A last line
+	// of that file without LF is complete if the file was rotated, deleted
+	// or replaced, as its writer is gone; it is lost if Truncated.
+	NewFile bool
+
+	// Truncated: NewFile, because the file was cut. What had not been read
+	// of it is lost.
+	Truncated bool
+
+	// Gap: the position to resume at is not kept, so that an unknown number
+	// of bytes is missing before this chunk. It begins with the start of the
+	// file there is now.
+	Gap bool
+}
+
+// patience is how long a new file may refuse to be opened: logrotate creates it
+// first and gives it its owner then.
+const patience = 5 * time.Second
+
+// Follower follows one file for one reader. Close may be called at any time,
+// Next by one goroutine at a time.
+type Follower struct {
+	path  string
+	watch *subscription
+
+	closing sync.Once
+	closed  chan struct{}
+
+	mu       sync.Mutex // held while Next works, not while it waits
+	from     Start
+	resume   *Position
+	started  bool
+	file     *file // nil until there is one
+	offset   int64 // of the next byte in file
+	next     *file // what takes file's place when that has been read to its end
+	rotated  bool  // file is not what path names any more
+	previous os.FileInfo
+	refused  time.Time // since when the file at path cannot be opened
+	told     Chunk     // the flags that go with the next chunk
+}
+
+// Open begins to follow a file. It never fails: a file that is not there yet
+// is waited for, in a directory that is not there yet too.
+func Open(o Options) *Follower {
+	path, err := filepath.Abs(o.Path)
+	if err != nil { // the working directory is gone: no name leads anywhere
+		path = o.Path
+	}
+	f := &Follower{
+		path:   path,
+		from:   o.From,
+		resume: o.Resume,
+		watch:  subscribe(path),
+		closed: make(chan struct{}),
+	}
+	// Now and not at the first Next, so that "from the end" means from now on.
+	// An error comes again there.
+	_ = f.start()
+	return f
+}
+
+// Next waits until there is something to read or to tell, or ctx ends. It
+// reads at most len(buf) bytes into buf, and allocates nothing while the file
+// just grows. Errors are ctx's, [os.ErrClosed], and those of a file that is
+// there but cannot be read; after these Next may be called again.
+func (f *Follower) Next(ctx context.Context, buf []byte) (Chunk, error) {
+	if len(buf) == 0 {
+		return Chunk{}, io.ErrShortBuffer
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return Chunk{}, err
+		}
+		chunk, ready, err := f.read(buf)
+		if err != nil {
+			return Chunk{}, err
+		}
+		if ready {
+			return chunk, nil
+		}
+		var again <-chan time.Time
+		if !f.refused.IsZero() {
+			again = time.After(patience / 10)
+		}
+		select {
+		case <-f.watch.wake:
+		case <-again:
+		case <-f.closed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Close ends a Next that waits and gives everything back: the follower's
+// descriptors, and with the last follower the watches and goroutines.
+func (f *Follower) Close() error {
+	f.closing.Do(func() {
+		close(f.closed)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.watch.cancel()
+		for _, open := range []*file{f.file, f.next} {
+			if open != nil {
+				open.Close()
+			}
+		}
+		f.file, f.next = nil, nil
+	})
+	return nil
+}
+
+// read is Next without the waiting: ready is false where there is nothing.
+func (f *Follower) read(buf []byte) (chunk Chunk, ready bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-f.closed:
+		return Chunk{}, false, os.ErrClosed
+	default:
+	}
+	if err := f.start(); err != nil {
+		return Chunk{}, false, fmt.Errorf("following a file: %w", err)
+	}
+	for {
+		if f.file != nil {
+			n, err := f.file.readAt(buf, f.offset)
+			switch {
+			case errors.Is(err, errTruncated):
+				f.truncated()
+				continue
+			case err != nil:
+				return Chunk{}, false, fmt.Errorf("following a file: %w", err)
+			case n > 0:
+				return f.tell(buf[:n]), true, nil
+			}
+		}
+		// The end. Another file takes over only if this one has still
+		// nothing more to give after that one was seen to have bytes.
+		if f.next != nil {
+			f.advance()
+			continue
+		}
+		if err := f.look(); err != nil {
+			return Chunk{}, false, fmt.Errorf("following a file: %w", err)
+		}
+		if f.next != nil {
+			continue
+		}
+		if f.told.Gap || f.told.NewFile {
+			return f.tell(nil), true, nil
+		}
+		return Chunk{}, false, nil
+	}
+}
+
+// tell makes a chunk of data, and of what is to be told with it.
+func (f *Follower) tell(data []byte) Chunk {
+	c := f.told
+	f.told = Chunk{}
+	c.Data, c.Offset = data, f.offset
+	if f.file != nil {
+		c.Generation = f.file.generation
+	}
+	f.offset += int64(len(data))
+	return c
+}
+
+// start finds the place to begin at. Once it has succeeded it does nothing.
+func (f *Follower) start() error {
+	if f.started {
+		return nil
+	}
+	if f.resume != nil {
+		found, err := locate(f.path, *f.resume)
+		if err != nil {
+			return err
+		}
+		if found != nil {
+			f.file, f.offset, f.started = found, f.resume.Offset, true
+			return nil
+		}
+		f.from = FromStart
+	}
+	opened, err := openFile(f.path)
+	if err != nil && !missing(err) {
+		return err
+	}
+	if err == nil {
+		size, err := opened.size()
+		if err == nil {
+			f.offset, err = f.from.offset(opened, size)
+		}
+		if err != nil {
+			opened.Close()
+			return err
+		}
+		f.file = opened
+	}
+	f.told.Gap = f.resume != nil
+	f.started = true
+	return nil
+}
+
+// look sets next if the name stands for another file by now. It asks the file
+// system only if something may have changed there.
+func (f *Follower) look() error {
+	if !f.watch.moved.Swap(false) && !f.rotated && f.refused.IsZero() {
+		return nil
+	}
+	var err error
+	f.next, f.rotated, err = successor(f.path, f.file, f.previous)
+	if !errors.Is(err, fs.ErrPermission) {
+		f.refused = time.Time{}
+		return err
+	}
+	if f.refused.IsZero() {
+		f.refused = time.Now()
+	}
+	if time.Since(f.refused) < patience {
+		return nil
+	}
+	return err
+}
+
+// advance goes on with the next file.
+func (f *Follower) advance() {
+	if f.file != nil {
+		f.previous = f.file.info
+		f.file.Close()
+		f.told.NewFile = true
+	}
+	f.file, f.next = f.next, nil
+	f.offset = 0
+	f.rotated = false
+	f.watch.moved.Store(true)
+}
+
+// truncated goes on after the file was cut: in the copy that "copytruncate"
+// made of it before, if there is one, else at its new start.
+func (f *Follower) truncated() {
+	if g, ok := parseGeneration(f.file.generation); ok {
+		if copied := locateCopy(siblings(f.path), g, f.offset); copied != nil {
+			f.file.Close()
+			f.file = copied
+			f.watch.moved.Store(true)
+			return
+		}
+	}
+	f.file.reset()
+	f.offset = 0
+	f.told.NewFile, f.told.Truncated = true, true
+}

@@ -1,0 +1,62 @@
+package follow
+
+import (
+	"bytes"
+	"io"
+)
+
+// Start says where in a file that is there already following begins. The zero
+// value is [FromEnd].
+type Start struct {
+	all   bool
+	lines int
+}
+
+var (
+	// FromStart begins with the file's first byte.
+	FromStart = Start{all: true}
+
+	// FromEnd begins with what is appended from now on. If the file ends in
+	// the middle of a line, that line is delivered whole, unless more than
+	// 64 KiB of it are there already.
+	FromEnd = Start{}
+)
+
+// Last begins with the last n lines. A last line that has no LF yet comes in
+// addition to them.
+func Last(n int) Start { return Start{lines: max(n, 0)} }
+
+// block is how much of a file is read at once when it is searched backwards,
+// and how much of an unfinished line FromEnd goes back for.
+const block = 64 << 10
+
+// offset is where s is in a file of the given size.
+func (s Start) offset(r io.ReaderAt, size int64) (int64, error) {
+	if s.all || size == 0 {
+		return 0, nil
+	}
+	// The wanted place is behind the LF that ends the line before the first
+	// wanted one.
+	wanted := s.lines + 1
+	buf := make([]byte, min(block, size))
+	for end := size; end > 0; {
+		piece := buf[:min(block, end)]
+		begin := end - int64(len(piece))
+		if n, err := r.ReadAt(piece, begin); n < len(piece) {
+			if err == io.EOF { // truncated meanwhile, which the first read will find out
+				return size, nil
+			}
+			return 0, err
+		}
+		for i := bytes.LastIndexByte(piece, '\n'); i >= 0; i = bytes.LastIndexByte(piece[:i], '\n') {
+			if wanted--; wanted == 0 {
+				return begin + int64(i) + 1, nil
+			}
+		}
+		if s.lines == 0 && begin > 0 {
+			return size, nil
+		}
+		end = begin
+	}
+	return 0, nil
+}

@@ -1,0 +1,117 @@
+package history
+
+import "sort"
+
+// Oldest returns the place of the oldest entry that the history offers.
+func (l *Log) Oldest() Cursor {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.first
+}
+
+// Tail returns the live edge, or the place of the event that lies replay
+// events before it; of the oldest event if the history has fewer.
+func (l *Log) Tail(replay int) Cursor {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if replay <= 0 || l.first >= l.visible {
+		return l.visible
+	}
+	events := l.published - l.at(l.first).events
+	if events == 0 {
+		return l.visible
+	}
+	events = min(events, uint64(replay))
+	// The last place with that many events behind it is the event itself, not
+	// a control frame before it.
+	return l.search(func(s *slot) bool { return l.published-s.events < events }) - 1
+}
+
+// AfterSeq returns the place right after the last entry with a number of at
+// most seq. If an entry with a greater one has left the history, or no number
+// as great as seq is known, ok is false and c is Oldest.
+func (l *Log) AfterSeq(seq uint64) (c Cursor, ok bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if seq > l.known || l.gone.any && l.gone.seq > seq {
+		return l.first, false
+	}
+	if l.first >= l.visible {
+		return l.first, true
+	}
+	return l.search(func(s *slot) bool { return s.seq > seq }), true
+}
+
+// AfterID returns the place right after the newest entry with that id. Where
+// the upstream repeats an id in events that follow one another, it is the
+// place after the first of them: the client may have seen no more, and twice
+// is better than never. The id of the event right before the history is known
+// too, c is then Oldest. If the id is not known, or part of such a run is lost,
+// c is Oldest and ok false.
+func (l *Log) AfterID(id string) (c Cursor, ok bool) {
+	if id == "" {
+		return l.Oldest(), false
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for c = l.newestNamed(l.visible); c > l.first; c = l.newestNamed(c - 1) {
+		if string(l.at(c-1).id) == id {
+			return l.runStart(c, id)
+		}
+	}
+	if l.gone.last && string(l.gone.id) == id {
+		return l.first, l.gone.lone
+	}
+	return l.first, false
+}
+
+// runStart returns the place after the first of the consecutive events with
+// that id, the last of which ends at c.
+func (l *Log) runStart(c Cursor, id string) (Cursor, bool) {
+	for i := c - 1; i > l.first; i-- {
+		switch s := l.at(i - 1); {
+		case string(s.id) == id:
+			c = i
+		case s.event || len(s.id) > 0:
+			return c, true
+		}
+	}
+	if l.gone.last && string(l.gone.id) == id {
+		return l.first, l.gone.lone
+	}
+	return c, true
+}
+
+// newestNamed returns the end of the newest entry before c that has an id, or
+// at most the history's first place if there is none in it.
+func (l *Log) newestNamed(c Cursor) Cursor {
+	if c <= l.first {
+		return l.first
+	}
+	return l.at(c - 1).named
+}
+
+// Before returns the id and the number of the last entry before c that has an
+// id, even if it has just left the log; "" and 0 if there is none.
+func (l *Log) Before(c Cursor) (id string, seq uint64) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	c = min(c, l.visible)
+	if c > l.oldest {
+		if named := l.at(c - 1).named; named > l.oldest {
+			s := l.at(named - 1)
+			return string(s.id), s.seq
+		}
+	}
+	if l.gone.idEnd > 0 && l.gone.idEnd <= c {
+		return string(l.gone.id), l.gone.idSeq
+	}
+	return "", 0
+}
+
+// search returns the first published place of the history whose entry
+// satisfies f, else its end. The history must not be empty.
+func (l *Log) search(f func(*slot) bool) Cursor {
+	n := sort.Search(int(l.visible-l.first), func(i int) bool { return f(l.at(l.first + Cursor(i))) })
+	return l.first + Cursor(n)
+}

@@ -1,0 +1,220 @@
+package history
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// batchEntries is how many entries NextEntries adds at most in one call.
+const batchEntries = 256
+
+// State says what a subscriber has got.
+type State uint8
+
+const (
+	// Ready: there are entries.
+	Ready State = iota
+	// Parked: there is nothing. The Waker will be called once there is.
+	Parked
+	// Lagged: the subscriber's place was no longer held. It has been moved to
+	// Oldest, from where the next call goes on.
+	Lagged
+	// Closed: everything was read and the log or the subscriber is closed.
+	Closed
+)
+
+// Waker is told that a parked subscriber can go on.
+type Waker interface {
+	// Wake is called at most once each time that Next or NextEntries has newly
+	// parked its subscriber, by the goroutine that appends. It must not block.
+	Wake()
+}
+
+// Batch is what Next returns.
+type Batch struct {
+	Bytes  []byte // the frames of all entries taken; never changes
+	Events int    // events among them
+	State  State
+	Missed uint64 // if Lagged: entries, control frames included, that were lost
+}
+
+// Subscriber is a reader with its own place in a log. Next and NextEntries are
+// for one goroutine at a time; Behind and Close may be called from any.
+type Subscriber struct {
+	log    *Log
+	waker  Waker
+	place  atomic.Uint64
+	closed atomic.Bool
+
+	// where it stands in the parking; only valid in that round
+	round uint64
+	slot  int
+}
+
+// Subscribe adds a subscriber that begins to read at that place, or at the
+// live edge if that comes first. It must be closed. Subscribing to a closed
+// log gives what is left of it.
+func (l *Log) Subscribe(at Cursor, w Waker) *Subscriber {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.subscribers++
+	s := &Subscriber{log: l, waker: w}
+	s.place.Store(uint64(min(at, max(l.visible, l.first))))
+	return s
+}
+
+// Next takes what lies between the subscriber's place and the end, as far as
+// it is one slice in memory: at least one entry, and more than 64 KiB only if
+// that one is larger.
+func (s *Subscriber) Next() Batch {
+	l := s.log
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	place, state, missed := s.look()
+	if state != Ready {
+		return Batch{State: state, Missed: missed}
+	}
+	first := l.at(place)
+	end := min(first.block.end, l.visible)
+	last := l.at(end - 1)
+	events := last.events - first.events
+	if last.event {
+		events++
+	}
+	s.place.Store(uint64(end))
+	return Batch{Bytes: first.block.buf[first.from:last.to:last.to], Events: int(events)}
+}
+
+// NextEntries is Next entry by entry, for subscribers that look into them: it
+// appends them to dst, at most 256. ID and Bytes are the log's own memory and
+// never change.
+func (s *Subscriber) NextEntries(dst []Entry) (entries []Entry, state State, missed uint64) {
+	l := s.log
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	place, state, missed := s.look()
+	if state != Ready {
+		return dst, state, missed
+	}
+	// Within one block, so that what the caller holds pins no more than that.
+	end := min(l.at(place).block.end, l.visible, place+batchEntries)
+	for ; place < end; place++ {
+		e := l.at(place)
+		dst = append(dst, Entry{Seq: e.seq, ID: e.id, Bytes: e.block.buf[e.from:e.to:e.to], Event: e.event})
+	}
+	s.place.Store(uint64(end))
+	return dst, Ready, 0
+}
+
+// look tells where the subscriber stands, and parks or moves it accordingly.
+// The log is locked for reading, so that nothing can be published between the
+// look and the parking.
+func (s *Subscriber) look() (place Cursor, state State, missed uint64) {
+	l := s.log
+	place = Cursor(s.place.Load())
+	switch {
+	case s.closed.Load():
+		return place, Closed, 0
+	case place >= l.visible && l.closed:
+		return place, Closed, 0
+	case place >= l.visible:
+		l.parking.park(s)
+		return place, Parked, 0
+	case place < l.oldest:
+		s.place.Store(uint64(l.first))
+		return place, Lagged, uint64(l.first - place)
+	}
+	return place, Ready, 0
+}
+
+// Behind returns how many events that are still held the subscriber has not
+// taken yet.
+func (s *Subscriber) Behind() int {
+	l := s.log
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	place := max(Cursor(s.place.Load()), l.oldest)
+	if place >= l.visible {
+		return 0
+	}
+	return int(l.published - l.at(place).events)
+}
+
+// Close takes the subscriber out of the log. A Publish that runs at the same
+// time may still call its Waker once. Idempotent.
+func (s *Subscriber) Close() {
+	if s.closed.Swap(true) {
+		return
+	}
+	l := s.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.subscribers--
+	l.parking.leave(s)
+}
+
+// parking holds the subscribers that wait for the next Publish. Those that are
+// awake cost it nothing.
+type parking struct {
+	mu    sync.Mutex // held under the log's lock for reading; those who hold that for writing need it not
+	list  []*Subscriber
+	spare []*Subscriber // the list of the round before, for reuse
+	// round counts the lists. A subscriber is parked if its round is this one:
+	// so ten thousand need not be touched, one by one, while the log is locked.
+	round uint64
+}
+
+func (p *parking) park(s *Subscriber) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.round == p.round+1 {
+		return // it looked again before it was woken
+	}
+	s.round, s.slot = p.round+1, len(p.list)
+	p.list = append(p.list, s)
+}
+
+// leave takes a subscriber off the list, else a quiet source would collect
+// all that ever came and went.
+func (p *parking) leave(s *Subscriber) {
+	if s.round != p.round+1 {
+		return
+	}
+	last := len(p.list) - 1
+	p.list[s.slot] = p.list[last]
+	p.list[s.slot].slot = s.slot
+	p.list[last] = nil
+	p.list = p.list[:last]
+	s.round = 0
+}
+
+// take ends the round and returns those who were parked in it.
+func (p *parking) take() []*Subscriber {
+	if len(p.list) == 0 {
+		return nil
+	}
+	list := p.list
+	p.list, p.spare = p.spare, nil
+	p.round++
+	return list
+}
+
+// wake calls the Wakers, without the lock: they are many, and those that are
+// awake already want to read.
+func (l *Log) wake(list []*Subscriber) {
+	if len(list) == 0 {
+		return
+	}
+	for i, s := range list {
+		list[i] = nil
+		if !s.closed.Load() {
+			s.waker.Wake()
+		}
+	}
+	if cap(list) > 1024 && cap(list) > 4*len(list) {
+		return // the crowd has left
+	}
+	l.mu.Lock()
+	l.parking.spare = list[:0]
+	l.mu.Unlock()
+}
