@@ -3,6 +3,7 @@ package sse
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -25,6 +26,21 @@ func (e Event) AppendTo(dst []byte) []byte {
 	dst = append(dst, e.ID.field...)
 	dst = append(dst, e.Type.field...)
 	return AppendData(dst, e.Data)
+}
+
+// Fields are an id and an event type put together, for many events that share them. The zero value sends neither.
+type Fields struct{ text string }
+
+// NewFields puts an id and an event type together.
+func NewFields(id EventID, eventType EventType) Fields {
+	return Fields{text: id.field + eventType.field}
+}
+
+// AppendEvent appends the frame of an event with these fields, as Event.AppendTo does.
+func (f Fields) AppendEvent(dst, data []byte) []byte {
+	dst = slices.Grow(dst, len(f.text)+len("data: \n\n")+len(data)) // once, for nearly all data
+	dst = append(dst, f.text...)
+	return AppendData(dst, data)
 }
 
 // EventID is an id that is ready to be sent. It cannot hold one that its field cannot carry. The zero value

@@ -78,6 +78,12 @@ func TestAFieldThatCannotBeCarriedIsNotSent(t *testing.T) {
 	if _, err := NewEventType("a\x00b"); err != nil {
 		t.Errorf("event type with NUL: %v", err)
 	}
+	id, _ := NewEventID("1")
+	name, _ := NewEventType("a")
+	event := Event{ID: id, Type: name, Data: []byte("x")}
+	if frame := string(NewFields(id, name).AppendEvent(nil, event.Data)); frame != string(event.AppendTo(nil)) {
+		t.Errorf("fields put together became %q", frame)
+	}
 	if frame := string(Event{}.AppendTo(nil)); frame != "data:\n\n" {
 		t.Errorf("an event without fields became %q", frame)
 	}
@@ -102,13 +108,13 @@ func BenchmarkEncoder(b *testing.B) {
 	name, _ := NewEventType("update")
 	for _, size := range []int{200, 4096} {
 		data := []byte(strings.Repeat("x", size))
-		event := Event{ID: id, Type: name, Data: data}
+		fields := NewFields(id, name)
 		b.Run(fmt.Sprintf("event/%d", size), func(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			dst := make([]byte, 0, 2*size+100)
 			for b.Loop() {
-				dst = event.AppendTo(dst[:0])
+				dst = fields.AppendEvent(dst[:0], data)
 			}
 		})
 		b.Run(fmt.Sprintf("least/%d", size), func(b *testing.B) {

@@ -4,17 +4,9 @@
 package mapping
 
 import (
-	"bytes"
 	"strings"
 	"unsafe"
-
-	"github.com/tidwall/gjson"
 )
-
-// maxDepth is how deep a JSON record may be nested; a deeper one counts as
-// text. It is the limit of encoding/json. Without one, a record of nothing but
-// brackets would grow the validator's stack until the process dies.
-const maxDepth = 10_000
 
 // Record is what templates and where look at: a text and its number in the
 // stream. It is reused from record to record and for one goroutine at a time.
@@ -47,7 +39,7 @@ func (r *Record) Text() []byte { return r.text }
 func (r *Record) IsJSON() bool {
 	if r.json == unknown {
 		r.json = invalid
-		if !tooDeep(r.text) && gjson.ValidBytes(r.text) {
+		if isJSON(r.text) {
 			r.json = valid
 		}
 	}
@@ -59,32 +51,4 @@ func (r *Record) IsJSON() bool {
 // outlive the record.
 func (r *Record) value() string {
 	return strings.Trim(unsafe.String(unsafe.SliceData(r.text), len(r.text)), " \t\r\n")
-}
-
-// tooDeep says whether text, if it is JSON, is nested deeper than maxDepth. The
-// first two tests spare almost every record the third.
-func tooDeep(text []byte) bool {
-	if len(text) <= maxDepth {
-		return false
-	}
-	if bytes.Count(text, []byte{'['})+bytes.Count(text, []byte{'{'}) <= maxDepth {
-		return false
-	}
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '[' || c == '{':
-			if depth++; depth > maxDepth {
-				return true
-			}
-		case c == ']' || c == '}':
-			depth--
-		}
-	}
-	return false
 }

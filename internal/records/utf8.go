@@ -17,16 +17,7 @@ func asciiLen(p []byte) int {
 	// only after some small ones.
 	for next := 32; len(p)-i >= 8; i += 8 {
 		if i == next {
-			for ; len(p)-i >= 128; i += 128 {
-				b := (*[128]byte)(p[i:])
-				or := le.Uint64(b[0:]) | le.Uint64(b[8:]) | le.Uint64(b[16:]) | le.Uint64(b[24:])
-				or2 := le.Uint64(b[32:]) | le.Uint64(b[40:]) | le.Uint64(b[48:]) | le.Uint64(b[56:])
-				or3 := le.Uint64(b[64:]) | le.Uint64(b[72:]) | le.Uint64(b[80:]) | le.Uint64(b[88:])
-				or4 := le.Uint64(b[96:]) | le.Uint64(b[104:]) | le.Uint64(b[112:]) | le.Uint64(b[120:])
-				if (or|or2|or3|or4)&highBits != 0 {
-					break
-				}
-			}
+			i += asciiBlocks(p[i:])
 			if len(p)-i < 8 {
 				break
 			}
@@ -37,6 +28,23 @@ func asciiLen(p []byte) int {
 	}
 	for i < len(p) && p[i] < utf8.RuneSelf {
 		i++
+	}
+	return i
+}
+
+// asciiBlocksGeneric is asciiBlocks where there is nothing faster.
+func asciiBlocksGeneric(p []byte) int {
+	le := binary.LittleEndian
+	i := 0
+	for ; len(p)-i >= 128; i += 128 {
+		b := (*[128]byte)(p[i:])
+		or := le.Uint64(b[0:]) | le.Uint64(b[8:]) | le.Uint64(b[16:]) | le.Uint64(b[24:])
+		or2 := le.Uint64(b[32:]) | le.Uint64(b[40:]) | le.Uint64(b[48:]) | le.Uint64(b[56:])
+		or3 := le.Uint64(b[64:]) | le.Uint64(b[72:]) | le.Uint64(b[80:]) | le.Uint64(b[88:])
+		or4 := le.Uint64(b[96:]) | le.Uint64(b[104:]) | le.Uint64(b[112:]) | le.Uint64(b[120:])
+		if (or|or2|or3|or4)&highBits != 0 {
+			break
+		}
 	}
 	return i
 }

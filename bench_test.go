@@ -1,0 +1,136 @@
+package sse
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// lines is at least 32 KiB of records of that size, each on its line.
+func lines(size int) []byte {
+	record := fmt.Sprintf(`{"n":12345678,"t":1795420800123456789,"type":"update","pad":"%s"}`, strings.Repeat("x", size-64))
+	return bytes.Repeat([]byte(record+"\n"), 32<<10/(len(record)+1)+1)[:32<<10/(len(record)+1)*(len(record)+1)]
+}
+
+// frames is a consumer that makes frames of records and forgets them.
+type frames struct {
+	mapper *mapper
+	out    []byte
+}
+
+func (f *frames) begin() { f.out = f.out[:0] }
+func (f *frames) record(rec *record) error {
+	f.out, _, _ = f.mapper.appendFrame(f.out, rec, nil)
+	return nil
+}
+func (f *frames) skipped()      {}
+func (f *frames) blank()        {}
+func (f *frames) gap(string)    {}
+func (f *frames) commit() error { return nil }
+
+// provisioned is a handler as Caddy would have it after Provision.
+func provisioned(tb testing.TB, h *Handler) *Handler {
+	tb.Helper()
+	h.setDefaults()
+	h.logger = zap.NewNop()
+	if err := h.compile(); err != nil {
+		tb.Fatal(err)
+	}
+	return h
+}
+
+// BenchmarkPipeline measures the way of a read's bytes to frames, as often as the least work that is correct: two
+// searches and a copy of the same bytes.
+func BenchmarkPipeline(b *testing.B) {
+	for _, size := range []int{200, 4096} {
+		read := lines(size)
+		records := bytes.Count(read, []byte("\n"))
+		for name, h := range map[string]*Handler{
+			"plain":  {},
+			"mapped": {Event: "{record.type}", ID: "{record.n}"},
+		} {
+			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
+				h = provisioned(b, h)
+				in := newInput(&frames{mapper: h.templates.bind(caddy.NewReplacer().GetString)}, h.framing.options("application/x-ndjson"))
+				b.SetBytes(int64(len(read)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := in.Write(read); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*records), "ns/record")
+			})
+		}
+		b.Run(fmt.Sprintf("least/%d", size), func(b *testing.B) {
+			dst := make([]byte, 2*len(read))
+			b.SetBytes(int64(len(read)))
+			for b.Loop() {
+				out := dst[:0]
+				for rest := read; len(rest) > 0; {
+					end := bytes.IndexByte(rest, '\n')
+					if bytes.IndexByte(rest[:end], '\r') < 0 {
+						out = append(out, rest[:end]...)
+					}
+					rest = rest[end+1:]
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*records), "ns/record")
+		})
+	}
+}
+
+// BenchmarkHandler measures one stream at full speed through a real Caddy: plain reverse_proxy of the same bytes, of
+// an event stream that the upstream made, and of records that sse makes events of.
+func BenchmarkHandler(b *testing.B) {
+	read := lines(200)
+	records := bytes.Count(read, []byte("\n"))
+	var events []byte
+	for line := range bytes.Lines(read) {
+		events = AppendData(events, bytes.TrimSuffix(line, []byte("\n")))
+	}
+	for _, bench := range []struct{ name, contentType, site string }{
+		{"proxy", "application/x-ndjson", "reverse_proxy %s"},
+		{"proxy_events", "text/event-stream", "reverse_proxy %s"},
+		{"sse", "application/x-ndjson", "sse\nreverse_proxy %s"},
+		{"sse_mapped", "application/x-ndjson", "sse {\nevent {record.type}\nid {record.n}\n}\nreverse_proxy %s"},
+		{"sse_backend", "application/x-ndjson", "sse {\nbackend http http://%s\n}"},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			body := read
+			if bench.contentType == "text/event-stream" {
+				body = events
+			}
+			upstream := ssetest.Upstream(b, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", bench.contentType)
+				for range b.N {
+					if _, err := w.Write(body); err != nil {
+						return
+					}
+				}
+			})
+			server := ssetest.Start(b, ssetest.Site(fmt.Sprintf(bench.site, upstream)))
+			client := ssetest.Client(b, "h1")
+			b.SetBytes(int64(len(read)))
+			b.ResetTimer()
+			response, err := client.Get(server.URL("h1", "/"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer response.Body.Close()
+			if n, err := io.Copy(io.Discard, response.Body); err != nil || n < int64(b.N*len(read)) {
+				b.Fatalf("%d bytes: %v", n, err)
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*records), "ns/record")
+		})
+	}
+}

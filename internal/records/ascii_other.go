@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package records
+
+func asciiBlocks(p []byte) int { return asciiBlocksGeneric(p) }
