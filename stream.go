@@ -55,6 +55,9 @@ type stream struct {
 	finished   bool       // nothing may be written, no deadline set any more
 	unblocking atomic.Bool
 
+	unflushed  bool // a flush is due after a large write
+	flushLater *time.Timer
+
 	heartbeat, lifetime *time.Timer
 	stopWatch           func() bool
 
@@ -150,16 +153,55 @@ func (s *stream) write(p []byte, events int) error {
 	if s.ended() {
 		return errStreamEnded
 	}
+	if len(p) >= largeWrite {
+		return s.send(p, events, s.flushSoon)
+	}
+	s.unflushed = false
 	return s.send(p, events, s.flush)
+}
+
+// A write this large fills the server's own buffers, so that nearly all of it is on its way to the client without a
+// flush. What may be left follows after flushDelay at the latest. At full speed that makes one flush a millisecond
+// instead of one for each read of the upstream, and a flush costs as much as a fifth of everything else.
+const (
+	largeWrite = 8 << 10
+	flushDelay = time.Millisecond
+)
+
+// flushSoon is a flush after a large write.
+func (s *stream) flushSoon() error {
+	if s.unflushed {
+		return nil
+	}
+	s.unflushed = true
+	if s.flushLater == nil {
+		s.flushLater = time.AfterFunc(flushDelay, s.flushLeft)
+	} else {
+		s.flushLater.Reset(flushDelay)
+	}
+	return nil
+}
+
+func (s *stream) flushLeft() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unflushed && !s.ended() {
+		s.unflushed = false
+		_ = s.send(nil, 0, s.flush) // its failure ends the stream
+	}
 }
 
 // send is write for who holds the lock.
 func (s *stream) send(p []byte, events int, flush func() error) error {
 	start := time.Now()
 	s.writing.Store(start.UnixNano())
-	n, err := s.w.Write(p)
-	s.bytes.Add(int64(n))
-	bytesTotal.Add(float64(n))
+	var err error
+	if len(p) > 0 {
+		var n int
+		n, err = s.w.Write(p)
+		s.bytes.Add(int64(n))
+		bytesTotal.Add(float64(n))
+	}
 	if err == nil {
 		err = flush()
 	}
@@ -257,14 +299,14 @@ func (s *stream) finish(tail []byte, events int) {
 		if len(tail) > 0 && !s.raw && s.clientListens() {
 			_ = s.send(tail, events, s.flush) // if it fails there is nothing more to do
 		}
-		for _, timer := range []*time.Timer{s.heartbeat, s.lifetime} {
+		for _, timer := range []*time.Timer{s.heartbeat, s.lifetime, s.flushLater} {
 			if timer != nil {
 				timer.Stop()
 			}
 		}
 	}
 	s.aborting.Lock()
-	s.finished = true
+	s.finished, s.unflushed = true, false
 	s.aborting.Unlock()
 	if s.done != nil {
 		s.done()
