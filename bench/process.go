@@ -97,6 +97,9 @@ func (p *process) stop() {
 	})
 }
 
+// begin tells an emitter that waits to start its feed.
+func (p *process) begin() { _ = p.cmd.Process.Signal(syscall.SIGUSR1) }
+
 // ready waits until the process accepts connections.
 func (p *process) ready(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)

@@ -27,6 +27,7 @@ func run() error {
 	httpAddress := flag.String("http", "", "address to answer HTTP requests on, whatever their path")
 	tcpAddress := flag.String("tcp", "", "address to write records on as soon as a connection is accepted")
 	shared := flag.Bool("feed", false, "one feed for all connections, instead of a stream of its own for each")
+	wait := flag.Bool("wait", false, "the feed stays silent until SIGUSR1, so that clients can connect to a server at rest")
 	flag.Float64Var(&s.rate, "rate", 1, "records per second; 0: none, negative: as fast as the reader takes them")
 	flag.IntVar(&s.burst, "burst", 1, "records per write")
 	flag.IntVar(&s.size, "size", 200, "bytes per record, its line feed included")
@@ -45,7 +46,12 @@ func run() error {
 	defer stop()
 	send := s.emit
 	if *shared {
-		send = newFeed(ctx, s).emit
+		begin := make(chan os.Signal, 1)
+		signal.Notify(begin, syscall.SIGUSR1)
+		if !*wait {
+			begin <- syscall.SIGUSR1
+		}
+		send = newFeed(ctx, s, begin).emit
 	}
 
 	var listeners []net.Listener

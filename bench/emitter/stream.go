@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -103,10 +104,17 @@ type mark struct {
 // that the server would be blamed for.
 const maxBehind = 4096
 
-func newFeed(ctx context.Context, s stream) *feed {
+// newFeed returns a feed that starts with the first signal from begin.
+func newFeed(ctx context.Context, s stream, begin <-chan os.Signal) *feed {
 	f := &feed{stream: s, readers: make(map[*reader]struct{})}
 	if s.rate > 0 {
-		go f.run(ctx)
+		go func() {
+			select {
+			case <-begin:
+				f.run(ctx)
+			case <-ctx.Done():
+			}
+		}()
 	}
 	return f
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/tmaxmax/go-sse"
 
@@ -23,9 +24,21 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	hub := &sse.Server{}
+	// By itself it sends the header section with the first event: a client of a
+	// silent feed would wait for it.
+	hub := &sse.Server{OnSession: func(w http.ResponseWriter, _ *http.Request) ([]string, bool) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		return []string{sse.DefaultTopic}, http.NewResponseController(w).Flush() == nil
+	}}
 	server := &http.Server{Addr: *listen, Handler: hub}
 	context.AfterFunc(ctx, func() { server.Close() })
+	go func() {
+		m := &sse.Message{}
+		m.AppendComment("")
+		for range time.Tick(5 * time.Second) {
+			_ = hub.Publish(m)
+		}
+	}()
 	go func() {
 		err := feed.Read(ctx, *source, func(record []byte) error {
 			m := &sse.Message{}
