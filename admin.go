@@ -152,7 +152,9 @@ func (s *source) info() sourceInfo {
 		Reconnects: s.reconnects,
 	}
 	for _, f := range s.feeds {
-		info.Streams += f.streams
+		if f.frames != s.records {
+			info.Streams += f.frames.Stats().Subscribers
+		}
 	}
 	if s.lastErr != nil {
 		info.LastError = errorWithoutURL(s.lastErr).Error()

@@ -79,10 +79,13 @@ func (b *DialBackend) compile() (err error) {
 		return nil
 	}
 	address, err := parseDialAddress(b.address.text())
-	if err == nil && b.TLS != nil && address.IsUnixNetwork() && b.TLS.ServerName == "" {
-		err = errNoServerName
+	if err != nil {
+		return fmt.Errorf("dial: %w", err)
 	}
-	return err
+	if b.TLS != nil && address.IsUnixNetwork() && b.TLS.ServerName == "" {
+		return errNoServerName
+	}
+	return nil
 }
 
 // asHost is a host, or a network address, in which a client's value must not become anything else, such as another
@@ -95,15 +98,15 @@ var errNoServerName = errors.New("tls needs a server name, as a unix socket has 
 func parseDialAddress(text string) (caddy.NetworkAddress, error) {
 	address, err := caddy.ParseNetworkAddress(text)
 	if err != nil {
-		return address, fmt.Errorf("dial: %w", err)
+		return address, err
 	}
 	switch {
 	case !slices.Contains([]string{"tcp", "tcp4", "tcp6", "unix"}, address.Network):
-		return address, fmt.Errorf("dial: network of %q must be tcp, tcp4, tcp6 or unix, not %s", text, address.Network)
+		return address, fmt.Errorf("network of %q must be tcp, tcp4, tcp6 or unix, not %s", text, address.Network)
 	case !address.IsUnixNetwork() && (address.StartPort == 0 || address.PortRangeSize() != 1):
-		return address, fmt.Errorf("dial: %q must have one port", text)
+		return address, fmt.Errorf("%q must have one port", text)
 	case address.IsUnixNetwork() && address.Host == "":
-		return address, fmt.Errorf("dial: %q must have the path of a socket", text)
+		return address, fmt.Errorf("%q must have the path of a socket", text)
 	}
 	return address, nil
 }
@@ -194,7 +197,7 @@ func (u *dialUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	}
 	address, err := parseDialAddress(given[0])
 	if err != nil {
-		return err
+		return fmt.Errorf("dial: %w", err)
 	}
 	deadline := time.Now().Add(time.Duration(u.backend.DialTimeout))
 	dialer := net.Dialer{Deadline: deadline} // its TCP keep-alive notices a peer that is gone
@@ -213,8 +216,10 @@ func (u *dialUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 			return err
 		}
 	}
-	if _, err := io.WriteString(stream, given[1]); err != nil {
-		return fmt.Errorf("sending: %w", err)
+	if given[1] != "" {
+		if _, err := io.WriteString(stream, given[1]); err != nil {
+			return fmt.Errorf("sending: %w", err)
+		}
 	}
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("connecting: %w", err)
@@ -256,7 +261,10 @@ func secure(ctx context.Context, conn net.Conn, address caddy.NetworkAddress, se
 func (b *DialBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	var err error
-	if b.Address, err = checked(d, func(text string) error { return (&DialBackend{Address: text}).compile() }); err != nil {
+	if b.Address, err = oneArg(d); err != nil {
+		return err
+	}
+	if err := provisionedBy(d, b.compile); err != nil {
 		return err
 	}
 	seen := make(seenOptions)

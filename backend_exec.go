@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -163,10 +161,7 @@ func (u *execUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 		p.supervise(ctx, time.Duration(u.backend.StopTimeout))
 	}()
 
-	err = u.read(p, sink)
-	if err != nil {
-		cancel()
-	}
+	err = u.read(p, sink, cancel)
 	<-stopped
 	p.stdout.Close()
 	p.stderr.Close()
@@ -217,193 +212,34 @@ func inheritedEnv(environ []string) []string {
 	return env
 }
 
-// read takes what the command writes until nobody can write any more.
-func (u *execUpstream) read(p *process, sink Sink) error {
-	input, err := sink.Open("")
+// read takes what the command writes until nobody can write any more. It cancels the command if nobody wants more.
+func (u *execUpstream) read(p *process, sink Sink, cancel func()) error {
+	stdout, stderr, err := u.open(sink)
 	if err != nil {
+		cancel()
 		return err
 	}
-	logged := &lineLogger{logger: u.backend.logger.With(zap.String("command", u.backend.Command[0])), limit: &u.backend.logLimit}
-	var errput io.Writer = logged
-	if u.backend.Stderr == stderrRecords {
-		if errput, err = sink.Open(""); err != nil {
-			return err
-		}
-	}
 	stderrDone := make(chan error, 1)
-	go func() {
-		err := p.copy(errput, p.stderr)
-		if err != nil {
-			p.stdout.Close() // ends the other copy, and with SIGPIPE the command
-		}
+	go func() { stderrDone <- p.copy(stderr, p.stderr, cancel) }()
+	err = p.copy(stdout, p.stdout, cancel)
+	err = errors.Join(err, <-stderrDone)
+	if logged, ok := stderr.(*lineLogger); ok {
 		logged.flush()
-		stderrDone <- err
-	}()
-	err = p.copy(input, p.stdout)
-	if err != nil {
-		p.stderr.Close()
-	}
-	return errors.Join(err, <-stderrDone)
-}
-
-// process is a command that runs, with all that it has started.
-type process struct {
-	cmd            *exec.Cmd
-	stdout, stderr *os.File      // what it writes
-	exited         chan struct{} // closed when the command has been waited for
-	waitErr        error         // then: how it ended
-}
-
-// start starts a command. What it writes goes through pipes of our own, not of os/exec, which would wait for
-// everyone who holds them.
-func start(cmd *exec.Cmd, pty bool) (*process, error) {
-	stderr, errWriter, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer errWriter.Close()
-	stdout, outWriter, err := openOutput(pty)
-	if err != nil {
-		stderr.Close()
-		return nil, err
-	}
-	defer outWriter.Close()
-	cmd.Stdout, cmd.Stderr = outWriter, errWriter
-	cmd.SysProcAttr = processAttributes(pty)
-	p := &process{cmd: cmd, stdout: stdout, stderr: stderr, exited: make(chan struct{})}
-
-	started := make(chan error)
-	go func() {
-		// The kernel's "die with your parent" means the thread, not the process. A goroutine that is locked to its
-		// thread keeps that alive, until the command has ended; it takes no more threads, as the wait takes one.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			p.waitErr = cmd.Wait()
-			close(p.exited)
-		}
-	}()
-	if err := <-started; err != nil {
-		stdout.Close()
-		stderr.Close()
-		return nil, err
-	}
-	return p, nil
-}
-
-// supervise returns when the command and all that it has started have ended. When ctx ends, it sees to that.
-func (p *process) supervise(ctx context.Context, stopTimeout time.Duration) {
-	select {
-	case <-ctx.Done():
-		// Whoever writes now gets SIGPIPE, and nobody waits for us to read.
-		p.stdout.Close()
-		p.stderr.Close()
-	case <-p.exited:
-	}
-	p.terminate(stopTimeout)
-	// Wakes up the reads: there may still be someone who holds a pipe, though not of the command's group.
-	_ = p.stdout.SetReadDeadline(time.Unix(1, 0))
-	_ = p.stderr.SetReadDeadline(time.Unix(1, 0))
-}
-
-// What is still in a pipe is read when all who have ended can have written to it, though for no longer than this
-// and no more than a pipe can hold: someone else may have the pipe and write to it for ever.
-const (
-	drainTime = time.Second
-	drainSize = 1 << 20
-)
-
-// copy writes what comes through the pipe to an input, until there is nobody left who writes.
-func (p *process) copy(to io.Writer, pipe *os.File) error {
-	err := copyInput(to, pipe, readSize)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = copyInput(to, io.LimitReader(hurried{pipe}, drainSize), readSize)
-	}
-	if isEndOfTerminal(err) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, os.ErrClosed) {
-		return nil
 	}
 	return err
 }
 
-// hurried reads what is there.
-type hurried struct{ pipe *os.File }
-
-func (h hurried) Read(p []byte) (int, error) {
-	if err := h.pipe.SetReadDeadline(time.Now().Add(drainTime)); err != nil {
-		return 0, err
+// open opens what takes the standard output and the standard error.
+func (u *execUpstream) open(sink Sink) (stdout, stderr io.Writer, err error) {
+	b := u.backend
+	if stdout, err = sink.Open(""); err != nil {
+		return nil, nil, err
 	}
-	return h.pipe.Read(p)
-}
-
-// exitError is why the command's end is a failure.
-func (p *process) exitError() error {
-	var exit *exec.ExitError
-	if errors.As(p.waitErr, &exit) {
-		return fmt.Errorf("command ended with %s", exit) // such as "exit status 1", "signal: killed"
+	if b.Stderr == stderrRecords {
+		stderr, err = sink.Open("")
+		return stdout, stderr, err
 	}
-	return p.waitErr
-}
-
-// lineLogger writes lines to the log.
-type lineLogger struct {
-	logger *zap.Logger
-	limit  *logLimit
-	line   []byte
-}
-
-// maxLogLine is how much of a line is logged.
-const maxLogLine = 4 << 10
-
-func (l *lineLogger) Write(p []byte) (int, error) {
-	for line := range bytes.Lines(p) {
-		text, ended := bytes.CutSuffix(line, []byte("\n"))
-		l.line = append(l.line, text[:min(len(text), maxLogLine-len(l.line))]...)
-		if ended {
-			l.flush()
-		}
-	}
-	return len(p), nil
-}
-
-func (l *lineLogger) flush() {
-	if line := bytes.TrimRight(l.line, "\r"); len(line) > 0 {
-		if ok, dropped := l.limit.allow(time.Now()); ok {
-			if dropped > 0 {
-				l.logger.Info("lines of standard error were not logged, as there were too many", zap.Int("lines", dropped))
-			}
-			l.logger.Info("standard error", zap.ByteString("line", line))
-		}
-	}
-	l.line = l.line[:0]
-}
-
-// logLimit bounds how many lines are logged: those of all the processes of a backend together.
-type logLimit struct {
-	mu      sync.Mutex
-	since   time.Time
-	logged  int
-	dropped int
-}
-
-// maxLogRate is how many lines are logged each second.
-const maxLogRate = 20
-
-// allow is whether another line may be logged; if so, it returns how many were not since the last one that was.
-func (l *logLimit) allow(now time.Time) (ok bool, dropped int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now.Sub(l.since) >= time.Second {
-		l.since, l.logged = now, 0
-	}
-	if l.logged == maxLogRate {
-		l.dropped++
-		return false, 0
-	}
-	l.logged++
-	dropped, l.dropped = l.dropped, 0
-	return true, dropped
+	return stdout, &lineLogger{logger: b.logger.With(zap.String("command", b.Command[0])), limit: &b.logLimit}, nil
 }
 
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:

@@ -189,10 +189,7 @@ func TestExecOutputBeforeTheEndIsNotLostOnASlowClient(t *testing.T) {
 }
 
 // slowSink is one whose client takes its time.
-type slowSink struct {
-	tapeSink
-	n int
-}
+type slowSink struct{ n int }
 
 func (s *slowSink) Open(string) (Input, error) { return &slowInput{sink: s}, nil }
 
@@ -244,15 +241,26 @@ func TestExecStderrFloodDoesNotFillTheLog(t *testing.T) {
 			t.Fatalf("%d lines were logged", len(entries))
 		}
 		if line := entries[0].ContextMap()["line"].(string); line != strings.Repeat("x", maxLogLine) {
-			t.Errorf("a line of %d bytes was logged", len(line))
+			t.Errorf("a line of %d bytes was logged: %q…", len(line), line[:10])
 		}
 	}
 }
 
 func TestExecOnATerminalIsHeardLineByLine(t *testing.T) {
-	// awk holds back its output in a pipe until it has some kilobytes.
-	u := newUpstream(t, "exec awk `BEGIN { print \"a\\tb\"; system(\"sleep 1000\") }` {\n pty\n}", "")
-	r := run(t, u, "")
+	// grep holds back its output in a pipe until it has some kilobytes, or its input ends.
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if _, err := w.Write([]byte("a\tb\n")); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, newUpstream(t, "exec grep a "+fifo+" {\n pty\n}", ""), "")
 	r.hears(t, "a\tb\n")
 	r.stop()
 	r.wait(t)

@@ -28,12 +28,12 @@ func processAttributes(pty bool) *syscall.SysProcAttr {
 // terminate ends the command and its group: by SIGTERM, then by SIGKILL. A process group's id stays taken while
 // there is anyone in it, so that no other group is meant by it.
 func (p *process) terminate(timeout time.Duration) {
-	group := -p.cmd.Process.Pid
+	group := p.cmd.Process.Pid
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		if p.isGone(group) {
 			return
 		}
-		_ = syscall.Kill(group, sig)
+		_ = syscall.Kill(-group, sig)
 		deadline := time.Now().Add(timeout)
 		for wait := time.Millisecond; time.Now().Before(deadline); wait = min(2*wait, 50*time.Millisecond) {
 			select {
@@ -59,11 +59,11 @@ func (p *process) isGone(group int) bool {
 	// A server that is process 1, as in containers, inherits those whose parent has ended, and they stay as zombies
 	// until somebody waits for them.
 	for {
-		if pid, err := syscall.Wait4(group, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
+		if pid, err := syscall.Wait4(-group, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
 			break
 		}
 	}
-	return errors.Is(syscall.Kill(group, 0), syscall.ESRCH)
+	return errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) || hasOnlyZombies(group)
 }
 
 // openOutput returns a pipe, or a terminal that passes on each byte as it is.

@@ -61,9 +61,6 @@ func (a argument) placeholders() []string {
 // isFixed is whether there is nothing to expand.
 func (a argument) isFixed() bool { return len(a.placeholders()) == 0 }
 
-// dependsOnClient is whether a client has a say in the argument.
-func (a argument) dependsOnClient() bool { return dependsOnRequest(a.placeholders()) }
-
 // bind expands the placeholders of a request. The error is a 400: the request has a value that cannot stand here.
 func (a argument) bind(r *http.Request) (argument, error) {
 	if a.isFixed() {
@@ -209,6 +206,18 @@ func copyInput(to io.Writer, r io.Reader, most int) error {
 	}
 }
 
+// inputWriter tells an input's errors from those of what is copied to it.
+type inputWriter struct {
+	to  io.Writer
+	err error
+}
+
+func (w *inputWriter) Write(p []byte) (int, error) {
+	var n int
+	n, w.err = w.to.Write(p)
+	return n, w.err
+}
+
 // readSize is the most that is read at once of a socket or a pipe: what Linux keeps in a pipe.
 const readSize = 64 << 10
 
@@ -225,7 +234,7 @@ func provisionedBy(d *caddyfile.Dispenser, compile func() error) error {
 func onlyGlobal(a argument) error {
 	names := a.placeholders()
 	if i := slices.IndexFunc(names, func(name string) bool { return dependsOnRequest([]string{name}) }); i >= 0 {
-		return fmt.Errorf("{%s} has no value here: all requests share this upstream, so that only placeholders of the server (env., system., time., file.) can be used", names[i])
+		return fmt.Errorf("{%s} has no value here: only placeholders of the server (env., system., time., file.) can be used", names[i])
 	}
 	return nil
 }

@@ -42,35 +42,52 @@ func (*ListenBackend) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: backendNamespace + ".listen", New: func() caddy.Module { return new(ListenBackend) }}
 }
 
-// Provision parses the address.
-func (b *ListenBackend) Provision(ctx caddy.Context) (err error) {
+// Provision expands and parses the address.
+func (b *ListenBackend) Provision(ctx caddy.Context) error {
 	b.logger = ctx.Logger()
-	b.address, err = parseListenAddress(b.Address)
-	return err
+	given, err := parseListenArgument(b.Address)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	text, err := given.expand("")
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if b.address, err = parseListenAddress(text); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return nil
 }
 
-func parseListenAddress(text string) (address caddy.NetworkAddress, err error) {
+// parseListenArgument compiles the address, and checks it if there is nothing to expand: the environment that a
+// Caddyfile is adapted in need not be that of the server.
+func parseListenArgument(text string) (argument, error) {
 	given, err := parseArgument(text, asText)
 	if err != nil {
-		return address, fmt.Errorf("listen: %w", err)
+		return given, err
 	}
 	if err := onlyGlobal(given); err != nil {
-		return address, fmt.Errorf("listen: %w", err)
+		return given, err
 	}
-	if text, err = given.expand(""); err != nil {
-		return address, fmt.Errorf("listen: %w", err)
+	if given.isFixed() {
+		_, err = parseListenAddress(given.text())
 	}
-	if address, err = caddy.ParseNetworkAddress(text); err != nil {
-		return address, fmt.Errorf("listen: %w", err)
+	return given, err
+}
+
+func parseListenAddress(text string) (caddy.NetworkAddress, error) {
+	address, err := caddy.ParseNetworkAddress(text)
+	if err != nil {
+		return address, err
 	}
 	networks := []string{"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix", "unixgram"}
 	switch {
 	case !slices.Contains(networks, address.Network):
-		return address, fmt.Errorf("listen: network of %q must be tcp, udp, unix or unixgram, not %s", text, address.Network)
+		return address, fmt.Errorf("network of %q must be tcp, udp, unix or unixgram, not %s", text, address.Network)
 	case !address.IsUnixNetwork() && (address.StartPort == 0 || address.PortRangeSize() != 1):
-		return address, fmt.Errorf("listen: %q must have one port", text)
+		return address, fmt.Errorf("%q must have one port", text)
 	case address.IsUnixNetwork() && address.Host == "":
-		return address, fmt.Errorf("listen: %q must have the path of a socket", text)
+		return address, fmt.Errorf("%q must have the path of a socket", text)
 	}
 	return address, nil
 }
@@ -188,24 +205,12 @@ func (s *senders) take(conn net.Conn) error {
 	if err != nil {
 		return err
 	}
-	w := &inputWriter{input: input}
+	w := &inputWriter{to: input}
 	err = copyInput(w, conn, readSize)
 	if w.err != nil {
 		return w.err
 	}
 	return input.End(err == nil)
-}
-
-// inputWriter tells an input's errors from a connection's.
-type inputWriter struct {
-	input Input
-	err   error
-}
-
-func (w *inputWriter) Write(p []byte) (int, error) {
-	var n int
-	n, w.err = w.input.Write(p)
-	return n, w.err
 }
 
 func (s *senders) add(conn net.Conn) bool {
@@ -245,7 +250,7 @@ func (s *senders) warn(message string, field zap.Field) {
 func (b *ListenBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	var err error
-	b.Address, err = checked(d, func(text string) error { _, err := parseListenAddress(text); return err })
+	b.Address, err = checked(d, func(text string) error { _, err := parseListenArgument(text); return err })
 	if err != nil {
 		return err
 	}

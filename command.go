@@ -111,7 +111,7 @@ func commandBackend(from string, command []string) (json.RawMessage, error) {
 	case from != "" && len(command) > 0:
 		return nil, errors.New("records come either from --from or from a command: give only one of them")
 	case len(command) > 0:
-		backend = map[string]any{"name": "exec", "command": command[0], "args": command[1:]}
+		backend = map[string]any{"name": "exec", "command": command}
 	case strings.HasPrefix(from, "http://") || strings.HasPrefix(from, "https://"):
 		backend = map[string]any{"name": "http", "url": from}
 	case strings.HasPrefix(from, "unix/"):
@@ -229,7 +229,7 @@ func (u commandUpstream) Stream(ctx context.Context, lastID string, sink Sink) e
 	if ctx.Err() != nil {
 		return err
 	}
-	_, isCommand := u.Upstream.(interface{ isCommand() })
+	_, isCommand := u.Upstream.(*execUpstream)
 	if !isCommand && !errors.Is(err, ErrEnded) {
 		return err
 	}

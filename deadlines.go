@@ -48,7 +48,32 @@ func (s *stream) liftDeadlines() {
 		}
 		s.w, s.done = writer, writer.HandlerDone
 	}
+	if !writer.ClearBetweenWrites {
+		writer.Ctrl = http.NewResponseController(&lazyDeadline{controller: writer.Ctrl, slack: stall / 8})
+	}
 	s.flush = s.flusher()
+}
+
+// lazyDeadline moves a write deadline only once that makes a difference: to set it before each write and each flush, as
+// IdleTimeoutWriter does, costs an event that is sent to many clients a tenth of its time. So a client may be dropped
+// up to slack before its time.
+type lazyDeadline struct {
+	http.ResponseWriter // none: a ResponseController asks for nothing but the deadline
+
+	controller *http.ResponseController
+	slack      time.Duration
+	set        time.Time
+}
+
+func (l *lazyDeadline) SetWriteDeadline(deadline time.Time) error {
+	if later := deadline.Sub(l.set); !l.set.IsZero() && later >= 0 && later < l.slack {
+		return nil
+	}
+	if err := l.controller.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	l.set = deadline
+	return nil
 }
 
 // boundLastWrites sets the deadline for what is left to be sent, net/http's own last bytes included. On HTTP/1

@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 	"strconv"
@@ -11,43 +12,98 @@ import (
 )
 
 // feed is a source's records as frames of one mapping: each is made once and sent to all streams that map alike.
+//
+// Streams whose mapping depends on their request make frames for themselves, of the source's own log. Their feed has
+// no mapper: it is there so that all records are kept.
 type feed struct {
+	handler *Handler // the newest config that maps so
 	mapper  *mapper
+	ids     *mapper // without a mapper: gives records their ids, if these depend on no request
 	frames  *history.Log
-	streams int
+	streams int    // those that are open, or have been less than their linger ago
 	frame   []byte // scratch
 	err     error  // why it ended before its source
 }
 
-// append makes an event of a record; it returns whether there is one, and its id.
-func (f *feed) append(rec *record, fallbackID []byte) (sent bool, id []byte) {
+// take makes an event of a record; it returns whether there is one, and the id that the mapping gives it.
+func (f *feed) take(rec *record, fallbackID []byte) (sent bool, id []byte) {
 	if f.err != nil {
 		return false, nil
 	}
-	var v verdict
-	f.frame, id, v = f.mapper.appendFrame(f.frame[:0], rec, fallbackID)
-	switch v {
-	case isSent:
-		f.frames.Append(history.Entry{Seq: rec.seq, ID: id, Bytes: f.frame, Event: true})
+	if f.mapper == nil {
+		if f.ids != nil {
+			id = f.ids.idOf(rec)
+		}
 		return true, id
-	case isRefused:
-		f.err = errRecordInvalid
-		f.frames.Close()
-	default:
+	}
+	v, id := f.append(rec, fallbackID)
+	if v == isRefused {
+		f.refuse(rec.seq, fallbackID)
+	}
+	if bytes.Equal(id, fallbackID) {
+		id = nil
+	}
+	return v == isSent, id
+}
+
+// append adds the frame of a record, if the mapping makes one.
+func (f *feed) append(rec *record, fallbackID []byte) (v verdict, id []byte) {
+	f.frame, id, v = f.mapper.appendFrame(f.frame[:0], rec, fallbackID)
+	if v == isSent {
+		f.frames.Append(history.Entry{Seq: rec.seq, ID: id, Bytes: f.frame, Event: true})
+	} else {
 		f.frames.Note(rec.seq)
 	}
-	return false, nil
+	return v, id
+}
+
+// refuse ends the feed's streams. They are told the record's id, so that those who come back go on after it.
+func (f *feed) refuse(seq uint64, id []byte) {
+	f.err = errRecordInvalid
+	f.frames.Append(history.Entry{Seq: seq, Bytes: appendPlace(nil, id)})
+	f.frames.Close()
+}
+
+// appendPlace appends a block that tells a client where its stream stands, without an event.
+func appendPlace(dst, id []byte) []byte {
+	dst, _ = AppendID(dst, id)
+	return append(dst, '\n')
 }
 
 // feedFor finds the source's feed for a handler's mapping, or makes it of the records that are kept. The source
 // is locked.
 func (s *source) feedFor(h *Handler) *feed {
-	if f, ok := s.feeds[h.mappingKey]; ok && f.err == nil {
+	key := h.mappingKey
+	if h.perClient {
+		key = Key("per client", h.ID)
+	}
+	f, ok := s.feeds[key]
+	if !ok || f.err != nil {
+		f = s.newFeed(h)
+		s.feeds[key] = f
+		s.fitHistory()
+	}
+	if h.generation > f.handler.generation {
+		f.handler = h
+		f.frames.SetLimits(h.Share.limits())
+		s.fitHistory()
+	}
+	return f
+}
+
+func (s *source) newFeed(h *Handler) *feed {
+	global := caddy.NewReplacer().GetString
+	f := &feed{handler: h}
+	if h.perClient {
+		f.frames = s.records
+		if ids := (templates{data: h.templates.data, id: h.templates.id}); ids.id != nil && !dependsOnRequest(ids.id.Placeholders()) {
+			f.ids = ids.bind(global)
+		}
 		return f
 	}
-	f := &feed{
-		mapper: h.templates.bind(caddy.NewReplacer().GetString),
-		frames: history.New(h.Share.limits()),
+	f.mapper, f.frames = h.templates.bind(global), history.New(h.Share.limits())
+	if _, whole := s.records.AfterSeq(0); !whole {
+		f.frames.Missed(s.records.Stats().OldestSeq - 1)
 	}
 	reader := s.records.Subscribe(s.records.Oldest(), idle{})
 	defer reader.Close()
@@ -66,11 +122,39 @@ func (s *source) feedFor(h *Handler) *feed {
 	}
 	f.frames.Note(s.seq)
 	f.frames.Publish()
-	if s.state == isOver {
+	if s.state == isFinished {
 		f.frames.Close()
 	}
-	s.feeds[h.mappingKey] = f
 	return f
+}
+
+// fitHistory keeps as many records as the feeds' configs want.
+func (s *source) fitHistory() {
+	var most history.Limits
+	for _, f := range s.feeds {
+		limits := f.handler.Share.limits()
+		most.Count, most.Size, most.Slack = max(most.Count, limits.Count), max(most.Size, limits.Size), limits.Slack
+	}
+	s.records.SetLimits(most)
+}
+
+// leave lets go of a stream's feed.
+func (s *source) leave(f *feed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.streams--
+	s.dropUnusedFeeds()
+}
+
+// dropUnusedFeeds forgets the mappings of former configs. Those of a config that runs are kept without a stream, so
+// that what is in the history is the same for all who come back to it. The source is locked.
+func (s *source) dropUnusedFeeds() {
+	for key, f := range s.feeds {
+		if f.streams == 0 && f.handler != s.handler && f.handler.stopped.Load() {
+			delete(s.feeds, key)
+			s.fitHistory()
+		}
+	}
 }
 
 // appendID appends the id of the record with that number, if it has no other.
@@ -86,15 +170,6 @@ func (s *source) seqOf(id string) (seq uint64, ok bool) {
 	}
 	seq, err := strconv.ParseUint(number, 10, 64)
 	return seq, err == nil
-}
-
-// dropUnusedFeeds forgets the mappings of former configs. The source is locked.
-func (s *source) dropUnusedFeeds() {
-	for key, f := range s.feeds {
-		if f.streams == 0 && key != s.handler.mappingKey {
-			delete(s.feeds, key)
-		}
-	}
 }
 
 // idle is the history.Waker of a reader that never waits.

@@ -56,6 +56,7 @@ type input struct {
 	options  records.Options
 	splitter *records.Splitter
 	rec      record
+	err      error // nobody wants more
 
 	// For records whose id is their place (At): what it is a place in, and the offset there of the splitter's
 	// first byte.
@@ -99,12 +100,15 @@ func (in *input) Gap() error {
 }
 
 func (in *input) deliver() error {
-	in.to.begin()
-	err := in.next()
-	if cerr := in.to.commit(); err == nil {
-		err = cerr
+	if in.err != nil {
+		return in.err
 	}
-	return err
+	in.to.begin()
+	in.err = in.next()
+	if err := in.to.commit(); in.err == nil {
+		in.err = err
+	}
+	return in.err
 }
 
 func (in *input) next() error {

@@ -128,6 +128,16 @@ func (m *mapper) appendID(dst []byte, rec *record, fallbackID []byte) (out, id [
 	return dst, dst[start+len("id: ") : len(dst)-1]
 }
 
+// idOf is the id that the record is given by config or upstream. It is valid until the mapper's next use.
+func (m *mapper) idOf(rec *record) []byte {
+	if m.id == nil {
+		return rec.ID
+	}
+	m.record.Reset(rec.Text, rec.seq)
+	m.scratch = m.id.Append(m.scratch[:0], &m.record)
+	return m.scratch
+}
+
 func (m *mapper) appendType(dst []byte, rec *record) []byte {
 	name := rec.Event
 	if m.event != nil {

@@ -126,6 +126,8 @@ type Handler struct {
 	limits        limits
 	draining      atomic.Bool
 	generation    uint64
+	place         int          // among the server's handlers that share their next handler
+	stopped       atomic.Bool  // another config has taken over
 	standing      []*source    // of a backend that is always shared
 	lastWarned    atomic.Int64 // Unix nanoseconds
 	lastTooLarge  atomic.Int64
@@ -203,6 +205,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.setDefaults()
 	if err := h.compile(); err != nil {
 		return err
+	}
+	if h.backend == nil && h.Share != nil {
+		h.place = nextPlace(ctx)
 	}
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
@@ -435,8 +440,9 @@ func lastEventID(r *http.Request) string {
 
 // Cleanup lets go of what the config held on to.
 func (h *Handler) Cleanup() error {
+	h.stopped.Store(true)
 	for _, source := range h.standing {
-		source.release(0)
+		sources.release(source, nil, 0)
 	}
 	h.standing = nil
 	if caddy.Exiting() {

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime/debug"
+
+	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -18,6 +22,7 @@ type nextUpstream struct {
 	next    caddyhttp.Handler
 	request *http.Request // to be copied for each connection
 	vars    map[string]any
+	server  string
 	key     string
 }
 
@@ -29,7 +34,7 @@ func (h *Handler) newNextUpstream(r *http.Request, next caddyhttp.Handler) *next
 	request := &http.Request{
 		Method: http.MethodGet, URL: &url, Host: r.Host, RequestURI: r.RequestURI,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header),
-		RemoteAddr: "127.0.0.1:0",
+		RemoteAddr: nobody,
 	}
 	original.RemoteAddr = request.RemoteAddr
 	ctx := context.WithValue(context.Background(), caddyhttp.ServerCtxKey, server)
@@ -45,22 +50,34 @@ func (h *Handler) newNextUpstream(r *http.Request, next caddyhttp.Handler) *next
 		request.TLS = &tls.ConnectionState{Version: r.TLS.Version, HandshakeComplete: true, ServerName: r.TLS.ServerName}
 	}
 	return &nextUpstream{
-		handler: h, next: next, request: request.WithContext(ctx), vars: vars,
-		key: Key("next", server.Name(), scheme, r.Host, original.URL.RequestURI(), r.URL.RequestURI()),
+		handler: h, next: next, request: request.WithContext(ctx), vars: vars, server: server.Name(),
+		key: Key(scheme, r.Host, original.URL.RequestURI(), r.URL.RequestURI()),
 	}
 }
+
+// nobody is the client's address in the source's own request. It is that of no host, so that no handler takes the
+// request for one of the server's own network.
+const nobody = "0.0.0.0:0"
 
 // Key is the request's host and URI, as the client sent it and as the next handler sees it.
 func (u *nextUpstream) Key() string { return u.key }
 
-// Stream asks the next handler.
-func (u *nextUpstream) Stream(ctx context.Context, _ string, sink Sink) error {
+// Stream asks the next handler. As an EventSource would, it says which event of the upstream's it saw last.
+func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) (err error) {
 	quiet, cancel := quietContext(ctx, func() bool { return true })
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
+	defer u.recoverPanic(&err)
 
-	w := &sourceWriter{handler: u.handler, sink: sink, header: make(http.Header)}
-	err := askNext(u.next, w, u.newRequest(quiet, w), func() bool { return true })
+	w := &sourceWriter{handler: u.handler, sink: sink, header: make(http.Header), refuse: cancel}
+	r := u.newRequest(quiet, w)
+	if lastID != "" && httpguts.ValidHeaderFieldValue(lastID) {
+		r.Header.Set("Last-Event-ID", lastID)
+	}
+	err = askNext(u.next, w, r, func() bool { return true })
+	if err == nil {
+		w.WriteHeader(http.StatusOK) // as net/http does for a handler that says nothing
+	}
 	if w.body != nil {
 		if closeErr := w.body.close(err == nil); err == nil {
 			err = closeErr
@@ -72,11 +89,23 @@ func (u *nextUpstream) Stream(ctx context.Context, _ string, sink Sink) error {
 	return err
 }
 
+// recoverPanic makes an error of a panic of the next handler: what costs a client its connection must not cost the
+// server its life because it is a source that asks.
+func (u *nextUpstream) recoverPanic(err *error) {
+	if e := recover(); e != nil {
+		u.handler.logger.Error("next handler panicked", zap.Any("panic", e), zap.ByteString("stack", debug.Stack()))
+		*err = errUpstreamPanicked
+	}
+}
+
 func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *http.Request {
 	server := u.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	original := u.request.Context().Value(caddyhttp.OriginalRequestCtxKey)
 	repl := caddy.NewReplacer()
-	r := caddyhttp.PrepareRequest(withHeader(ctx, u.request), repl, w, server)
+	r := withHeader(ctx, u.request)
+	url := *r.URL // handlers rewrite it in place
+	r.URL = &url
+	r = caddyhttp.PrepareRequest(r, repl, w, server)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
 	maps.Copy(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), u.vars)
 	u.handler.upstreamHeader(r.Header)
@@ -90,6 +119,7 @@ type sourceWriter struct {
 	header  http.Header
 	decided bool
 	body    *body
+	refuse  func() // ends a response that is not one of records
 	err     error
 }
 
@@ -102,6 +132,7 @@ func (w *sourceWriter) WriteHeader(status int) {
 	w.decided = true
 	eventStream := status == http.StatusOK && mediaType(w.header.Get("Content-Type")) == "text/event-stream"
 	if !eventStream && !w.handler.converts(status, w.header) {
+		w.refuse()
 		w.err = fmt.Errorf("next handler answered with status %d and content type %q, which is not a response of records", status, w.header.Get("Content-Type"))
 		return
 	}

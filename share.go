@@ -25,8 +25,8 @@ func (h *Handler) serveShared(w http.ResponseWriter, r *http.Request, upstream U
 		shareKey = repl.ReplaceAll(h.Share.Key, "")
 	}
 	src, opened := sources.acquire(h, upstream, shareKey)
-	lastID := lastEventID(r)
 	d := newDelivery(h, r, src)
+	lastID := lastEventID(r)
 	cursor, opening, lost := d.place(lastID, opened)
 	if resumer, ok := upstream.(Resumer); ok && lost && resumer.CanResume(lastID) {
 		d.close(0)
@@ -35,13 +35,20 @@ func (h *Handler) serveShared(w http.ResponseWriter, r *http.Request, upstream U
 
 	s := newStream(h, w, r, d.Wake)
 	s.behind = d.behind
-	d.subscriber = d.log.Subscribe(cursor, d)
+	d.subscriber = d.feed.frames.Subscribe(cursor, d)
+	delivered := false
+	defer func() {
+		if !delivered {
+			s.end(endClientGone) // a writer around ours has panicked
+		}
+		tail, events := s.conclude(d.endErr())
+		s.finish(tail, events)
+		d.close(h.lingerAfter(s))
+	}()
 	if s.start(opening) == nil {
 		d.run(s)
 	}
-	tail, events := s.conclude(d.endErr())
-	s.finish(tail, events)
-	d.close(h.lingerAfter(s))
+	delivered = true
 	return nil
 }
 
@@ -60,11 +67,11 @@ func (h *Handler) lingerAfter(s *stream) time.Duration {
 // depends on the request, records that are mapped for it alone.
 type delivery struct {
 	source     *source
-	feed       *feed   // nil: the mapping depends on the request
-	mapper     *mapper // then
-	log        *history.Log
+	feed       *feed
+	mapper     *mapper // of a mapping that depends on the request
 	subscriber *history.Subscriber
 	wake       chan struct{}
+	heartbeats uint64 // of the upstream's, that the client knows of
 	share      *Share
 
 	err error
@@ -76,16 +83,14 @@ type delivery struct {
 }
 
 func newDelivery(h *Handler, r *http.Request, src *source) *delivery {
-	d := &delivery{source: src, share: h.Share, log: src.records, wake: make(chan struct{}, 1)}
+	d := &delivery{source: src, share: h.Share, wake: make(chan struct{}, 1), heartbeats: src.heartbeats.Load()}
 	if h.perClient {
 		d.mapper = h.templates.bind(lookup(r))
-		return d
 	}
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	d.feed = src.feedFor(h)
 	d.feed.streams++
-	d.log = d.feed.frames
 	return d
 }
 
@@ -102,18 +107,17 @@ func (d *delivery) behind() int { return d.subscriber.Behind() }
 // place finds where in the history the stream begins, and the block that it opens with: an id, so that a client
 // that sees no event resumes from there, and what it has lost.
 func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening []byte, lost bool) {
-	switch {
-	case lastID != "":
+	if lastID != "" {
 		var found bool
 		at, found = d.find(lastID)
 		lost = !found
-	case opened:
-		at = d.log.Oldest()
-	default:
-		at = d.log.Tail(d.share.Replay)
+	} else {
+		at = d.feed.frames.Tail(d.share.Replay)
 	}
-	opening, _ = AppendID(nil, d.standing(at))
-	opening = append(opening, '\n')
+	if opened && (lost || lastID == "") {
+		at = 0 // even if there is more already than the history keeps
+	}
+	opening = appendPlace(nil, d.standing(at))
 	if lost {
 		opening = appendGap(opening, gap{Reason: gapHistory, LastEventID: lastID, OldestID: d.oldestID()})
 	}
@@ -123,28 +127,42 @@ func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening
 // find finds the place after the event with that id.
 func (d *delivery) find(id string) (at history.Cursor, ok bool) {
 	if seq, ok := d.source.seqOf(id); ok {
-		return d.log.AfterSeq(seq)
+		return d.feed.frames.AfterSeq(seq)
 	}
-	if d.feed != nil {
-		return d.log.AfterID(id)
+	if d.mapper == nil {
+		return d.feed.frames.AfterID(id)
 	}
-	at = d.log.Oldest()
-	reader := d.log.Subscribe(at, idle{})
+	return d.findMapped(id)
+}
+
+// findMapped is history.Log.AfterID for ids that only this stream's mapping gives.
+func (d *delivery) findMapped(id string) (at history.Cursor, ok bool) {
+	place := d.feed.frames.Oldest()
+	at = place
+	reader := d.feed.frames.Subscribe(place, idle{})
 	defer reader.Close()
-	entries, _, _ := reader.NextEntries(nil)
-	for i, e := range entries {
-		if _, isRecord := unpack(e, &d.rec); isRecord {
-			if _, got, _ := d.mapper.appendFrame(d.out[:0], &d.rec, nil); string(got) == id {
-				return at + history.Cursor(i) + 1, true
+	for same := false; ; {
+		var state history.State
+		d.entries, state, _ = reader.NextEntries(d.entries[:0])
+		if state != history.Ready {
+			return at, ok && state != history.Lagged
+		}
+		for _, e := range d.entries {
+			place++
+			if _, isRecord := unpack(e, &d.rec); !isRecord {
+				continue
+			}
+			before := same
+			if same = string(d.mapper.idOf(&d.rec)) == id; same && !before {
+				at, ok = place, true
 			}
 		}
 	}
-	return at, false
 }
 
 // standing is the id of the last event before that place.
 func (d *delivery) standing(at history.Cursor) []byte {
-	id, seq := d.log.Before(at)
+	id, seq := d.feed.frames.Before(at)
 	if id != "" {
 		return []byte(id)
 	}
@@ -152,7 +170,7 @@ func (d *delivery) standing(at history.Cursor) []byte {
 }
 
 func (d *delivery) oldestID() string {
-	stats := d.log.Stats()
+	stats := d.feed.frames.Stats()
 	if stats.Events == 0 {
 		return ""
 	}
@@ -166,7 +184,7 @@ func (d *delivery) oldestID() string {
 func (d *delivery) run(s *stream) {
 	for !s.ended() {
 		var state history.State
-		if d.feed != nil {
+		if d.mapper == nil {
 			batch := d.subscriber.Next()
 			if state = batch.State; state == history.Ready {
 				d.err = s.write(batch.Bytes, batch.Events)
@@ -178,7 +196,7 @@ func (d *delivery) run(s *stream) {
 		case d.err != nil || state == history.Closed:
 			return
 		case state == history.Parked:
-			<-d.wake
+			d.wait(s)
 		case state == history.Lagged:
 			clientsLagged.Inc()
 			if d.share.Lag != lagSkip {
@@ -187,6 +205,20 @@ func (d *delivery) run(s *stream) {
 			}
 			d.err = s.write(appendGap(nil, gap{Reason: gapLag, OldestID: d.oldestID()}), 0)
 		}
+	}
+}
+
+// wait waits until there is more to deliver, or the stream has ended. The upstream's heartbeat is not in its log: it
+// would drive events out of the history.
+func (d *delivery) wait(s *stream) {
+	const kept = 8 << 10
+	if cap(d.out) > kept {
+		d.out, d.entries = nil, nil // there are many streams, and most of the time they wait
+	}
+	<-d.wake
+	if heard := d.source.heartbeats.Load(); heard != d.heartbeats {
+		d.heartbeats = heard
+		d.err = s.write([]byte(comment), 0)
 	}
 }
 
@@ -209,6 +241,10 @@ func (d *delivery) runMapped(s *stream) history.State {
 			events++
 		case isRefused:
 			d.err = errRecordInvalid
+			d.out = appendPlace(d.out, d.fallback) // as in feed.refuse
+		}
+		if d.err != nil {
+			break
 		}
 	}
 	if len(d.out) > 0 {
@@ -226,7 +262,7 @@ func (d *delivery) endErr() error {
 	switch {
 	case d.err != nil:
 		return d.err
-	case d.feed != nil && d.feed.err != nil:
+	case d.feed.err != nil:
 		return d.feed.err
 	default:
 		return d.source.over
@@ -238,11 +274,5 @@ func (d *delivery) close(linger time.Duration) {
 	if d.subscriber != nil {
 		d.subscriber.Close()
 	}
-	if d.feed != nil {
-		d.source.mu.Lock()
-		d.feed.streams--
-		d.source.dropUnusedFeeds()
-		d.source.mu.Unlock()
-	}
-	d.source.release(linger)
+	sources.release(d.source, d.feed, linger)
 }

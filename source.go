@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -35,6 +36,7 @@ type source struct {
 	inputs    []*input
 	seq       uint64
 	lastID    []byte // the last id that config or upstream gave, for {last_id}
+	resumes   bool   // it is the upstream's own
 	quiet     bool   // the upstream's heartbeat came, and nothing else
 	packed    []byte // scratch
 	fallback  []byte // scratch
@@ -42,7 +44,12 @@ type source struct {
 	state      sourceState
 	reconnects int
 	lastErr    error
+	reported   bool  // that the upstream is down
 	over       error // why there will be no more; nil if there will, or if the upstream came to its end
+
+	heartbeats atomic.Uint64 // of the upstream
+	renewed    chan struct{} // a new config need not wait for the next attempt
+	lastWarned atomic.Int64  // Unix nanoseconds
 
 	refs int // see sources
 }
@@ -53,7 +60,7 @@ const (
 	isConnecting sourceState = "connecting"
 	isLive       sourceState = "live"
 	isDown       sourceState = "down" // waiting to connect anew
-	isOver       sourceState = "over"
+	isFinished   sourceState = "over"
 )
 
 // Bounds of the wait before an upstream is opened anew: a random time up to a limit that starts here, doubles with
@@ -65,14 +72,12 @@ const (
 
 func newSource(h *Handler, key string, upstream Upstream) *source {
 	s := &source{
-		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}),
+		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}), renewed: make(chan struct{}, 1),
 		handler: h, upstream: upstream, state: isConnecting,
 		records: history.New(h.Share.limits()), feeds: make(map[string]*feed),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	if !h.perClient {
-		s.feedFor(h) // what its expression holds back need not be kept
-	}
+	s.feedFor(h) // before the first record
 	return s
 }
 
@@ -93,31 +98,49 @@ func (s *Share) limits() history.Limits {
 func (s *source) run() {
 	defer close(s.done)
 	for failed := 0; ; failed++ {
-		before := s.records.Stats().NewestSeq
+		before := s.count()
 		err := s.connect()
 		if s.ctx.Err() != nil {
 			return
 		}
 		h := s.config()
-		if s.isOver(h, err) {
-			s.finish(err)
-			return
-		}
 		if errors.Is(err, errReplaced) {
 			failed = -1
 			continue
 		}
-		if s.records.Stats().NewestSeq != before {
-			failed = 0
-		}
-		s.down(h, err, failed)
-		limit := min(minBackoff<<min(failed, 10), maxBackoff)
-		select {
-		case <-time.After(jitter(limit)):
-		case <-s.ctx.Done():
+		if isOver(h, err) {
+			s.finish(h, err)
 			return
 		}
+		if s.count() != before {
+			failed = 0
+		}
+		s.down(h, err)
+		limit := min(minBackoff<<min(failed, 10), maxBackoff)
+		if !s.wait(jitter(limit)) {
+			failed = -1
+		}
 	}
+}
+
+// wait is false if it was cut short.
+func (s *source) wait(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.renewed:
+	case <-s.ctx.Done():
+	}
+	return false
+}
+
+// count is how many records there have been.
+func (s *source) count() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seq
 }
 
 // errReplaced ends a connection because a new config has another one.
@@ -125,6 +148,9 @@ var errReplaced = errors.New("a new config has another upstream")
 
 // connect opens the upstream once and returns how it ended.
 func (s *source) connect() error {
+	if s.ctx.Err() != nil {
+		return s.ctx.Err()
+	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	s.mu.Lock()
@@ -147,26 +173,29 @@ func (s *source) connect() error {
 	}
 	if replaced {
 		s.begin()
-		s.gap(gapUpstream)
-		s.commit()
+		// An upstream with ids of its own is told where to go on, as an EventSource would tell it.
+		if s.state == isLive && !s.resumes {
+			s.gap(gapUpstream)
+		}
+		_ = s.commit()
 		return errReplaced
 	}
 	return err
 }
 
 // isOver is whether there is no point in connecting anew.
-func (s *source) isOver(h *Handler, err error) bool {
+func isOver(h *Handler, err error) bool {
 	return errors.Is(err, ErrEnded) || errors.Is(err, errRecordTooLarge) || err == nil && h.End != nil
 }
 
 // finish lets the streams read what is left, then end.
-func (s *source) finish(err error) {
+func (s *source) finish(h *Handler, err error) {
 	if !errors.Is(err, ErrEnded) {
 		sources.forget(s)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.over = isOver, err
+	s.state, s.over, s.lastErr = isFinished, err, err
 	s.records.Close()
 	for _, f := range s.feeds {
 		f.frames.Close()
@@ -174,18 +203,20 @@ func (s *source) finish(err error) {
 }
 
 // down notes that the upstream is not there, and says so once for as long as that lasts.
-func (s *source) down(h *Handler, err error, failed int) {
+func (s *source) down(h *Handler, err error) {
 	s.mu.Lock()
 	s.state = isDown
 	s.reconnects++
 	s.lastErr = err
+	news := err != nil && !s.reported && mayWarn(&s.lastWarned)
+	s.reported = s.reported || news
 	s.mu.Unlock()
 	if err == nil {
 		h.logger.Debug("upstream has ended, connecting anew", zap.String("backend", h.backendName()))
 		return
 	}
 	failures.WithLabelValues(h.backendName()).Inc()
-	if failed == 0 {
+	if news {
 		h.logger.Warn("upstream failed, connecting anew", zap.String("backend", h.backendName()), zap.Error(err))
 	}
 }
@@ -200,10 +231,10 @@ func (s *source) config() *Handler {
 func (s *source) Open(contentType string) (Input, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == isDown {
+	if s.reported {
 		s.handler.logger.Info("upstream is back", zap.String("backend", s.handler.backendName()))
 	}
-	s.state = isLive
+	s.state, s.reported, s.lastErr = isLive, false, nil
 	in := newInput(s, s.handler.framing.options(contentType))
 	if len(s.inputs) == 0 || !alwaysShared(s.handler.backend) {
 		s.inputs = append(s.inputs, in)
@@ -220,20 +251,24 @@ func alwaysShared(b Backend) bool {
 func (s *source) adopt(h *Handler, upstream Upstream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.feedFor(h)
 	if h.generation <= s.handler.generation {
 		return
 	}
+	// Routes of one config may share a backend's source. With the next handler that cannot be: it is another config's.
 	s.handler = h
 	s.dropUnusedFeeds()
-	s.records.SetLimits(h.Share.limits())
-	for _, f := range s.feeds {
-		f.frames.SetLimits(h.Share.limits())
+	next, ok := upstream.(*nextUpstream)
+	if !ok {
+		return
 	}
-	if next, ok := upstream.(*nextUpstream); ok {
-		s.upstream = next
-		if s.reconnect != nil {
-			s.reconnect()
-		}
+	s.upstream = next
+	if s.reconnect != nil {
+		s.reconnect()
+	}
+	select {
+	case s.renewed <- struct{}{}:
+	default:
 	}
 }
 
@@ -245,18 +280,19 @@ func (s *source) record(rec *record) error {
 	s.seq++
 	rec.seq = s.seq
 	s.quiet = false
-	s.fallback = s.appendID(s.fallback[:0], rec.seq)
-	id := s.fallback
-	if len(rec.ID) > 0 {
-		id = rec.ID
-		s.lastID = append(s.lastID[:0], id...)
+	if rec.Truncated {
+		s.handler.warnTooLarge()
 	}
-	kept := s.handler.perClient
+	s.fallback = s.appendID(s.fallback[:0], rec.seq)
+	if len(rec.ID) > 0 {
+		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), true
+	}
+	kept := false
 	for _, f := range s.feeds {
-		sent, given := f.append(rec, s.fallback)
+		sent, given := f.take(rec, s.fallback)
 		kept = kept || sent
-		if len(given) > 0 && !bytes.Equal(given, s.fallback) {
-			s.lastID = append(s.lastID[:0], given...)
+		if f.handler == s.handler && len(given) > 0 && !bytes.Equal(given, rec.ID) {
+			s.lastID, s.resumes = append(s.lastID[:0], given...), false
 		}
 	}
 	if !kept {
@@ -264,134 +300,46 @@ func (s *source) record(rec *record) error {
 		return nil
 	}
 	s.packed = pack(s.packed[:0], rec)
-	s.records.Append(history.Entry{Seq: rec.seq, ID: id, Bytes: s.packed, Event: true})
+	s.records.Append(history.Entry{Seq: rec.seq, ID: s.fallback, Bytes: s.packed, Event: true})
 	return nil
 }
 
 func (s *source) skipped() {
 	s.seq++
-	s.gap(gapRecordTooLarge)
+	s.handler.warnTooLarge()
+	s.control(s.seq, gapRecordTooLarge)
 }
 
 func (s *source) blank() { s.quiet = true }
 
-func (s *source) gap(reason string) {
-	s.control(appendGap(nil, gap{Reason: reason}))
-}
+// gap lies behind the last record, so that who resumes after that is told, too.
+func (s *source) gap(reason string) { s.control(s.seq+1, reason) }
 
-// control appends what is to reach every stream as it is.
-func (s *source) control(block []byte) {
-	s.records.Append(history.Entry{Seq: s.seq, Bytes: packControl(nil, block)})
+// control appends a gap that is to reach every stream.
+func (s *source) control(seq uint64, reason string) {
+	block := appendGap(nil, gap{Reason: reason})
+	s.records.Append(history.Entry{Seq: seq, Bytes: packControl(nil, block)})
 	for _, f := range s.feeds {
-		f.frames.Append(history.Entry{Seq: s.seq, Bytes: block})
+		if f.mapper != nil {
+			f.frames.Append(history.Entry{Seq: seq, Bytes: block})
+		}
 	}
 }
 
 func (s *source) commit() error {
 	defer s.mu.Unlock()
 	if s.quiet {
-		s.control([]byte(comment))
-		s.quiet = false
+		s.heartbeats.Add(1)
 	}
 	s.records.Publish()
 	for _, f := range s.feeds {
 		f.frames.Publish()
+		if s.quiet {
+			f.frames.Wake()
+		}
 	}
+	s.quiet = false
 	return s.ctx.Err()
-}
-
-// sources are those of this process, by key; each is held by the streams that share it.
-var sources sourcePool
-
-type sourcePool struct {
-	mu    sync.Mutex
-	byKey map[string]*source
-	all   map[*source]struct{}
-}
-
-// acquire finds the source with that key, or opens it. Whoever acquires it has to release it.
-func (p *sourcePool) acquire(h *Handler, upstream Upstream, shareKey string) (s *source, opened bool) {
-	key := h.sourceKey(upstream, shareKey)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s, ok := p.byKey[key]; ok {
-		s.refs++
-		s.adopt(h, upstream)
-		return s, false
-	}
-	if p.byKey == nil {
-		p.byKey, p.all = make(map[string]*source), make(map[*source]struct{})
-	}
-	s = newSource(h, key, upstream)
-	s.refs = 1
-	p.byKey[key], p.all[s] = s, struct{}{}
-	sourcesActive.Inc()
-	go s.run()
-	return s, true
-}
-
-// sourceKey tells sources apart: by the upstream or by the config's own key, and by what makes records of bytes.
-func (h *Handler) sourceKey(upstream Upstream, shareKey string) string {
-	identity := Key("upstream", upstream.Key())
-	if shareKey != "" {
-		identity = Key("share", h.backendName(), h.backendConfig, shareKey)
-	}
-	return Key(identity, h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize)
-}
-
-// release lets go of the source; when nobody has acquired it for linger, it ends.
-func (s *source) release(linger time.Duration) {
-	if linger > 0 {
-		time.AfterFunc(linger, func() { s.release(0) })
-		return
-	}
-	sources.close(s, func() bool { s.refs--; return s.refs == 0 })
-}
-
-// forget makes the next one who asks for the source's key open another.
-func (p *sourcePool) forget(s *source) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.forgetLocked(s)
-}
-
-func (p *sourcePool) forgetLocked(s *source) {
-	if p.byKey[s.key] == s {
-		delete(p.byKey, s.key)
-	}
-}
-
-// close ends the source, if it has not been yet and if unused says so, and waits until its upstream is let go.
-func (p *sourcePool) close(s *source, unused func() bool) {
-	p.mu.Lock()
-	_, open := p.all[s]
-	if open = open && unused(); open {
-		p.forgetLocked(s)
-		delete(p.all, s)
-	}
-	p.mu.Unlock()
-	if open {
-		s.cancel()
-		<-s.done
-		sourcesActive.Dec()
-	}
-}
-
-// closeAll ends every source, so that a process that exits leaves nothing behind.
-func (p *sourcePool) closeAll() {
-	for _, s := range p.list() {
-		p.close(s, func() bool { return true })
-	}
-}
-
-func (p *sourcePool) list() []*source {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := make([]*source, 0, len(p.all))
-	for s := range p.all {
-		list = append(list, s)
-	}
-	return list
 }
 
 var (

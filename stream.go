@@ -87,7 +87,7 @@ func (s *stream) start(block []byte) error {
 	s.liftDeadlines()
 	s.w.WriteHeader(http.StatusOK)
 	if s.request.Method == http.MethodHead {
-		return nil
+		return s.flush() // or else HTTP/3 says that the stream has no byte
 	}
 
 	s.register()
@@ -230,7 +230,7 @@ func (s *stream) writeFailure(err error) string {
 
 func (s *stream) stalled() bool {
 	began, limit := s.writing.Load(), time.Duration(s.handler.StallTimeout)
-	return began != 0 && limit > 0 && time.Since(time.Unix(0, began)) >= limit*9/10
+	return began != 0 && limit > 0 && time.Since(time.Unix(0, began)) >= limit*8/10
 }
 
 // beat sends a comment if the client has heard nothing for the time of a heartbeat.

@@ -164,6 +164,18 @@ func (l *Log) Note(seq uint64) {
 	}
 }
 
+// Missed records that the numbers up to seq were given to entries that are no
+// longer there: AfterSeq treats them like those that have left the history.
+func (l *Log) Missed(seq uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone.seq, l.gone.any = max(l.gone.seq, seq), true
+	l.seq = max(l.seq, seq)
+	if l.visible == l.end {
+		l.known = l.seq
+	}
+}
+
 // Publish makes visible what was appended and wakes every parked subscriber
 // once. It does nothing if nothing was appended.
 func (l *Log) Publish() {
@@ -180,6 +192,15 @@ func (l *Log) Publish() {
 
 func (l *Log) publish() {
 	l.visible, l.published, l.known = l.end, l.events, l.seq
+}
+
+// Wake wakes every parked subscriber once, though there is nothing new in the
+// log: for what is too fleeting to be kept.
+func (l *Log) Wake() {
+	l.mu.Lock()
+	parked := l.parking.take()
+	l.mu.Unlock()
+	l.wake(parked)
 }
 
 // Close ends the log: what was appended is published, subscribers read what is

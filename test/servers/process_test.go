@@ -32,7 +32,7 @@ var packages = map[string]string{
 	"mosquitto":                "mosquitto",
 	"mosquitto_pub":            "mosquitto-clients",
 	"mosquitto_sub":            "mosquitto-clients",
-	"nginx":                    "nginx-light",
+	"nginx":                    "nginx",
 	"promtool":                 "prometheus",
 	"redis-cli":                "redis-tools",
 	"redis-server":             "redis-server",
@@ -313,4 +313,3 @@ func send(t *testing.T, network, address, text string) {
 		t.Fatal(err)
 	}
 }
-

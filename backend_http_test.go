@@ -1,0 +1,253 @@
+package sse
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
+)
+
+// echoRequest answers with what it was asked.
+func echoRequest(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	fmt.Fprintf(w, "%s %s %s [%s]", r.Method, r.Host, r.RequestURI, body)
+}
+
+func serveHTTP(t *testing.T, handler http.HandlerFunc) (url, host string) {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server.URL, strings.TrimPrefix(server.URL, "http://")
+}
+
+func TestHTTPValuesStayInTheirPlace(t *testing.T) {
+	url, host := serveHTTP(t, echoRequest)
+	t.Setenv("SSE_TEST_URL", url)
+	for _, test := range []struct{ text, query, lastID, want string }{
+		{"http " + url + "/events", "", "", "GET " + host + " /events []"},
+		{"http " + url + "?a=b", "", "", "GET " + host + " /?a=b []"},
+		{"http {env.SSE_TEST_URL}/x?since={last_id}", "", "a&b=c d/1", "GET " + host + " /x?since=a%26b%3Dc+d%2F1 []"},
+		{"http " + url + "/{query.x}/end?q={query.x}", "x=a/b%3Fc%23{last_id}", "9", "GET " + host + " /a%2Fb%3Fc%23%7Blast_id%7D/end?q=a%2Fb%3Fc%23%7Blast_id%7D []"},
+		{"http " + url + "/a {\n body `{\"after\":\"{last_id}\",\"x\":\"{query.x}\"}`\n}", "x={last_id}", "7", "POST " + host + ` /a [{"after":"7","x":"{last_id}"}]`},
+		{"http " + url + "/a {\n method PUT\n header Host {query.x}\n}", "x=example.com", "", "PUT example.com /a []"},
+	} {
+		r := run(t, newUpstream(t, test.text, test.query), test.lastID)
+		if err := r.wait(t); err != nil || r.sink.text() != test.want {
+			t.Errorf("%s: got %q, %v, want %q", test.text, r.sink.text(), err, test.want)
+		}
+	}
+}
+
+func TestHTTPRefusesValuesThatLeaveTheirPlace(t *testing.T) {
+	for _, test := range []struct{ text, query string }{
+		{"http http://localhost:1/a/{query.x}/b", "x=.."},
+		{"http http://{query.x}.internal:1/", "x=evil.test/a"},
+		{"http http://{query.x}.internal:1/", "x=evil.test%3Fa"},
+		{"http http://a@{query.x}:1/", "x=me@evil.test"},
+		{"http http://localhost:1/ {\n header A {query.x}\n}", "x=a%0d%0aB:c"},
+		{"http http://localhost:1/ {\n header A {last_id}\n}", ""},
+	} {
+		u, err := newBackend(t, test.text).Bind(newRequest("/?" + test.query))
+		if err == nil {
+			err = u.Stream(context.Background(), "1\r\nB: c", new(tapeSink))
+		}
+		if statusOf(err) != 400 {
+			t.Errorf("%s with %s: got %v, want a 400", test.text, test.query, err)
+		}
+	}
+}
+
+func TestHTTPHeaders(t *testing.T) {
+	url, _ := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) { _ = json.NewEncoder(w).Encode(r.Header) })
+	headers := func(text string) (h http.Header) {
+		request := newRequest("/?x=1")
+		request.Header.Set("Cookie", "secret")
+		u, err := newBackend(t, text).Bind(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, u, "")
+		if err := r.wait(t); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal([]byte(r.sink.text()), &h); err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	if h := headers("http " + url); h.Get("Accept") != acceptRecords || h.Get("Accept-Encoding") != "identity" || h.Get("Cookie") != "" {
+		t.Errorf("asked with %v", h)
+	}
+	if h := headers("http " + strings.Replace(url, "//", "//me:secret@", 1)); h.Get("Authorization") != "Basic bWU6c2VjcmV0" {
+		t.Errorf("asked with %v", h)
+	}
+	h := headers("http " + url + " {\n header accept text/plain\n header X {query.x}\n header X 2\n header Accept-Encoding gzip\n}")
+	if h.Get("Accept") != "text/plain" || fmt.Sprint(h["X"]) != "[1 2]" || h.Get("Accept-Encoding") != "gzip" {
+		t.Errorf("asked with %v", h)
+	}
+}
+
+func TestHTTPWhatIsNoResponseOfRecordsIsABadGateway(t *testing.T) {
+	var status int
+	var contentType string
+	url, _ := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Content-Type"] = nil // net/http would guess one
+		if contentType != "" {
+			w.Header().Set("Content-Type", contentType)
+		}
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte("a\n"))
+	})
+	for _, test := range []struct {
+		status      int
+		contentType string
+		ok          bool
+	}{
+		{200, "application/x-ndjson", true}, {200, "application/vnd.x+json; charset=utf-8", true}, {200, "text/plain", true},
+		{200, "text/event-stream", true}, {200, "", true}, {200, "text/html", false}, {200, "application/octet-stream", false},
+		{201, "application/x-ndjson", false}, {302, "application/x-ndjson", false}, {404, "application/json", false}, {503, "application/json", false},
+	} {
+		status, contentType = test.status, test.contentType
+		r := run(t, newUpstream(t, "http "+url, ""), "")
+		err := r.wait(t)
+		switch {
+		case test.ok:
+			if err != nil || r.sink.text() != "a\n" || r.sink.types[0] != contentType {
+				t.Errorf("%v: got %q of %q, %v", test, r.sink.text(), r.sink.types, err)
+			}
+		case statusOf(err) != 502 || !strings.Contains(err.Error(), fmt.Sprint(test.status)) || len(r.sink.types) > 0:
+			t.Errorf("%v: got %v", test, err)
+		}
+	}
+}
+
+func TestHTTPDecodesGzip(t *testing.T) {
+	url, _ := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Content-Type", "text/plain")
+		z := gzip.NewWriter(w)
+		_, _ = z.Write([]byte("a\nb\n"))
+		_ = z.Close()
+	})
+	r := run(t, newUpstream(t, "http "+url, ""), "")
+	if err := r.wait(t); err != nil || r.sink.text() != "a\nb\n" {
+		t.Errorf("got %q, %v", r.sink.text(), err)
+	}
+}
+
+func TestHTTPRecordsComeAtOnceAndEndWithTheStream(t *testing.T) {
+	gone := make(chan struct{}, 1)
+	url, _ := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte("a\n"))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		gone <- struct{}{}
+	})
+	r := run(t, newUpstream(t, "http "+url, ""), "")
+	r.hears(t, "a\n")
+	r.stop()
+	r.wait(t)
+	<-gone
+}
+
+func TestHTTPManyRecordsAreFewWrites(t *testing.T) {
+	record := bytes.Repeat([]byte("x"), 199)
+	record = append(record, '\n')
+	url, _ := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write(bytes.Repeat(record, 40000))
+	})
+	r := run(t, newUpstream(t, "http "+url, ""), "")
+	if err := r.wait(t); err != nil || r.sink.inputs[0].data.Len() != 8_000_000 {
+		t.Fatalf("got %d bytes, %v", r.sink.inputs[0].data.Len(), err)
+	}
+	if writes := r.sink.inputs[0].writes; writes > 4000 {
+		t.Errorf("%d writes for 40000 records", writes)
+	}
+}
+
+func TestHTTPFailures(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+	r := run(t, newUpstream(t, "http http://"+listener.Addr().String(), ""), "")
+	if err := r.wait(t); statusOf(err) != 502 {
+		t.Errorf("refused: got %v", err)
+	}
+
+	silent := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	r = run(t, newUpstream(t, "http http://"+silent+" {\n transport http {\n response_header_timeout 50ms\n}\n}", ""), "")
+	if err := r.wait(t); statusOf(err) != 504 {
+		t.Errorf("timed out: got %v", err)
+	}
+
+	hidden := reverseproxy.NewDialError(&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded})
+	if err := roundTripError(hidden); statusOf(err) != 504 {
+		t.Errorf("connecting timed out: got %v", err)
+	}
+
+	cut := make(chan struct{})
+	broken := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 4<<10))
+		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na\nhalf"))
+		<-cut
+	})
+	r = run(t, newUpstream(t, "http http://"+broken, ""), "")
+	r.hears(t, "a\nhalf")
+	close(cut)
+	if err := r.wait(t); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("broken off: got %v", err)
+	}
+}
+
+func TestHTTPUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(echoRequest)}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { server.Close() })
+	t.Setenv("SSE_TEST_SOCKET", path)
+	t.Setenv("http_proxy", "http://127.0.0.1:1")
+	for _, address := range []string{path, "/{env.SSE_TEST_SOCKET}"} {
+		address = "/" + strings.TrimLeft(address, "/")
+		r := run(t, newUpstream(t, "http http://unix/"+address+":/v1/events?x=a:/b", ""), "")
+		if err := r.wait(t); err != nil || r.sink.text() != "GET localhost /v1/events?x=a:/b []" {
+			t.Errorf("%s: got %q, %v", address, r.sink.text(), err)
+		}
+	}
+}
+
+func TestHTTPLeavesNothingBehind(t *testing.T) {
+	url, _ := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte("a\n"))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	u := newUpstream(t, "http "+url, "")
+	leavesNothing(t, func() {
+		for range 200 {
+			r := run(t, u, "")
+			r.hears(t, "a\n")
+			r.stop()
+			r.wait(t)
+		}
+	})
+}

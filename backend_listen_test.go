@@ -1,0 +1,200 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// freePort is one that nobody listens on.
+func freePort(t *testing.T, network string) string {
+	t.Helper()
+	if strings.HasPrefix(network, "udp") {
+		conn, err := net.ListenPacket(network, "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.LocalAddr().String()
+	}
+	listener, err := net.Listen(network, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// listens waits until the upstream is there.
+func (r *running) listens(t *testing.T) {
+	t.Helper()
+	eventually(t, func() bool { return len(r.sink.texts()) > 0 }, func() string { return fmt.Sprintf("is not there: %v", r.err) })
+}
+
+func send(t *testing.T, network, address, text string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := conn.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// has waits until an input was given this text and has ended in this way.
+func (r *running) has(t *testing.T, text string, ends ...bool) {
+	t.Helper()
+	eventually(t, func() bool {
+		r.sink.mu.Lock()
+		defer r.sink.mu.Unlock()
+		return slices.ContainsFunc(r.sink.inputs, func(in *tapeInput) bool {
+			return in.data.String() == text && slices.Equal(in.ends, ends)
+		})
+	}, func() string { return fmt.Sprintf("have %q, want %q that ended %v", r.sink.texts(), text, ends) })
+}
+
+func TestListenTellsSendersApart(t *testing.T) {
+	address := freePort(t, "tcp")
+	r := run(t, newUpstream(t, "listen "+address, ""), "")
+	r.listens(t)
+	held := send(t, "tcp", address, "half a li")
+	send(t, "tcp", address, "\x00\xff garbage without end").(*net.TCPConn).CloseWrite()
+	broken := send(t, "tcp", address, "broken off")
+	r.has(t, "broken off")
+	_ = broken.(*net.TCPConn).SetLinger(0)
+	broken.Close()
+	for i := range 50 {
+		send(t, "tcp", address, fmt.Sprintf("sender %d\n", i)).Close()
+	}
+	for i := range 50 {
+		r.has(t, fmt.Sprintf("sender %d\n", i), true)
+	}
+	r.has(t, "\x00\xff garbage without end", true)
+	r.has(t, "broken off", false)
+	if _, err := held.Write([]byte("ne\n")); err != nil {
+		t.Fatal(err)
+	}
+	r.has(t, "half a line\n")
+}
+
+func TestListenTakesOverAStaleUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	stale, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.(*net.UnixListener).SetUnlinkOnClose(false)
+	stale.Close()
+	r := run(t, newUpstream(t, "listen unix/"+path+"|0222", ""), "")
+	r.listens(t)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o222 {
+		t.Errorf("got %v, %v", info, err)
+	}
+	send(t, "unix", path, "a\n").Close()
+	r.has(t, "a\n", true)
+}
+
+func TestListenDatagramsAreWholeRecords(t *testing.T) {
+	for _, network := range []string{"udp", "unixgram"} {
+		address := filepath.Join(t.TempDir(), "s")
+		if network == "udp" {
+			address = freePort(t, network)
+		}
+		r := run(t, newUpstream(t, "listen "+network+"/"+address, ""), "")
+		r.listens(t)
+		send(t, network, address, "one")
+		r.has(t, "one", true)
+		large := strings.Repeat("x", 60000)
+		send(t, network, address, large)
+		r.has(t, "one"+large, true, true)
+		send(t, network, address, "two\nthree\n")
+		r.has(t, "one"+large+"two\nthree\n", true, true, true)
+		r.stop()
+		r.wait(t)
+	}
+}
+
+func TestListenClosesConnectionsThatAreTooMany(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	r := run(t, newUpstream(t, "listen unix/"+path, ""), "")
+	r.listens(t)
+	first := send(t, "unix", path, "first\n")
+	for range maxSenders - 1 {
+		send(t, "unix", path, "x")
+	}
+	eventually(t, func() bool { return len(r.sink.texts()) == 1+maxSenders }, func() string { return fmt.Sprint(len(r.sink.texts()), " inputs") })
+	refused, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer refused.Close()
+	if n, err := refused.Read(make([]byte, 1)); err == nil {
+		t.Errorf("read %d bytes", n)
+	}
+	first.Close()
+	r.has(t, "first\n", true)
+	eventually(t, func() bool {
+		send(t, "unix", path, "next").Close()
+		return strings.Contains(r.sink.text(), "next")
+	}, func() string { return "there is no room again" })
+}
+
+func TestListenWhereItCannotIsAFailure(t *testing.T) {
+	r := run(t, newUpstream(t, "listen unix//nowhere/s", ""), "")
+	if err := r.wait(t); err == nil || len(r.sink.types) > 0 {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestListenEndsWhenNobodyWantsMore(t *testing.T) {
+	address := freePort(t, "tcp")
+	u := newUpstream(t, "listen "+address, "")
+	enough := errors.New("enough")
+	sink := &tapeSink{err: enough}
+	done := make(chan error)
+	go func() { done <- u.Stream(context.Background(), "", sink) }()
+	eventually(t, func() bool { return len(sink.texts()) > 0 }, func() string { return "is not there" })
+	send(t, "tcp", address, "a\n")
+	if err := <-done; !errors.Is(err, enough) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestListenLeavesNothingBehind(t *testing.T) {
+	address := freePort(t, "tcp")
+	u := newUpstream(t, "listen "+address, "")
+	leavesNothing(t, func() {
+		for range 50 {
+			r := run(t, u, "")
+			r.listens(t)
+			conn := send(t, "tcp", address, "a\nhalf")
+			r.has(t, "a\nhalf")
+			r.stop()
+			r.wait(t)
+			conn.Close()
+		}
+	})
+}
+
+func TestListenAtOneAddressIsSharedByAll(t *testing.T) {
+	a, b := newBackend(t, "listen :9123"), newBackend(t, "listen tcp/:9123")
+	if _, always := a.(AlwaysShared); !always || a.(AlwaysShared).Upstream().Key() != b.(AlwaysShared).Upstream().Key() {
+		t.Error("the keys differ")
+	}
+}
+
+func TestListenExpandsTheServersEnvironment(t *testing.T) {
+	t.Setenv("SSE_TEST_PORT", "9123")
+	if u := newUpstream(t, "listen :{env.SSE_TEST_PORT}", ""); u.Key() != newUpstream(t, "listen :9123", "").Key() {
+		t.Error("the keys differ")
+	}
+}

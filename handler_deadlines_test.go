@@ -1,0 +1,218 @@
+package sse
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// withServer puts options in front of a Caddyfile, for all its servers.
+func withServer(options, caddyfile string) string {
+	return "{\nservers {\n" + options + "\n}\n}\n" + caddyfile
+}
+
+// withRates gives all servers of a Caddyfile minimum rates, for which a Caddyfile has no words.
+func withRates(t *testing.T, caddyfile string) string {
+	t.Helper()
+	config, err := ssetest.Adapt(strings.NewReplacer(`{{port "http"}}`, "1", `{{port "https"}}`, "2").Replace(caddyfile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = strings.ReplaceAll(config, `"write_timeout":`, `"read_min_rate":1000000,"write_min_rate":1000000,"write_timeout":`)
+	return strings.NewReplacer(`":1"`, `":{{port \"http\"}}"`, `":2"`, `":{{port \"https\"}}"`, `\"`, `"`).Replace(config)
+}
+
+func TestServerTimeoutsAndMinimumRatesDoNotEndAStream(t *testing.T) {
+	ssetest.NoLeaks(t)
+	const limit, lasts = 2 * time.Second, 6500 * time.Millisecond
+	slowly := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", r.URL.Query().Get("type"))
+		for start, n := time.Now(), 1; ; n++ {
+			fmt.Fprintf(w, "data:%d\n\n", n)
+			if time.Since(start) > lasts {
+				return
+			}
+			if http.NewResponseController(w).Flush() != nil {
+				return
+			}
+			select {
+			case <-time.After(lasts / 13):
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+	address := ssetest.Upstream(t, slowly)
+	server := ssetest.StartJSON(t, strings.ReplaceAll(withRates(t, withServer(
+		"timeouts {\nread_body 2s\nread_header 2s\nwrite 2s\n}",
+		site("heartbeat off", "reverse_proxy "+address))), `\"`, `"`))
+
+	var clients sync.WaitGroup
+	for _, protocol := range ssetest.Protocols {
+		for _, contentType := range []string{"text/plain", "text/event-stream", "text/html"} {
+			for _, method := range []string{"GET", "POST"} {
+				r, err := http.NewRequest(method, server.URL(protocol, "/?type="+contentType), strings.NewReader("{}"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := ssetest.Do(t, ssetest.Client(t, protocol), r)
+				name := fmt.Sprintf("%s of %s over %s", method, contentType, protocol)
+				start := time.Now()
+				clients.Go(func() {
+					<-s.Done()
+					whole := s.Err() == nil && strings.Contains(s.Raw(), "data:14\n")
+					if isStream := contentType != "text/html"; whole != isStream {
+						t.Errorf("%s: arrived whole: %t, ended after %v with %v", name, whole, time.Since(start), s.Err())
+					}
+				})
+			}
+		}
+	}
+	clients.Wait()
+}
+
+func TestAStreamEndsWholeAfterASilenceLongerThanTheIdleTimeout(t *testing.T) {
+	ssetest.NoLeaks(t)
+	for name, server := range map[string]string{
+		"idle timeout":     "timeouts {\nwrite_idle 300ms\nread_idle 300ms\n}",
+		"no idle timeouts": "timeouts {\nwrite_idle -1ns\nread_idle -1ns\nwrite 300ms\n}",
+		"write timeout":    "timeouts {\nwrite 300ms\n}",
+	} {
+		for _, stall := range []string{"stall_timeout off", "stall_timeout 300ms", ""} {
+			t.Run(name+" "+stall, func(t *testing.T) {
+				upstream := newScript(ndjson)
+				server := ssetest.Start(t, withServer(server, site("heartbeat off\n"+stall, "reverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP))))
+				streams := make(map[string]*ssetest.Stream)
+				for _, protocol := range ssetest.Protocols {
+					streams[protocol] = getOver(t, server, protocol, "/")
+					upstream.say("1\n")
+					streams[protocol].WaitEvents(1)
+				}
+				time.Sleep(500 * time.Millisecond) // longer than the timeouts
+				for range streams {
+					upstream.say("2\n")
+				}
+				time.Sleep(500 * time.Millisecond)
+				close(upstream.pieces)
+				for protocol, s := range streams {
+					if raw := wholeBody(t, s); !strings.HasPrefix(raw, ":\n\ndata: 1\n\n") {
+						t.Errorf("%s: got %q", protocol, raw)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestAClientThatStopsReadingIsDropped(t *testing.T) {
+	ssetest.NoLeaks(t)
+	flood := func(contentType string) http.HandlerFunc {
+		record := strings.Repeat("x", 10_000) + "\n"
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", contentType)
+			for r.Context().Err() == nil {
+				_, _ = io.WriteString(w, "data:"+record)
+				_ = http.NewResponseController(w).Flush()
+			}
+		}
+	}
+	for name, timeouts := range map[string]string{
+		"default":          "",
+		"no idle timeouts": "timeouts {\nwrite_idle -1ns\nread_idle -1ns\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := ssetest.Start(t, withServer(timeouts, site("stall_timeout 300ms\nheartbeat 10ms", fmt.Sprintf("reverse_proxy /lines %s\nreverse_proxy /events %s",
+				ssetest.Upstream(t, flood("text/plain")), ssetest.Upstream(t, flood("text/event-stream"))))))
+			var paths []string
+			for _, protocol := range ssetest.Protocols {
+				for _, path := range []string{"/lines?", "/events?"} {
+					s := ssetest.Get(t, ssetest.Client(t, protocol), server.URL(protocol, path+protocol))
+					s.Pause()
+					paths = append(paths, path+protocol)
+				}
+			}
+			for _, path := range paths {
+				if access := waitAccessLog(server, path); access.Fields["end_reason"] != "client_stalled" {
+					t.Errorf("%s ended by %v", path, access.Fields["end_reason"])
+				}
+			}
+		})
+	}
+}
+
+func TestAClientThatLeavesEndsItsUpstreamQuietly(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := newScript(ndjson)
+	address := ssetest.Upstream(t, upstream.ServeHTTP)
+	server := ssetest.Start(t, site("", "reverse_proxy "+address))
+	for _, protocol := range ssetest.Protocols {
+		for name, leave := range map[string]func(*ssetest.Stream){
+			"idle":          func(*ssetest.Stream) {},
+			"midrecord":     func(*ssetest.Stream) { upstream.say("{\"half\":") },
+			"under_records": func(*ssetest.Stream) { upstream.say("1\n2\n3\n") },
+		} {
+			path := "/" + name + "?" + protocol
+			s := getOver(t, server, protocol, path)
+			s.WaitComments(1)
+			leave(s)
+			s.Close()
+			<-upstream.left
+			access := waitAccessLog(server, path)
+			if access.Fields["end_reason"] != "client_gone" || access.Fields["status"] != 200.0 || access.Fields["duration"] == 0.0 {
+				t.Errorf("%s: access log: %v", path, access.Fields)
+			}
+		}
+	}
+	wantQuiet(t, server)
+}
+
+func TestAClientThatLeavesBeforeTheHeadersEndsItsUpstream(t *testing.T) {
+	ssetest.NoLeaks(t)
+	asked, left := make(chan struct{}), make(chan struct{})
+	server := ssetest.Start(t, site("", "reverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+		left <- struct{}{}
+	})))
+	for _, protocol := range ssetest.Protocols {
+		r, _ := http.NewRequest("GET", server.URL(protocol, "/?"+protocol), nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-asked
+			cancel()
+		}()
+		if response, err := ssetest.Client(t, protocol).Do(r.WithContext(ctx)); err == nil {
+			_ = response.Body.Close()
+			t.Errorf("%s: got %v", protocol, response)
+		}
+		<-left
+		waitAccessLog(server, "/?"+protocol)
+	}
+	wantQuiet(t, server)
+}
+
+func TestAHandlerThatDoesNotLookAtItsContextLearnsThatItsClientHasLeft(t *testing.T) {
+	ssetest.NoLeaks(t)
+	ended := make(chan error)
+	server := ssetest.Start(t, site("", nextHandler(t, func(w http.ResponseWriter, _ *http.Request) {
+		for {
+			if _, err := io.WriteString(w, "1\n"); err != nil {
+				ended <- err
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})))
+	s := get(t, server, "/")
+	s.WaitEvents(1)
+	s.Close()
+	<-ended
+}

@@ -1,0 +1,217 @@
+//go:build integration
+
+package servers_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// startCaddySSE starts "caddy sse" with these arguments and returns its standard input and the URL that it prints.
+func startCaddySSE(t *testing.T, args ...string) (caddy *process, stdin io.WriteCloser, url string) {
+	t.Helper()
+	address := freeAddress(t)
+	cmd := caddyCommand(t, append([]string{"sse", "--listen", address}, args...)...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	caddy = startCommand(t, cmd)
+	url = "http://" + address + "/events"
+	ssetest.Wait(t, "the URL to be printed", func() bool {
+		return strings.Contains(caddy.output.String(), "Serving events at "+url+"\n")
+	})
+	return caddy, stdin, url
+}
+
+func TestCommandServesStandardInputUntilItsEnd(t *testing.T) {
+	caddy, stdin, url := startCaddySSE(t, "--event", "{record.type}", "--id", "{record.n}", "--where", "record.n != 2", "--format", "ndjson")
+	fmt.Fprint(stdin, "{\"n\":1,\"type\":\"a\"}\n{\"n\":2,\"type\":\"a\"}\n")
+	s := open(t, url)
+	s.WaitEvents(1)
+	fmt.Fprint(stdin, "{\"n\":3,\"type\":\"b\"}\n")
+	s.WaitEvents(2)
+	late := open(t, url)
+	late.WaitEvents(2)
+	resumed := open(t, url, ssetest.LastEventID("1"))
+	resumed.WaitEvents(1)
+	fmt.Fprint(stdin, `{"n":4,"type":"c"}`)
+	stdin.Close()
+
+	for i, s := range []*ssetest.Stream{s, late, resumed} {
+		if err := s.WaitEnd(); err != nil {
+			t.Errorf("stream %d ended with %v", i, err)
+		}
+		var said []string
+		for _, e := range s.Events() {
+			said = append(said, e.Type+" "+e.Data)
+		}
+		want := []string{`a {"n":1,"type":"a"}`, `b {"n":3,"type":"b"}`, `c {"n":4,"type":"c"}`, "end end"}
+		if i == 2 {
+			want = want[1:]
+		}
+		if got, want := strings.Join(said, ", "), strings.Join(want, ", "); got != want {
+			t.Errorf("events of stream %d are %s, want %s", i, got, want)
+		}
+	}
+	if code := caddy.waitExit(t); code != 0 {
+		t.Errorf("exit code is %d, want 0", code)
+	}
+}
+
+func TestCommandFollowsALogThroughAPipe(t *testing.T) {
+	log := write(t, "app.log", "one\n")
+	address := freeAddress(t)
+	cmd := caddyCommand(t)
+	cmd.Path, cmd.Args = program(t, "sh"), []string{"sh", "-c", `tail -F "$1" | "$2" sse --listen "$3"`, "sh", log, caddyBinary, address}
+	startCommand(t, cmd).waitListening(t, address)
+	s := open(t, "http://"+address+"/events")
+	s.WaitEvents(1)
+	appendTo(t, log, "two\n")
+	s.WaitEvents(2)
+	if got, want := strings.Join(data(s), "|"), "one|two"; got != want {
+		t.Errorf("events say %s, want %s", got, want)
+	}
+	checkIDs(t, s)
+}
+
+func TestCommandServesACommandAndExitsAsItDoes(t *testing.T) {
+	for status, want := range map[string]int{"0": 0, "3": 1} {
+		t.Run("exit status "+status, func(t *testing.T) {
+			goOn := filepath.Join(t.TempDir(), "go on")
+			caddy, _, url := startCaddySSE(t, "--", "sh", "-c",
+				`echo "one $2"; until [ -e "$1" ]; do sleep 0.1; done; echo two; exit "$3"`, "sh", goOn, `$(a) 'b' "c"`, status)
+			s := open(t, url)
+			s.WaitEvents(1)
+			appendTo(t, goOn, "")
+			if err := s.WaitEnd(); err != nil {
+				t.Errorf("the stream ended with %v", err)
+			}
+			if got := strings.Join(data(s)[:2], "|"); got != `one $(a) 'b' "c"|two` {
+				t.Errorf("events say %s, want the two lines of the command", got)
+			}
+			if code := caddy.waitExit(t); code != want {
+				t.Errorf("exit code is %d, want %d", code, want)
+			}
+		})
+	}
+}
+
+func TestCommandServesWhatFromNames(t *testing.T) {
+	greet := func(network, address string) {
+		listener, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { listener.Close() })
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				fmt.Fprint(conn, "hello\r\n")
+				t.Cleanup(func() { conn.Close() })
+			}
+		}()
+	}
+	tcp, socket := freeAddress(t), filepath.Join(t.TempDir(), "socket")
+	greet("tcp", tcp)
+	greet("unix", socket)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "hello\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	defer web.Close()
+	file := write(t, "a file.log", "")
+
+	for name, from := range map[string]string{"address": tcp, "unix socket": "unix/" + socket, "URL": web.URL, "file": file} {
+		t.Run(name, func(t *testing.T) {
+			_, _, url := startCaddySSE(t, "--from", from)
+			s := open(t, url)
+			if from == file {
+				ssetest.Wait(t, "the file to be followed", func() bool {
+					appendTo(t, file, "hello\n")
+					return len(s.Events()) > 0
+				})
+			}
+			if e := s.WaitEvents(1)[0]; e.Data != "hello" {
+				t.Errorf("event is %+v, want hello", e)
+			}
+		})
+	}
+}
+
+func TestCtrlCEndsTheCommandAndWhatItRuns(t *testing.T) {
+	pid := filepath.Join(t.TempDir(), "pid")
+	caddy, _, url := startCaddySSE(t, "--", "sh", "-c", `echo $$ >"$1"; echo started; sleep 1000`, "sh", pid)
+	s := open(t, url)
+	s.WaitEvents(1)
+	if err := caddy.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code := caddy.waitExit(t); code != 0 {
+		t.Errorf("exit code is %d, want 0", code)
+	}
+	if err := s.WaitEnd(); err != nil {
+		t.Errorf("the stream ended with %v", err)
+	}
+	text, err := os.ReadFile(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group int
+	fmt.Sscan(string(text), &group)
+	ssetest.Wait(t, "the command's processes to end", func() bool { return syscall.Kill(-group, 0) == syscall.ESRCH })
+}
+
+func TestCommandSaysWhatIsWrong(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"two upstreams":         {[]string{"--from", "localhost:1", "--", "cat"}, "give only one"},
+		"unknown flag":          {[]string{"--form", "localhost:1"}, "--form"},
+		"path without slash":    {[]string{"--path", "events"}, "/events"},
+		"no history":            {[]string{"--history", "0"}, "--history"},
+		"unknown format":        {[]string{"--format", "xml"}, "format"},
+		"unclosed template":     {[]string{"--data", "{record.a"}, "data"},
+		"broken expression":     {[]string{"--where", "record.a =="}, "where"},
+		"address that is taken": {[]string{"--listen", taken.Addr().String()}, "address already in use"},
+		"address that is none":  {[]string{"--listen", "localhost:http:80"}, "localhost:http:80"},
+		"no such command":       {[]string{"--", "no-such-command-anywhere"}, "no-such-command-anywhere"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := append([]string{"sse", "--listen", freeAddress(t)}, c.args...)
+			caddy := startCommand(t, caddyCommand(t, args...))
+			if code := caddy.waitExit(t); code == 0 {
+				t.Error("exit code is 0")
+			}
+			var errors []string
+			for line := range strings.Lines(caddy.output.String()) {
+				if strings.Contains(line, `"level":"error"`) || strings.HasPrefix(line, "Error: ") {
+					errors = append(errors, line)
+				}
+			}
+			if len(errors) != 1 || !strings.Contains(errors[0], c.want) {
+				t.Errorf("errors are %q, want one that has %q", errors, c.want)
+			}
+		})
+	}
+}

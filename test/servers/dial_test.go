@@ -1,0 +1,146 @@
+//go:build integration
+
+package servers_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+func startRedis(t *testing.T, address string) *process {
+	t.Helper()
+	redis := start(t, "redis-server", "--bind", "127.0.0.1", "--port", portOf(address), "--save", "", "--dir", t.TempDir())
+	redis.waitListening(t, address)
+	return redis
+}
+
+// waitMonitored waits until Redis has heard MONITOR, and returns how many have said it.
+func waitMonitored(t *testing.T, address string) int {
+	t.Helper()
+	var monitors int
+	ssetest.Wait(t, "redis to be monitored", func() bool {
+		monitors = strings.Count(run(t, "redis-cli", "-p", portOf(address), "CLIENT", "LIST"), "cmd=monitor")
+		return monitors > 0
+	})
+	return monitors
+}
+
+func TestRedisCommandsBecomeEventsForAllClientsOfOneMonitor(t *testing.T) {
+	address := freeAddress(t)
+	startRedis(t, address)
+	url := serve(t, "redis.Caddyfile", "REDIS="+address)
+	streams := []*ssetest.Stream{open(t, url), open(t, url)}
+	if n := waitMonitored(t, address); n != 1 {
+		t.Errorf("redis has %d monitors, want 1", n)
+	}
+
+	run(t, "redis-cli", "-p", portOf(address), "SET", "greeting", "hello")
+	run(t, "redis-cli", "-p", portOf(address), "SET", "forged", "\r\n\r\nevent: evil\ndata: evil\n\n")
+	run(t, "redis-cli", "-p", portOf(address), "GET", "greeting")
+	for _, s := range streams {
+		await(t, s, "the last command", saying(`"GET" "greeting"`))
+		said := strings.Join(data(s), "\n")
+		for _, command := range []string{`"SET" "greeting" "hello"`, `"SET" "forged" "\r\n\r\nevent: evil\ndata: evil\n\n"`} {
+			if !strings.Contains(said, command) {
+				t.Errorf("no event says %s", command)
+			}
+		}
+		for _, e := range s.Events() {
+			if e.Type != "message" || !strings.HasPrefix(e.Data, "+") || e.Data == "+OK" || strings.ContainsAny(e.Data, "\r\n") {
+				t.Errorf("event %+v is not a command that redis ran", e)
+			}
+		}
+		checkIDs(t, s)
+	}
+}
+
+func TestARestartOfRedisLeavesClientsConnected(t *testing.T) {
+	address := freeAddress(t)
+	redis := startRedis(t, address)
+	s := open(t, serve(t, "redis.Caddyfile", "REDIS="+address))
+	waitMonitored(t, address)
+	run(t, "redis-cli", "-p", portOf(address), "SET", "before", "1")
+	await(t, s, "a command before the restart", saying(`"before"`))
+
+	redis.stop()
+	startRedis(t, address)
+	waitMonitored(t, address)
+	run(t, "redis-cli", "-p", portOf(address), "SET", "after", "1")
+	await(t, s, "a command after the restart", saying(`"after"`))
+	checkIDs(t, s)
+}
+
+// A minute in Munich, NMEA 0183, as GPS receivers have sent it since 1983.
+func nmea() string {
+	var log strings.Builder
+	sentence := func(text string) {
+		var checksum byte
+		for i := range len(text) {
+			checksum ^= text[i]
+		}
+		fmt.Fprintf(&log, "$%s*%02X\r\n", text, checksum)
+	}
+	for second := range 60 {
+		sentence(fmt.Sprintf("GPGGA,1235%02d,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,", second))
+		sentence("GPGSA,A,3,04,05,,09,12,,,24,,,,,2.5,1.3,2.1")
+		sentence(fmt.Sprintf("GPRMC,1235%02d,A,4807.038,N,01131.000,E,022.4,084.4,231126,003.1,W", second))
+	}
+	return log.String()
+}
+
+func TestGPSReportsBecomeEventsNamedAfterTheirClass(t *testing.T) {
+	address := freeAddress(t)
+	program(t, "gpsd")
+	gpsd := start(t, "gpsfake", "-q", "-c", "0.1", "-P", portOf(address), write(t, "munich.nmea", nmea()))
+	gpsd.waitListening(t, address)
+	s := open(t, serve(t, "gpsd.Caddyfile", "GPSD="+address))
+
+	for _, class := range []string{"VERSION", "DEVICES", "WATCH"} {
+		await(t, s, "the event "+class, func(e ssetest.Event) bool { return e.Type == class })
+	}
+	var position struct{ Lat, Lon float64 }
+	await(t, s, "a position", func(e ssetest.Event) bool {
+		return e.Type == "TPV" && json.Unmarshal([]byte(e.Data), &position) == nil && position.Lat != 0
+	})
+	if got := fmt.Sprintf("%.4f %.4f", position.Lat, position.Lon); got != "48.1173 11.5167" {
+		t.Errorf("position is %s, want 48.1173 11.5167", got)
+	}
+	for _, e := range s.Events() {
+		var report struct{ Class string }
+		if err := json.Unmarshal([]byte(e.Data), &report); err != nil || report.Class != e.Type || strings.Contains(e.Data, "\r") {
+			t.Errorf("event %+v is not a report of its type: %v", e, err)
+		}
+	}
+	checkIDs(t, s)
+}
+
+func TestAircraftBecomeEventsAndHeartbeatsComments(t *testing.T) {
+	raw, sbs := freeAddress(t), freeAddress(t)
+	dump1090 := start(t, "dump1090-mutability", "--net-only", "--quiet", "--net-bind-address", "127.0.0.1",
+		"--net-ri-port", portOf(raw), "--net-sbs-port", portOf(sbs), "--net-heartbeat", "1",
+		"--net-ro-port", "0", "--net-bi-port", "0", "--net-bo-port", "0")
+	dump1090.waitListening(t, sbs)
+	dump1090.waitListening(t, raw)
+	s := open(t, serve(t, "dump1090.Caddyfile", "DUMP1090="+sbs))
+	s.WaitComments(3) // the opening one, and empty lines
+	if events := s.Events(); len(events) > 0 {
+		t.Errorf("empty lines became events: %+v", events)
+	}
+
+	// What two planes send: one who it is, the other where, which takes two messages. Twice, as an address that is heard
+	// just once may be noise.
+	send(t, "tcp", raw, strings.Repeat("*8D4840D6202CC371C32CE0576098;\n*8D40621D58C386435CC412692AD6;\n*8D40621D58C382D690C8AC2863A7;\n", 2))
+	who := await(t, s, "who it is", saying("KLM1023"))
+	if !strings.HasPrefix(who.Data, "MSG,1,1,1,4840D6,1,") || strings.HasSuffix(who.Data, "\r") {
+		t.Errorf("event %+v is not a BaseStation message", who)
+	}
+	where := await(t, s, "where it is", saying(",38000,,,52.2"))
+	if fields := strings.Split(where.Data, ","); len(fields) != 22 || fields[1] != "3" || fields[4] != "40621D" || !strings.HasPrefix(fields[15], "3.9") {
+		t.Errorf("event %+v is not the position of a plane over the North Sea", where)
+	}
+	checkIDs(t, s)
+}
