@@ -1,6 +1,8 @@
 package sse
 
 import (
+	"go.uber.org/zap"
+
 	"bytes"
 	"context"
 	"errors"
@@ -196,7 +198,7 @@ func leavesNothing(t *testing.T, do func()) {
 
 // statusOf is the status of the response that a failure before the first record becomes.
 func statusOf(err error) int {
-	d := &direct{stream: newStream(new(Handler), httptest.NewRecorder(), newRequest("/"), func() {})}
+	d := &direct{stream: newStream(&Handler{logger: zap.NewNop()}, httptest.NewRecorder(), newRequest("/"), func() {})}
 	defer openStreams.remove(d.stream)
 	var handlerError caddyhttp.HandlerError
 	if errors.As(d.refusal(err), &handlerError) {

@@ -18,20 +18,9 @@ func withServer(options, caddyfile string) string {
 	return "{\nservers {\n" + options + "\n}\n}\n" + caddyfile
 }
 
-// withRates gives all servers of a Caddyfile minimum rates, for which a Caddyfile has no words.
-func withRates(t *testing.T, caddyfile string) string {
-	t.Helper()
-	config, err := ssetest.Adapt(strings.NewReplacer(`{{port "http"}}`, "1", `{{port "https"}}`, "2").Replace(caddyfile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	config = strings.ReplaceAll(config, `"write_timeout":`, `"read_min_rate":1000000,"write_min_rate":1000000,"write_timeout":`)
-	return strings.NewReplacer(`":1"`, `":{{port \"http\"}}"`, `":2"`, `":{{port \"https\"}}"`, `\"`, `"`).Replace(config)
-}
-
 func TestServerTimeoutsAndMinimumRatesDoNotEndAStream(t *testing.T) {
 	ssetest.NoLeaks(t)
-	const limit, lasts = 2 * time.Second, 6500 * time.Millisecond
+	const lasts = 6500 * time.Millisecond
 	slowly := func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", r.URL.Query().Get("type"))
@@ -51,9 +40,8 @@ func TestServerTimeoutsAndMinimumRatesDoNotEndAStream(t *testing.T) {
 		}
 	}
 	address := ssetest.Upstream(t, slowly)
-	server := ssetest.StartJSON(t, strings.ReplaceAll(withRates(t, withServer(
-		"timeouts {\nread_body 2s\nread_header 2s\nwrite 2s\n}",
-		site("heartbeat off", "reverse_proxy "+address))), `\"`, `"`))
+	server := ssetest.Start(t, withServer("timeouts {\nread_body 2s\nread_body_idle 3s 1000000\nwrite 2s\nwrite_idle 3s 1000000\n}",
+		site("heartbeat off", "reverse_proxy "+address)))
 
 	var clients sync.WaitGroup
 	for _, protocol := range ssetest.Protocols {
@@ -82,29 +70,29 @@ func TestServerTimeoutsAndMinimumRatesDoNotEndAStream(t *testing.T) {
 func TestAStreamEndsWholeAfterASilenceLongerThanTheIdleTimeout(t *testing.T) {
 	ssetest.NoLeaks(t)
 	for name, server := range map[string]string{
-		"idle timeout":     "timeouts {\nwrite_idle 300ms\nread_idle 300ms\n}",
-		"no idle timeouts": "timeouts {\nwrite_idle -1ns\nread_idle -1ns\nwrite 300ms\n}",
+		"idle timeouts":    "timeouts {\nwrite_idle 300ms\nread_body_idle 300ms\n}",
+		"no idle timeouts": "timeouts {\nwrite_idle -1ns\nread_body_idle -1ns\nwrite 300ms\n}",
 		"write timeout":    "timeouts {\nwrite 300ms\n}",
 	} {
 		for _, stall := range []string{"stall_timeout off", "stall_timeout 300ms", ""} {
 			t.Run(name+" "+stall, func(t *testing.T) {
-				upstream := newScript(ndjson)
-				server := ssetest.Start(t, withServer(server, site("heartbeat off\n"+stall, "reverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP))))
-				streams := make(map[string]*ssetest.Stream)
+				const silence = 500 * time.Millisecond
+				address := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", ndjson)
+					for _, record := range []string{"1\n", "2\n"} {
+						_, _ = io.WriteString(w, record)
+						_ = http.NewResponseController(w).Flush()
+						time.Sleep(silence)
+					}
+				})
+				server := ssetest.Start(t, withServer(server, site("heartbeat off\n"+stall, "reverse_proxy "+address)))
+				var streams []*ssetest.Stream
 				for _, protocol := range ssetest.Protocols {
-					streams[protocol] = getOver(t, server, protocol, "/")
-					upstream.say("1\n")
-					streams[protocol].WaitEvents(1)
+					streams = append(streams, getOver(t, server, protocol, "/"))
 				}
-				time.Sleep(500 * time.Millisecond) // longer than the timeouts
-				for range streams {
-					upstream.say("2\n")
-				}
-				time.Sleep(500 * time.Millisecond)
-				close(upstream.pieces)
-				for protocol, s := range streams {
-					if raw := wholeBody(t, s); !strings.HasPrefix(raw, ":\n\ndata: 1\n\n") {
-						t.Errorf("%s: got %q", protocol, raw)
+				for _, s := range streams {
+					if raw := wholeBody(t, s); raw != ":\n\ndata: 1\n\ndata: 2\n\n" {
+						t.Errorf("%s: got %q", s.Proto, raw)
 					}
 				}
 			})
@@ -126,7 +114,7 @@ func TestAClientThatStopsReadingIsDropped(t *testing.T) {
 	}
 	for name, timeouts := range map[string]string{
 		"default":          "",
-		"no idle timeouts": "timeouts {\nwrite_idle -1ns\nread_idle -1ns\n}",
+		"no idle timeouts": "timeouts {\nwrite_idle -1ns\nread_body_idle -1ns\n}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := ssetest.Start(t, withServer(timeouts, site("stall_timeout 300ms\nheartbeat 10ms", fmt.Sprintf("reverse_proxy /lines %s\nreverse_proxy /events %s",

@@ -41,6 +41,7 @@ func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyht
 	ctx, cancel := quietContext(r.Context(), rw.quiet.Load)
 	defer cancel()
 	rw.direct = &direct{stream: newStream(h, w, r, cancel)}
+	rw.direct.stream.watchClient()
 
 	request := withHeader(ctx, r)
 	h.upstreamHeader(request.Header)
@@ -63,6 +64,7 @@ func (h *Handler) serveBackend(w http.ResponseWriter, r *http.Request, upstream 
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	d := &direct{stream: newStream(h, w, r, cancel)}
+	d.stream.watchClient()
 	return d.finish(h.open(ctx, upstream, lastEventID(r), d))
 }
 
@@ -130,5 +132,6 @@ func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request, next ca
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	u := &unchanged{stream: newStream(h, w, r, cancel)}
+	u.stream.watchClient()
 	return u.finish(h.open(ctx, upstream, lastEventID(r), u))
 }

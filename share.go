@@ -33,22 +33,17 @@ func (h *Handler) serveShared(w http.ResponseWriter, r *http.Request, upstream U
 		return h.serveBackend(w, r, upstream)
 	}
 
-	s := newStream(h, w, r, d.Wake)
+	s := newStream(h, w, r, d.stop)
 	s.behind = d.behind
+	d.stream, d.opening = s, opening
 	d.subscriber = d.feed.frames.Subscribe(cursor, d)
-	delivered := false
-	defer func() {
-		if !delivered {
-			s.end(endClientGone) // a writer around ours has panicked
-		}
-		tail, events := s.conclude(d.endErr())
-		s.finish(tail, events)
-		d.close(h.lingerAfter(s))
-	}()
-	if s.start(opening) == nil {
-		d.run(s)
+	panicked := d.run(r.Context())
+	tail, events := s.conclude(d.endErr())
+	s.finish(tail, events)
+	d.close(h.lingerAfter(s))
+	if panicked != nil {
+		panic(panicked)
 	}
-	delivered = true
 	return nil
 }
 
@@ -63,27 +58,8 @@ func (h *Handler) lingerAfter(s *stream) time.Duration {
 	return linger
 }
 
-// delivery takes what a source has to one stream: frames of a feed that others get, too, or, where the mapping
-// depends on the request, records that are mapped for it alone.
-type delivery struct {
-	source     *source
-	feed       *feed
-	mapper     *mapper // of a mapping that depends on the request
-	subscriber *history.Subscriber
-	wake       chan struct{}
-	heartbeats uint64 // of the upstream's, that the client knows of
-	share      *Share
-
-	err error
-	rec record
-
-	entries  []history.Entry // scratch
-	out      []byte          // scratch
-	fallback []byte          // scratch
-}
-
 func newDelivery(h *Handler, r *http.Request, src *source) *delivery {
-	d := &delivery{source: src, share: h.Share, wake: make(chan struct{}, 1), heartbeats: src.heartbeats.Load()}
+	d := &delivery{source: src, share: h.Share, signal: make(chan struct{}, 1), heartbeats: src.heartbeats.Load()}
 	if h.perClient {
 		d.mapper = h.templates.bind(lookup(r))
 	}
@@ -92,14 +68,6 @@ func newDelivery(h *Handler, r *http.Request, src *source) *delivery {
 	d.feed = src.feedFor(h)
 	d.feed.streams++
 	return d
-}
-
-// Wake makes the delivery look for what is new, or that its stream has ended.
-func (d *delivery) Wake() {
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
 }
 
 func (d *delivery) behind() int { return d.subscriber.Behind() }
@@ -178,81 +146,6 @@ func (d *delivery) oldestID() string {
 		return stats.OldestID
 	}
 	return string(d.source.appendID(nil, stats.OldestSeq))
-}
-
-// run delivers until the stream or the source ends.
-func (d *delivery) run(s *stream) {
-	for !s.ended() {
-		var state history.State
-		if d.mapper == nil {
-			batch := d.subscriber.Next()
-			if state = batch.State; state == history.Ready {
-				d.err = s.write(batch.Bytes, batch.Events)
-			}
-		} else {
-			state = d.runMapped(s)
-		}
-		switch {
-		case d.err != nil || state == history.Closed:
-			return
-		case state == history.Parked:
-			d.wait(s)
-		case state == history.Lagged:
-			clientsLagged.Inc()
-			if d.share.Lag != lagSkip {
-				s.end(endLag)
-				return
-			}
-			d.err = s.write(appendGap(nil, gap{Reason: gapLag, OldestID: d.oldestID()}), 0)
-		}
-	}
-}
-
-// wait waits until there is more to deliver, or the stream has ended. The upstream's heartbeat is not in its log: it
-// would drive events out of the history.
-func (d *delivery) wait(s *stream) {
-	const kept = 8 << 10
-	if cap(d.out) > kept {
-		d.out, d.entries = nil, nil // there are many streams, and most of the time they wait
-	}
-	<-d.wake
-	if heard := d.source.heartbeats.Load(); heard != d.heartbeats {
-		d.heartbeats = heard
-		d.err = s.write([]byte(comment), 0)
-	}
-}
-
-// runMapped maps what is new for this stream alone.
-func (d *delivery) runMapped(s *stream) history.State {
-	entries, state, _ := d.subscriber.NextEntries(d.entries[:0])
-	d.entries, d.out = entries, d.out[:0]
-	events := 0
-	for _, e := range entries {
-		block, isRecord := unpack(e, &d.rec)
-		if !isRecord {
-			d.out = append(d.out, block...)
-			continue
-		}
-		d.fallback = d.source.appendID(d.fallback[:0], e.Seq)
-		var v verdict
-		d.out, _, v = d.mapper.appendFrame(d.out, &d.rec, d.fallback)
-		switch v {
-		case isSent:
-			events++
-		case isRefused:
-			d.err = errRecordInvalid
-			d.out = appendPlace(d.out, d.fallback) // as in feed.refuse
-		}
-		if d.err != nil {
-			break
-		}
-	}
-	if len(d.out) > 0 {
-		if err := s.write(d.out, events); err != nil {
-			d.err = err
-		}
-	}
-	return state
 }
 
 // endErr is why the delivery ended, unless its stream ended it.

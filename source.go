@@ -47,6 +47,7 @@ type source struct {
 	reported   bool  // that the upstream is down
 	over       error // why there will be no more; nil if there will, or if the upstream came to its end
 
+	pump       pump
 	heartbeats atomic.Uint64 // of the upstream
 	renewed    chan struct{} // a new config need not wait for the next attempt
 	lastWarned atomic.Int64  // Unix nanoseconds

@@ -72,12 +72,16 @@ type stream struct {
 func newStream(h *Handler, w http.ResponseWriter, r *http.Request, cancel func()) *stream {
 	s := &stream{handler: h, request: r, w: w, cancel: cancel, started: time.Now()}
 	s.clientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	s.stopWatch = context.AfterFunc(r.Context(), func() { s.end(endClientGone) })
 	openStreams.add(s)
 	if h.draining.Load() && caddy.Exiting() {
 		s.drain() // nobody will tell it, and its upstream may not answer for ever
 	}
 	return s
+}
+
+// watchClient ends the stream when its client leaves.
+func (s *stream) watchClient() {
+	s.stopWatch = context.AfterFunc(s.request.Context(), func() { s.end(endClientGone) })
 }
 
 // start sends the headers, what is configured to come first, and block; from now on the client is kept alive.
@@ -288,7 +292,9 @@ func (s *stream) clientListens() bool {
 // finish sends what is to come last, if the client is there to take it, and lets go of everything. The handler
 // calls it before it returns.
 func (s *stream) finish(tail []byte, events int) {
-	s.stopWatch()
+	if s.stopWatch != nil {
+		s.stopWatch()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open.Load() {

@@ -1,0 +1,206 @@
+package sse
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/history"
+)
+
+// delivery takes what a source has to one stream: frames of a feed that others get, too, or, where the mapping
+// depends on the request, records that are mapped for it alone.
+//
+// The source's pump delivers, while the request's own goroutine waits for the end. A stream whose client is slow
+// delivers on that goroutine instead, where it is in nobody's way.
+type delivery struct {
+	source     *source
+	feed       *feed
+	mapper     *mapper // of a mapping that depends on the request
+	subscriber *history.Subscriber
+	stream     *stream
+	share      *Share
+	opening    []byte
+
+	signal  chan struct{} // to the request's goroutine: stopped, or there is something to deliver and alone is set
+	stopped atomic.Bool
+	queued  atomic.Bool // it is going to look for what is new
+	alone   atomic.Bool
+
+	mu         sync.Mutex // held while delivering
+	started    bool
+	over       bool // nothing may be written any more
+	heartbeats uint64
+	err        error
+	panicked   any // what a writer around ours has panicked with
+
+	rec      record
+	entries  []history.Entry // scratch
+	out      []byte          // scratch
+	fallback []byte          // scratch
+}
+
+// Wake has the delivery look for what is new.
+func (d *delivery) Wake() {
+	switch {
+	case d.queued.Swap(true):
+	case d.alone.Load():
+		d.notify()
+	default:
+		d.source.pump.push(d)
+	}
+}
+
+func (d *delivery) notify() {
+	select {
+	case d.signal <- struct{}{}:
+	default:
+	}
+}
+
+// stop ends the delivery.
+func (d *delivery) stop() {
+	d.stopped.Store(true)
+	d.notify()
+}
+
+// run delivers until the stream or the source ends. It returns what a writer has panicked with.
+func (d *delivery) run(client context.Context) (panicked any) {
+	d.Wake()
+	for !d.stopped.Load() {
+		select {
+		case <-d.signal:
+			if d.alone.Load() && !d.stopped.Load() {
+				d.deliver()
+			}
+		case <-client.Done():
+			d.stream.end(endClientGone)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.over = true
+	if !d.started {
+		d.panicked = catch(func() { d.err = d.stream.start(d.opening) }) // a response all the same
+	}
+	return d.panicked
+}
+
+// A delivery that takes longer than slow is the fault of its client, or of a machine that has too much to do; one that
+// takes less than quick is not.
+const (
+	slow  = stuckAfter
+	quick = time.Millisecond
+)
+
+// deliver sends what is new.
+func (d *delivery) deliver() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queued.Store(false) // whatever comes from here on has it called again
+	if d.over {
+		return
+	}
+	began := time.Now()
+	if d.panicked = catch(d.send); d.panicked != nil {
+		d.stream.end(endClientGone)
+		d.stop()
+	}
+	switch took := time.Since(began); {
+	case took > slow:
+		d.alone.Store(true)
+	case took < quick && d.alone.Load():
+		d.alone.Store(false)
+	}
+	const kept = 8 << 10
+	if cap(d.out) > kept {
+		d.out, d.entries = nil, nil // there are many streams, and most of the time they wait
+	}
+}
+
+// catch returns what f panics with.
+func catch(f func()) (panicked any) {
+	defer func() { panicked = recover() }()
+	f()
+	return nil
+}
+
+func (d *delivery) send() {
+	if !d.started {
+		d.started = true
+		if d.err = d.stream.start(d.opening); d.err != nil {
+			d.stop()
+			return
+		}
+	}
+	// The upstream's heartbeat is not in its log: it would drive events out of the history.
+	if heard := d.source.heartbeats.Load(); heard != d.heartbeats {
+		d.heartbeats = heard
+		d.err = d.stream.write([]byte(comment), 0)
+	}
+	for d.err == nil && !d.stream.ended() {
+		var state history.State
+		if d.mapper == nil {
+			batch := d.subscriber.Next()
+			if state = batch.State; state == history.Ready {
+				d.err = d.stream.write(batch.Bytes, batch.Events)
+			}
+		} else {
+			state = d.deliverMapped()
+		}
+		switch state {
+		case history.Parked:
+			if d.err == nil {
+				return
+			}
+		case history.Closed:
+			d.stop()
+			return
+		case history.Lagged:
+			clientsLagged.Inc()
+			if d.share.Lag != lagSkip {
+				d.stream.end(endLag)
+				return
+			}
+			d.err = d.stream.write(appendGap(nil, gap{Reason: gapLag, OldestID: d.oldestID()}), 0)
+		}
+	}
+	d.stop()
+}
+
+// deliverMapped maps what is new for this stream alone.
+func (d *delivery) deliverMapped() history.State {
+	entries, state, _ := d.subscriber.NextEntries(d.entries[:0])
+	d.entries, d.out = entries, d.out[:0]
+	events := 0
+	for _, e := range entries {
+		block, isRecord := unpack(e, &d.rec)
+		if !isRecord {
+			d.out = append(d.out, block...)
+			continue
+		}
+		d.fallback = d.source.appendID(d.fallback[:0], e.Seq)
+		var v verdict
+		d.out, _, v = d.mapper.appendFrame(d.out, &d.rec, d.fallback)
+		switch v {
+		case isSent:
+			events++
+		case isRefused:
+			d.err = errRecordInvalid
+			d.out = appendPlace(d.out, d.fallback) // as in feed.refuse
+		}
+		if d.err != nil {
+			break
+		}
+	}
+	if len(d.out) > 0 {
+		if err := d.stream.write(d.out, events); err != nil {
+			d.err = err
+		}
+	}
+	return state
+}
+
+
+var _ history.Waker = (*delivery)(nil)

@@ -1,0 +1,306 @@
+package sse
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// streamEnds is when streams ended, and what they said last.
+type streamEnds struct {
+	mu      sync.Mutex
+	after   []time.Duration
+	retries map[time.Duration]bool
+}
+
+// open opens n streams, over all protocols, and collects their ends as time passes.
+func (e *streamEnds) open(t *testing.T, server *ssetest.Server, protocols []string, n int, start *time.Time) (ended *sync.WaitGroup) {
+	e.retries = make(map[time.Duration]bool)
+	ended = new(sync.WaitGroup)
+	clients := make(map[string]*http.Client)
+	for i := range n {
+		protocol := protocols[i%len(protocols)]
+		if clients[protocol] == nil {
+			clients[protocol] = ssetest.Client(t, protocol)
+		}
+		s := ssetest.Get(t, clients[protocol], server.URL(protocol, "/"))
+		s.WaitComments(1)
+		ended.Go(func() { e.add(t, protocol, s, start) })
+	}
+	return ended
+}
+
+// add waits for the end of a stream.
+func (e *streamEnds) add(t *testing.T, protocol string, s *ssetest.Stream, start *time.Time) {
+	<-s.Done()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.after = append(e.after, time.Since(*start))
+	if err := s.Err(); err != nil {
+		t.Errorf("%s: a stream was cut off: %v", protocol, err)
+	}
+	if s.State().HasRetry {
+		e.retries[s.State().Retry] = true
+	}
+}
+
+// check fails the test if the streams have not ended spread over the drain, each with a retry of its own.
+func (e *streamEnds) check(t *testing.T, n int, drain time.Duration) {
+	t.Helper()
+	if len(e.after) != n {
+		t.Fatalf("%d streams have ended, want %d", len(e.after), n)
+	}
+	tenths := make(map[time.Duration]int)
+	for _, after := range e.after {
+		tenths[after/(drain/10)]++
+	}
+	for tenth, count := range tenths {
+		if count > n/2 {
+			t.Errorf("%d of %d streams ended within one tenth of the drain, the %d.", count, n, tenth)
+		}
+	}
+	if len(e.retries) < n/2 {
+		t.Errorf("%d streams were told only %d different reconnection times", n, len(e.retries))
+	}
+}
+
+func TestAReloadEndsStreamsSpreadOutAndServesTheNewConfig(t *testing.T) {
+	ssetest.NoLeaks(t)
+	const n, drain = 200, 2 * time.Second
+	upstream := newScript(ndjson)
+	address := ssetest.Upstream(t, upstream.ServeHTTP)
+	server := ssetest.Start(t, site("retry 1s\ndrain 2s", "reverse_proxy "+address))
+	var start time.Time
+	var ends streamEnds
+	ended := ends.open(t, server, ssetest.Protocols, n, &start)
+
+	start = time.Now()
+	server.Reload(site("retry 1s\nevent new", "reverse_proxy "+address))
+	s := get(t, server, "/")
+	for range n + 1 { // all hear it, the old ones too
+		if len(s.Events()) > 0 {
+			break
+		}
+		upstream.say("1\n")
+	}
+	ended.Wait()
+	ends.check(t, n, drain)
+	if longest := ends.after[n-1]; longest > drain+10*time.Second {
+		t.Errorf("the last stream ended after %v", longest)
+	}
+	if err := s.Err(); err != ssetest.ErrOpen {
+		t.Errorf("a stream of the new config has ended: %v", err)
+	}
+	s.Close()
+	server.Stop()
+	wantQuiet(t, server)
+}
+
+func TestAReloadKeepsStreamsThatAreToBeKept(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream, other := newScript(ndjson), newScript(ndjson)
+	server := ssetest.Start(t, site("on_reload keep\nevent old\ndrain 1ms", "reverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)))
+	streams := make(map[string]*ssetest.Stream)
+	for _, protocol := range ssetest.Protocols {
+		streams[protocol] = getOver(t, server, protocol, "/")
+		streams[protocol].WaitComments(1)
+	}
+	server.Reload(site("on_reload keep\nevent new", "reverse_proxy "+ssetest.Upstream(t, other.ServeHTTP)))
+	s := get(t, server, "/")
+	other.say("1\n")
+	if e := s.Next(0); e.Type != "new" {
+		t.Errorf("got %+v from the new config", e)
+	}
+	s.Close()
+	time.Sleep(50 * time.Millisecond) // longer than the drain that they are not to have
+	close(upstream.pieces)
+	for protocol, s := range streams {
+		if raw := wholeBody(t, s); raw != ":\n\n" {
+			t.Errorf("%s: got %q", protocol, raw)
+		}
+	}
+}
+
+func TestAReloadDoesNotTouchWhatIsNoStream(t *testing.T) {
+	ssetest.NoLeaks(t)
+	asked, answer := make(chan struct{}), make(chan string)
+	server := ssetest.Start(t, site("drain 1ms", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		saying("text/html", <-answer)(w, r)
+	})))
+	got := make(chan string)
+	go func() {
+		response, text := do(t, ssetest.Client(t, "h1"), "GET", server.URL("h1", "/"), "")
+		got <- fmt.Sprint(response.StatusCode, text)
+	}()
+	<-asked
+	server.Reload(ssetest.Site("respond new"))
+	time.Sleep(20 * time.Millisecond)
+	answer <- "old"
+	if text := <-got; text != "200old" {
+		t.Errorf("got %q", text)
+	}
+}
+
+func TestAReloadDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
+	ssetest.NoLeaks(t)
+	record := strings.Repeat("x", 10_000) + "\n"
+	server := ssetest.Start(t, site("drain 100ms\nstall_timeout off\nheartbeat 10ms", "reverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		for r.Context().Err() == nil {
+			_, _ = w.Write([]byte(record))
+		}
+	})))
+	for _, protocol := range ssetest.Protocols {
+		s := getOver(t, server, protocol, "/?"+protocol)
+		s.WaitEvents(1)
+		s.Pause()
+	}
+	ssetest.Wait(t, "all streams to be stuck", func() bool {
+		stuck := 0
+		for _, s := range openStreams.all() {
+			if began := s.writing.Load(); began != 0 && time.Since(time.Unix(0, began)) > 100*time.Millisecond {
+				stuck++
+			}
+		}
+		return stuck == len(ssetest.Protocols)
+	})
+	server.Reload(ssetest.Site("respond new"))
+	ssetest.Wait(t, "the streams to end", func() bool { return len(openStreams.all()) == 0 })
+	for _, protocol := range ssetest.Protocols {
+		if access := waitAccessLog(server, "/?"+protocol); access.Fields["end_reason"] != "shutdown" {
+			t.Errorf("%s ended by %v", protocol, access.Fields["end_reason"])
+		}
+	}
+}
+
+// buildCaddy builds the repository's Caddy once.
+var buildCaddy = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "caddy-sse")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "caddy")
+	output, err := exec.Command("go", "build", "-o", path, "./cmd/caddy").CombinedOutput()
+	if err != nil {
+		return dir, fmt.Errorf("building: %w\n%s", err, output)
+	}
+	return path, nil
+})
+
+func TestAStopEndsStreamsAndTheProcess(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no SIGTERM")
+	}
+	caddyPath, err := buildCaddy()
+	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(caddyPath)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n, drain = 200, 2 * time.Second
+	upstream := newScript(ndjson)
+	asked := make(chan struct{}, 10)
+	silent := ssetest.Upstream(t, func(_ http.ResponseWriter, r *http.Request) { asked <- struct{}{}; <-r.Context().Done() })
+	address := ssetest.Upstream(t, upstream.ServeHTTP)
+	flooding := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		for r.Context().Err() == nil {
+			_, _ = w.Write([]byte(strings.Repeat("x", 10_000) + "\n"))
+		}
+	})
+	port := ssetest.FreePort(t)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "Caddyfile")
+	text := fmt.Sprintf(`{
+		admin off
+		persist_config off
+		storage file_system %s
+	}
+	http://localhost:%d {
+		bind 127.0.0.1
+		sse {
+			drain 2s
+			on_reload keep
+			stall_timeout off
+		}
+		reverse_proxy /silent %s
+		reverse_proxy /flood %s
+		reverse_proxy %s
+	}`, dir, port, silent, flooding, address)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	logFile, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logFile.Close()
+	process := exec.Command(caddyPath, "run", "--config", config)
+	process.Dir, process.Stdout, process.Stderr = dir, logFile, logFile
+	process.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- process.Wait() }()
+	t.Cleanup(func() { _ = process.Process.Kill() })
+	url := fmt.Sprintf("http://localhost:%d", port)
+	ssetest.Wait(t, "Caddy to answer", func() bool {
+		response, err := ssetest.Client(t, "h1").Head(url + "/")
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		return err == nil && response.StatusCode == http.StatusOK
+	})
+
+	refused := make(chan int, 1)
+	go func() {
+		response, _ := do(t, ssetest.Client(t, "h1"), "GET", url+"/silent", "")
+		refused <- response.StatusCode
+	}()
+	<-asked
+	stalled := ssetest.Get(t, ssetest.Client(t, "h1"), url+"/flood")
+	stalled.WaitEvents(1)
+	stalled.Pause()
+
+	ends := streamEnds{retries: make(map[time.Duration]bool)}
+	var start time.Time
+	var ended sync.WaitGroup
+	clients := map[string]*http.Client{"h1": ssetest.Client(t, "h1"), "h2c": ssetest.Client(t, "h2c")}
+	for i := range n {
+		protocol := []string{"h1", "h2c"}[i%2]
+		s := ssetest.Get(t, clients[protocol], url+"/")
+		s.WaitComments(1)
+		ended.Go(func() { ends.add(t, protocol, s, &start) })
+	}
+	start = time.Now()
+	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ended.Wait()
+	ends.check(t, n, drain)
+	if status := <-refused; status != http.StatusServiceUnavailable {
+		t.Errorf("a client that waits for its upstream's headers gets %d, want 503", status)
+	}
+	select {
+	case err := <-exited:
+		if err != nil {
+			t.Errorf("the process exited with %v", err)
+		}
+	case <-time.After(ssetest.Patience):
+		t.Error("the process has not exited")
+	}
+	if log, _ := os.ReadFile(logFile.Name()); strings.Contains(string(log), "panic") || strings.Contains(string(log), "aborting with incomplete response") {
+		t.Errorf("log:\n%s", log)
+	}
+}
