@@ -71,7 +71,9 @@ func (s *stream) conclude(err error) (tail []byte, events int) {
 	}
 	h := s.handler
 	if reason != endUpstreamEnd {
-		h.warnUpstream(err)
+		if s.behind == nil { // a source that many share has said it, once
+			h.warnUpstream(err)
+		}
 		said := reason
 		if errors.Is(err, errRecordInvalid) {
 			said = "invalid_record"

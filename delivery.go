@@ -71,7 +71,8 @@ func (d *delivery) run(client context.Context) (panicked any) {
 	for !d.stopped.Load() {
 		select {
 		case <-d.signal:
-			if d.alone.Load() && !d.stopped.Load() {
+			// Not only if it is alone still: who has signalled took it to be.
+			if !d.stopped.Load() {
 				d.deliver()
 			}
 		case <-client.Done():
@@ -201,6 +202,5 @@ func (d *delivery) deliverMapped() history.State {
 	}
 	return state
 }
-
 
 var _ history.Waker = (*delivery)(nil)

@@ -28,7 +28,7 @@ type feed struct {
 // take makes an event of a record; it returns whether there is one, and the id that the mapping gives it.
 func (f *feed) take(rec *record, fallbackID []byte) (sent bool, id []byte) {
 	if f.err != nil {
-		return false, nil
+		return true, nil // for those who come back, and get another feed
 	}
 	if f.mapper == nil {
 		if f.ids != nil {
@@ -60,6 +60,7 @@ func (f *feed) append(rec *record, fallbackID []byte) (v verdict, id []byte) {
 // refuse ends the feed's streams. They are told the record's id, so that those who come back go on after it.
 func (f *feed) refuse(seq uint64, id []byte) {
 	f.err = errRecordInvalid
+	f.handler.warnUpstream(f.err)
 	f.frames.Append(history.Entry{Seq: seq, Bytes: appendPlace(nil, id)})
 	f.frames.Close()
 }

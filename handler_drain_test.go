@@ -2,6 +2,7 @@ package sse
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,44 +20,49 @@ import (
 // streamEnds is when streams ended, and what they said last.
 type streamEnds struct {
 	mu      sync.Mutex
+	start   time.Time
 	after   []time.Duration
 	retries map[time.Duration]bool
+	ended   sync.WaitGroup
 }
 
-// open opens n streams, over all protocols, and collects their ends as time passes.
-func (e *streamEnds) open(t *testing.T, server *ssetest.Server, protocols []string, n int, start *time.Time) (ended *sync.WaitGroup) {
+// begin starts the clock.
+func (e *streamEnds) begin() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.start = time.Now()
 	e.retries = make(map[time.Duration]bool)
-	ended = new(sync.WaitGroup)
+}
+
+// open opens n streams over these protocols in turn, and watches for their ends.
+func (e *streamEnds) open(t *testing.T, protocols []string, url func(protocol string) string, n int) {
 	clients := make(map[string]*http.Client)
 	for i := range n {
 		protocol := protocols[i%len(protocols)]
 		if clients[protocol] == nil {
 			clients[protocol] = ssetest.Client(t, protocol)
 		}
-		s := ssetest.Get(t, clients[protocol], server.URL(protocol, "/"))
+		s := ssetest.Get(t, clients[protocol], url(protocol))
 		s.WaitComments(1)
-		ended.Go(func() { e.add(t, protocol, s, start) })
-	}
-	return ended
-}
-
-// add waits for the end of a stream.
-func (e *streamEnds) add(t *testing.T, protocol string, s *ssetest.Stream, start *time.Time) {
-	<-s.Done()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.after = append(e.after, time.Since(*start))
-	if err := s.Err(); err != nil {
-		t.Errorf("%s: a stream was cut off: %v", protocol, err)
-	}
-	if s.State().HasRetry {
-		e.retries[s.State().Retry] = true
+		e.ended.Go(func() {
+			<-s.Done()
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.after = append(e.after, time.Since(e.start))
+			if err := s.Err(); err != nil {
+				t.Errorf("%s: a stream was cut off: %v", protocol, err)
+			}
+			if state := s.State(); state.HasRetry {
+				e.retries[state.Retry] = true
+			}
+		})
 	}
 }
 
 // check fails the test if the streams have not ended spread over the drain, each with a retry of its own.
 func (e *streamEnds) check(t *testing.T, n int, drain time.Duration) {
 	t.Helper()
+	e.ended.Wait()
 	if len(e.after) != n {
 		t.Fatalf("%d streams have ended, want %d", len(e.after), n)
 	}
@@ -74,18 +80,30 @@ func (e *streamEnds) check(t *testing.T, n int, drain time.Duration) {
 	}
 }
 
+// waitReady waits until a new config answers: a connection that comes in the moment of a reload may be closed.
+func waitReady(t *testing.T, server *ssetest.Server) {
+	t.Helper()
+	ssetest.Wait(t, "the new config to answer", func() bool {
+		response, err := ssetest.Client(t, "h1").Get(server.URL("h1", "/ready"))
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		return err == nil && response.StatusCode == http.StatusOK
+	})
+}
+
 func TestAReloadEndsStreamsSpreadOutAndServesTheNewConfig(t *testing.T) {
 	ssetest.NoLeaks(t)
 	const n, drain = 200, 2 * time.Second
 	upstream := newScript(ndjson)
 	address := ssetest.Upstream(t, upstream.ServeHTTP)
 	server := ssetest.Start(t, site("retry 1s\ndrain 2s", "reverse_proxy "+address))
-	var start time.Time
 	var ends streamEnds
-	ended := ends.open(t, server, ssetest.Protocols, n, &start)
+	ends.open(t, ssetest.Protocols, func(protocol string) string { return server.URL(protocol, "/") }, n)
 
-	start = time.Now()
-	server.Reload(site("retry 1s\nevent new", "reverse_proxy "+address))
+	ends.begin()
+	server.Reload(site("retry 1s\nevent new", "respond /ready ok\nreverse_proxy "+address))
+	waitReady(t, server)
 	s := get(t, server, "/")
 	for range n + 1 { // all hear it, the old ones too
 		if len(s.Events()) > 0 {
@@ -93,7 +111,6 @@ func TestAReloadEndsStreamsSpreadOutAndServesTheNewConfig(t *testing.T) {
 		}
 		upstream.say("1\n")
 	}
-	ended.Wait()
 	ends.check(t, n, drain)
 	if longest := ends.after[n-1]; longest > drain+10*time.Second {
 		t.Errorf("the last stream ended after %v", longest)
@@ -115,7 +132,8 @@ func TestAReloadKeepsStreamsThatAreToBeKept(t *testing.T) {
 		streams[protocol] = getOver(t, server, protocol, "/")
 		streams[protocol].WaitComments(1)
 	}
-	server.Reload(site("on_reload keep\nevent new", "reverse_proxy "+ssetest.Upstream(t, other.ServeHTTP)))
+	server.Reload(site("on_reload keep\nevent new", "respond /ready ok\nreverse_proxy "+ssetest.Upstream(t, other.ServeHTTP)))
+	waitReady(t, server)
 	s := get(t, server, "/")
 	other.say("1\n")
 	if e := s.Next(0); e.Type != "new" {
@@ -184,28 +202,14 @@ func TestAReloadDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// buildCaddy builds the repository's Caddy once.
-var buildCaddy = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "caddy-sse")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "caddy")
-	output, err := exec.Command("go", "build", "-o", path, "./cmd/caddy").CombinedOutput()
-	if err != nil {
-		return dir, fmt.Errorf("building: %w\n%s", err, output)
-	}
-	return path, nil
-})
-
 func TestAStopEndsStreamsAndTheProcess(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no SIGTERM")
 	}
-	caddyPath, err := buildCaddy()
-	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(caddyPath)) })
-	if err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	caddyPath := filepath.Join(dir, "caddy")
+	if output, err := exec.Command("go", "build", "-o", caddyPath, "./cmd/caddy").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, output)
 	}
 	const n, drain = 200, 2 * time.Second
 	upstream := newScript(ndjson)
@@ -219,12 +223,14 @@ func TestAStopEndsStreamsAndTheProcess(t *testing.T) {
 		}
 	})
 	port := ssetest.FreePort(t)
-	dir := t.TempDir()
 	config := filepath.Join(dir, "Caddyfile")
 	text := fmt.Sprintf(`{
 		admin off
 		persist_config off
 		storage file_system %s
+		servers {
+			protocols h1 h2c
+		}
 	}
 	http://localhost:%d {
 		bind 127.0.0.1
@@ -256,11 +262,11 @@ func TestAStopEndsStreamsAndTheProcess(t *testing.T) {
 	t.Cleanup(func() { _ = process.Process.Kill() })
 	url := fmt.Sprintf("http://localhost:%d", port)
 	ssetest.Wait(t, "Caddy to answer", func() bool {
-		response, err := ssetest.Client(t, "h1").Head(url + "/")
+		connection, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
-			_ = response.Body.Close()
+			_ = connection.Close()
 		}
-		return err == nil && response.StatusCode == http.StatusOK
+		return err == nil
 	})
 
 	refused := make(chan int, 1)
@@ -273,21 +279,12 @@ func TestAStopEndsStreamsAndTheProcess(t *testing.T) {
 	stalled.WaitEvents(1)
 	stalled.Pause()
 
-	ends := streamEnds{retries: make(map[time.Duration]bool)}
-	var start time.Time
-	var ended sync.WaitGroup
-	clients := map[string]*http.Client{"h1": ssetest.Client(t, "h1"), "h2c": ssetest.Client(t, "h2c")}
-	for i := range n {
-		protocol := []string{"h1", "h2c"}[i%2]
-		s := ssetest.Get(t, clients[protocol], url+"/")
-		s.WaitComments(1)
-		ended.Go(func() { ends.add(t, protocol, s, &start) })
-	}
-	start = time.Now()
+	var ends streamEnds
+	ends.open(t, []string{"h1", "h2c"}, func(string) string { return url + "/" }, n)
+	ends.begin()
 	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	ended.Wait()
 	ends.check(t, n, drain)
 	if status := <-refused; status != http.StatusServiceUnavailable {
 		t.Errorf("a client that waits for its upstream's headers gets %d, want 503", status)

@@ -96,6 +96,11 @@ func TestOtherResponsesPassThroughUnchanged(t *testing.T) {
 				got, gotBody := do(t, client, method, server.URL(protocol, "/sse"+path), "")
 				want.Header.Del("Date")
 				got.Header.Del("Date")
+				if protocol == "h3" && method == "HEAD" { // quic-go adds it if the headers are not flushed in time
+					want.Header.Del("Content-Length")
+					got.Header.Del("Content-Length")
+					want.ContentLength, got.ContentLength = 0, 0
+				}
 				if got.StatusCode != want.StatusCode || gotBody != wantBody || fmt.Sprint(got.Header) != fmt.Sprint(want.Header) || fmt.Sprint(got.Trailer) != fmt.Sprint(want.Trailer) || got.ContentLength != want.ContentLength {
 					t.Errorf("%s %s over %s: got %d %q %v %v, want %d %q %v %v", method, path, protocol, got.StatusCode, gotBody, got.Header, got.Trailer, want.StatusCode, wantBody, want.Header, want.Trailer)
 				}

@@ -10,117 +10,115 @@ import (
 // wake each stream's own goroutine for each event would cost as much as a quarter of the write itself, and keep its
 // stack grown for writing.
 //
+// It works in rounds, in each of which a stream is delivered to once. After a long one it rests for as long as that
+// took, so that delivering, to however many streams, takes no more than half of the time: what comes meanwhile leaves
+// together.
+//
 // A write that does not come to its end holds up one of those goroutines, and is made up for by another: no client
 // delays the others for longer than stuckAfter, and not twice, as its stream then delivers by itself until it is
 // quick again.
-//
-// A round is a delivery to all streams that wait. After each the pump rests for as long as the round took, so that
-// delivering to however many streams takes no more than half of the time: what comes meanwhile leaves together.
 type pump struct {
 	mu      sync.Mutex
-	queue   []*delivery
-	head    int // of the queue
-	taken   uint64
+	waiting []*delivery // for the next round
+	round   []*delivery
+	at      int    // in the round
+	taken   uint64 // in all
 	workers int
 	stuck   int // workers that are made up for
+	began   time.Time
 
-	resting  bool
-	began    time.Time // the round
-	restOver time.Time
+	resting bool
+	restEnd time.Time
+	rest    *time.Timer
 
-	rest, watch *time.Timer
-	watching    bool
-	lastTaken   uint64
+	watching  bool
+	lastTaken uint64
+	watch     *time.Timer
 }
 
 const (
-	// stuckAfter is how long nothing may leave the queue before another goroutine helps.
+	// stuckAfter is how long nothing may be taken in a round before another goroutine helps.
 	stuckAfter = 5 * time.Millisecond
 
-	// minRound is the length of a round that needs no rest: fewer than some hundred streams.
+	// A round that is shorter than minRound, as those of fewer than some hundred streams are, needs no rest, and
+	// none rests for longer than maxRest.
 	minRound = 2 * time.Millisecond
+	maxRest  = 50 * time.Millisecond
 )
 
-// push has d deliver soon.
+// push has d deliver in the next round.
 func (p *pump) push(d *delivery) {
 	p.mu.Lock()
-	p.queue = append(p.queue, d)
-	p.begin()
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	p.waiting = append(p.waiting, d)
+	if p.workers == p.stuck && !p.resting {
+		p.begin(time.Now())
+	}
 }
 
-// begin gives the queue another worker, if there may be one.
-func (p *pump) begin() {
-	if p.resting || p.workers-p.stuck >= runtime.GOMAXPROCS(0) {
+// begin begins a round, or the rest before it.
+func (p *pump) begin(now time.Time) {
+	if rest := p.restEnd.Sub(now); rest > 0 {
+		p.resting = true
+		p.rest = after(p.rest, rest, p.rested)
 		return
 	}
-	if p.workers == p.stuck {
-		now := time.Now()
-		if rest := p.restOver.Sub(now); rest > 0 {
-			p.resting = true
-			if p.rest == nil {
-				p.rest = time.AfterFunc(rest, p.rested)
-			} else {
-				p.rest.Reset(rest)
-			}
-			return
-		}
-		p.began = now
+	p.waiting, p.round = p.round[:0], p.waiting
+	p.at, p.began = 0, now
+	for range min(len(p.round), runtime.GOMAXPROCS(0)) {
+		p.workers++
+		go p.work()
 	}
-	p.workers++
-	go p.work()
 	if !p.watching {
 		p.watching, p.lastTaken = true, p.taken
-		if p.watch == nil {
-			p.watch = time.AfterFunc(stuckAfter, p.look)
-		} else {
-			p.watch.Reset(stuckAfter)
-		}
+		p.watch = after(p.watch, stuckAfter, p.look)
 	}
 }
 
-// rested begins a round after a rest.
 func (p *pump) rested() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.resting, p.restOver = false, time.Time{}
-	for range min(len(p.queue)-p.head, runtime.GOMAXPROCS(0)) {
-		p.begin()
+	p.resting, p.restEnd = false, time.Time{}
+	if p.workers == p.stuck {
+		p.begin(time.Now())
 	}
 }
 
-// work delivers until nothing is left to be delivered.
+// work delivers until the round is over.
 func (p *pump) work() {
-	for {
-		d := p.take()
-		if d == nil {
-			return
-		}
+	for d := p.take(); d != nil; d = p.take() {
 		began := time.Now()
 		d.deliver()
-		if took := time.Since(began); took >= stuckAfter && p.wasStuck() {
+		if time.Since(began) >= stuckAfter && p.wasStuck() {
 			return
 		}
 	}
 }
 
+// take takes the next delivery of the round; the last worker that finds none ends it.
 func (p *pump) take() *delivery {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.head == len(p.queue) {
-		p.queue, p.head = p.queue[:0], 0
-		if p.workers--; p.workers == p.stuck {
-			if now := time.Now(); now.Sub(p.began) > minRound {
-				p.restOver = now.Add(now.Sub(p.began))
-			}
-		}
+	if p.at < len(p.round) {
+		d := p.round[p.at]
+		p.round[p.at] = nil
+		p.at++
+		p.taken++
+		return d
+	}
+	p.workers--
+	p.stuck = min(p.stuck, p.workers) // it may have come to its end all the same
+	if p.workers > p.stuck || p.resting {
 		return nil
 	}
-	d := p.queue[p.head]
-	p.queue[p.head] = nil
-	p.head++
-	p.taken++
-	return d
+	now := time.Now()
+	if took := now.Sub(p.began); took > minRound {
+		p.restEnd = now.Add(min(took, maxRest))
+	}
+	if len(p.waiting) > 0 {
+		p.begin(now)
+	}
+	return nil
 }
 
 // wasStuck ends a worker that has been made up for.
@@ -135,18 +133,28 @@ func (p *pump) wasStuck() bool {
 	return true
 }
 
-// look makes up for a worker that is stuck, as long as there is something to be delivered.
+// look makes up for a worker that is stuck, as long as a round is not over.
 func (p *pump) look() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.head == len(p.queue) || p.resting {
-		p.watching = false
+	p.watching = p.workers > p.stuck
+	if !p.watching {
 		return
 	}
-	if p.taken == p.lastTaken && p.workers > p.stuck {
+	if p.taken == p.lastTaken {
 		p.stuck++
-		p.begin()
+		p.workers++
+		go p.work() // which ends the round, if there is nothing left to be taken
 	}
 	p.lastTaken = p.taken
 	p.watch.Reset(stuckAfter)
+}
+
+// after runs f after d, by the timer that did so before, if there is one.
+func after(timer *time.Timer, d time.Duration, f func()) *time.Timer {
+	if timer == nil {
+		return time.AfterFunc(d, f)
+	}
+	timer.Reset(d)
+	return timer
 }

@@ -193,6 +193,9 @@ func isOver(h *Handler, err error) bool {
 func (s *source) finish(h *Handler, err error) {
 	if !errors.Is(err, ErrEnded) {
 		sources.forget(s)
+		if err != nil {
+			h.warnUpstream(err)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

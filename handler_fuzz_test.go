@@ -1,0 +1,129 @@
+package sse
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// collector is a consumer that keeps frames, and what the mapping says that each should hold.
+type collector struct {
+	t      *testing.T
+	mapper *mapper
+	seq    uint64
+	frames []byte
+	want   []ssetest.Event
+	lastID string
+	twice  mapping.Record
+}
+
+func (c *collector) begin()        {}
+func (c *collector) skipped()      { c.seq++ }
+func (c *collector) blank()        { c.frames = append(c.frames, comment...) }
+func (c *collector) gap(string)    {}
+func (c *collector) commit() error { return nil }
+func (c *collector) text(template *mapping.Template, rec *record) []byte {
+	c.twice.Reset(rec.Text, rec.seq)
+	return template.Append(nil, &c.twice)
+}
+
+func (c *collector) record(rec *record) error {
+	c.seq++
+	rec.seq = c.seq
+	before := len(c.frames)
+	var v verdict
+	c.frames, _, v = c.mapper.appendFrame(c.frames, rec, nil)
+	if v != isSent {
+		if len(c.frames) != before {
+			c.t.Errorf("a record that is not sent leaves %q", c.frames[before:])
+		}
+		return nil
+	}
+	id, name := rec.ID, rec.Event
+	if c.mapper.id != nil {
+		id = c.text(c.mapper.id, rec)
+	}
+	if c.mapper.event != nil {
+		name = c.text(c.mapper.event, rec)
+	}
+	event := ssetest.Event{Type: "message", Data: clientLines(string(c.text(c.mapper.data, rec)))}
+	if len(id) > 0 && !bytes.ContainsAny(id, "\x00\r\n") {
+		event.HasID, c.lastID = true, string(id)
+	}
+	event.ID = c.lastID
+	if len(name) > 0 && !bytes.ContainsAny(name, "\r\n") {
+		event.Type = string(name)
+	}
+	c.want = append(c.want, event)
+	return nil
+}
+
+// clientLines is data as a client has it, whose lines all end in LF.
+func clientLines(data string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(data, "\r\n", "\n"), "\r", "\n")
+}
+
+// FuzzEncoding checks that a reader of event streams gets one event for each record that is to be sent, with the data,
+// type and id that the mapping gives it, and nothing else, whatever an upstream sends.
+func FuzzEncoding(f *testing.F) {
+	for format := range byte(6) {
+		f.Add([]byte("{\"a\":\"x\\ny\",\"b\":\"z\"}\n\n[1,2]\r\nnot json\rid: 1\n\x1e{\"a\":1}\n"), format, "{record.a}{seq}", "{record.b}", "{record.a}", "", byte(0))
+		f.Add([]byte("id: 1\nevent: e\ndata: {\"a\":null}\n\ndata\n\n"), format, "{record}", "", "", "record.a == null", byte(1))
+		f.Add([]byte("\ufeff\xff\x00 {\"a\":\"\\u0000\"}\n"), format, "{record}\r\ndata:", "{record}", "{record}", "seq > 0", byte(2))
+	}
+	f.Fuzz(func(t *testing.T, upstream []byte, format byte, data, event, id, where string, policies byte) {
+		if where != "" {
+			where = "record.a != 'x'" // compiling any expression is the business of the mapping's own tests
+		}
+		h := &Handler{
+			Format: records.Format(format % 6).String(), Data: &data, Event: event, ID: id, Where: where,
+			OnInvalid: []string{onInvalidPass, onInvalidSkip}[policies&1], Oversize: []string{"skip", "truncate"}[policies>>1&1],
+			MaxRecordSize: 1 << (policies >> 2 & 15),
+		}
+		for _, template := range []string{data, event, id} {
+			if !utf8.ValidString(template) { // no config can hold it
+				return
+			}
+		}
+		if h.compile() != nil {
+			return
+		}
+		c := &collector{t: t, mapper: h.templates.bind(func(string) (string, bool) { return "v\n\r:", true })}
+		in := newInput(c, h.framing.options("text/plain"))
+		cut := min(int(policies), len(upstream))
+		for _, piece := range [][]byte{upstream[:cut], upstream[cut:]} {
+			if _, err := in.Write(piece); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := in.End(true); err != nil {
+			t.Fatal(err)
+		}
+		var parser ssetest.Parser
+		got := parser.Feed(c.frames)
+		if len(got) != len(c.want) {
+			t.Fatalf("%d events, want %d, from frames %q", len(got), len(c.want), c.frames)
+		}
+		for i := range got {
+			if got[i] != c.want[i] {
+				t.Errorf("event %d is %+v, want %+v, from frames %q", i, got[i], c.want[i], c.frames)
+			}
+		}
+		if len(parser.Ignored) > 0 || parser.Pending() || parser.HasRetry {
+			t.Errorf("frames %q hold more than events: ignored %q, pending %t", c.frames, parser.Ignored, parser.Pending())
+		}
+		for _, text := range parser.Comments {
+			if text != "" {
+				t.Errorf("the upstream has forged the comment %q", text)
+			}
+		}
+		if !utf8.Valid(c.frames) {
+			t.Errorf("frames %q are not UTF-8", c.frames)
+		}
+	})
+}

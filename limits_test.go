@@ -1,0 +1,88 @@
+package sse
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+func TestStreamsBeyondTheLimitsAreRefusedBeforeAnUpstreamIsOpened(t *testing.T) {
+	server, u := sharing(t, "max_streams 3\nmax_streams_per_client 2 {query.who}")
+	client := ssetest.Client(t, "h1")
+	refused := func(path string, status int) {
+		t.Helper()
+		s := ssetest.Get(t, client, server.URL("h1", path))
+		if s.Status != status || s.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: status %d, Retry-After %q, want %d", path, s.Status, s.Header.Get("Retry-After"), status)
+		}
+		s.Close()
+	}
+	a1, a2 := get(t, server, "/?who=a"), get(t, server, "/?who=a")
+	refused("/?who=a", http.StatusTooManyRequests)
+	get(t, server, "/?who=b")
+	refused("/?who=b", http.StatusServiceUnavailable)
+	if len(u.joined()) != 1 {
+		t.Errorf("%d upstream connections, want 1", len(u.joined()))
+	}
+	a1.Close()
+	a2.Close()
+	ssetest.Wait(t, "two streams less", func() bool { return counted(t, streamsActive) == 1 })
+	ssetest.Wait(t, "room", func() bool {
+		s := ssetest.Get(t, client, server.URL("h1", "/?who=a"))
+		return s.Status == http.StatusOK
+	})
+}
+
+func TestTheCountOfStreamsIsExactUnderRaces(t *testing.T) {
+	u := newHub(t)
+	server := startSharing(t, shared(u, "max_streams 7"))
+	client := ssetest.Client(t, "h2c")
+	for range 5 {
+		var open atomic.Int64
+		var racing sync.WaitGroup
+		var mu sync.Mutex
+		var bodies []func() error
+		for range 40 {
+			racing.Go(func() {
+				r, _ := http.NewRequest(http.MethodGet, server.URL("h2c", "/"), nil)
+				response, err := client.Do(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				bodies = append(bodies, response.Body.Close)
+				mu.Unlock()
+				if response.StatusCode == http.StatusOK {
+					open.Add(1)
+				}
+			})
+		}
+		racing.Wait()
+		if n := open.Load(); n != 7 {
+			t.Errorf("%d streams were let in, want 7", n)
+		}
+		for _, leave := range bodies {
+			_ = leave()
+		}
+		ssetest.Wait(t, "all to leave", func() bool { return len(openStreams.all()) == 0 })
+		ssetest.Wait(t, "the count", func() bool { return counted(t, streamsActive) == 0 })
+	}
+}
+
+func TestAHandlerThatPanicsIsNotCountedForEver(t *testing.T) {
+	next := nextHandler(t, func(http.ResponseWriter, *http.Request) { panic("the test says so") })
+	server := startSharing(t, site("max_streams 1", next))
+	for range 3 {
+		s, err := ssetest.Client(t, "h1").Get(server.URL("h1", "/"))
+		if err == nil {
+			s.Body.Close()
+			if s.StatusCode == http.StatusServiceUnavailable {
+				t.Fatal("the panicked request still counts")
+			}
+		}
+	}
+}
