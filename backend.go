@@ -47,8 +47,11 @@ type Upstream interface {
 }
 
 // ErrEnded is what Stream returns when the upstream has ended and will never say anything again: there is no
-// point in opening it anew.
+// point in opening it anew. An error that wraps it is a failure besides.
 var ErrEnded = errors.New("upstream has ended for good")
+
+// endedCleanly is whether what Stream returned is no failure. An error that wraps ErrEnded is one, though for good.
+func endedCleanly(err error) bool { return err == nil || err == ErrEnded }
 
 // Sink takes what an upstream delivers.
 type Sink interface {

@@ -76,18 +76,28 @@ func runCommand(fl caddycmd.Flags) (int, error) {
 		return caddy.ExitCodeFailedStartup, errors.New("--history must be at least 1")
 	}
 
+	handler := func() *Handler {
+		h := &Handler{
+			BackendRaw: caddyconfig.JSONModuleObject(&commandLine{BackendRaw: backend}, "name", "command_line", nil),
+			Format:     fl.String("format"), Event: fl.String("event"), ID: fl.String("id"), Where: fl.String("where"),
+			Viewer: true, Drain: turnedOff, End: &End{Event: "end", Stop: true},
+			Share: &Share{History: fl.Int("history"), Replay: fl.Int("history")},
+		}
+		if data := fl.String("data"); data != "" {
+			h.Data = &data
+		}
+		return h
+	}
+	// What is wrong with an option is said in a line of its own, not behind those of everything that loads it.
+	trial := handler()
+	trial.setDefaults()
+	if err := trial.compile(); err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("--%w", err)
+	}
+
 	caddy.TrapSignals()
 	caddy.RegisterModule(new(commandLine))
-	handler := &Handler{
-		BackendRaw: caddyconfig.JSONModuleObject(&commandLine{BackendRaw: backend}, "name", "command_line", nil),
-		Format:     fl.String("format"), Event: fl.String("event"), ID: fl.String("id"), Where: fl.String("where"),
-		Viewer: true, Drain: turnedOff, End: &End{Event: "end", Stop: true},
-		Share: &Share{History: fl.Int("history"), Replay: fl.Int("history")},
-	}
-	if data := fl.String("data"); data != "" {
-		handler.Data = &data
-	}
-	if err := caddy.Run(commandConfig(handler, address, path, fl.Bool("debug"))); err != nil {
+	if err := caddy.Run(commandConfig(handler(), address, path, fl.Bool("debug"))); err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
 	fmt.Printf("Serving events at %s\n", commandURL(address, path))
@@ -151,6 +161,7 @@ func commandConfig(handler *Handler, address caddy.NetworkAddress, path string, 
 	}
 	server := &caddyhttp.Server{
 		Listen:    []string{address.String()},
+		Protocols: []string{"h1", "h2c"}, // there is no TLS
 		Routes:    routes,
 		AutoHTTPS: &caddyhttp.AutoHTTPSConfig{Disabled: true},
 	}
@@ -161,7 +172,7 @@ func commandConfig(handler *Handler, address caddy.NetworkAddress, path string, 
 	persist := false
 	return &caddy.Config{
 		Admin:   &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &persist}},
-		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: level}}}},
+		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: level}, Exclude: []string{"admin"}}}},
 		AppsRaw: caddy.ModuleMap{"http": caddyconfig.JSON(caddyhttp.App{Servers: map[string]*caddyhttp.Server{"sse": server}}, nil)},
 	}
 }
@@ -233,11 +244,12 @@ func (u commandUpstream) Stream(ctx context.Context, lastID string, sink Sink) e
 	if !isCommand && !errors.Is(err, ErrEnded) {
 		return err
 	}
-	if errors.Is(err, ErrEnded) {
-		err = nil
+	if endedCleanly(err) {
+		upstreamOver <- nil
+		return ErrEnded
 	}
 	upstreamOver <- err
-	return ErrEnded
+	return fmt.Errorf("%w: %w", ErrEnded, err)
 }
 
 var (

@@ -60,7 +60,7 @@ func (s *stream) conclude(err error) (tail []byte, events int) {
 	}
 	reason := endUpstreamEnd
 	switch {
-	case err == nil || errors.Is(err, ErrEnded):
+	case endedCleanly(err):
 	case errors.Is(err, errRecordTooLarge):
 		reason = endRecordTooLarge
 	default:

@@ -120,7 +120,7 @@ func (d *direct) finish(err error) error {
 	if d.err != nil {
 		err = d.err
 	}
-	clean := err == nil || errors.Is(err, ErrEnded)
+	clean := endedCleanly(err)
 	for _, in := range d.inputs {
 		if endErr := in.End(clean); clean && endErr != nil {
 			clean, err = false, endErr
@@ -144,7 +144,7 @@ func (d *direct) refusal(err error) error {
 	if err != nil && s.request.Context().Err() != nil {
 		s.end(endClientGone)
 	}
-	if err == nil || errors.Is(err, ErrEnded) {
+	if endedCleanly(err) {
 		if !s.ended() {
 			return nil
 		}

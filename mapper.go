@@ -66,12 +66,6 @@ type mapper struct {
 	scratch []byte
 }
 
-// frame is a record that has become an event: its bytes, and within them its id.
-type frame struct {
-	bytes []byte
-	id    []byte
-}
-
 // appendFrame appends the event that rec becomes. fallbackID is the id of an event to which neither config nor
 // upstream gives one that can be sent.
 func (m *mapper) appendFrame(dst []byte, rec *record, fallbackID []byte) (out, id []byte, v verdict) {

@@ -161,7 +161,6 @@ func TestAcceptDecides(t *testing.T) {
 		w.Header().Add("Vary", "Origin")
 		saying(ndjson, "1\n")(w, r)
 	})
-	server := ssetest.Start(t, site("", next))
 	for mode, want := range map[string]map[string]string{
 		"standard":   {"": stream, "*/*": stream, "text/*": stream, "text/event-stream;q=0.1": stream, "application/json": refused, "*/*, text/event-stream;q=0": refused, "text/html": refused},
 		"strict":     {"": refused, "*/*": refused, "text/*": refused, "text/event-stream;q=0.1": stream, "text/event-stream, */*": stream, "text/event-stream;q=0, */*": refused},
@@ -169,40 +168,42 @@ func TestAcceptDecides(t *testing.T) {
 		"off":        {"": stream, "*/*": stream, "application/json": stream, "text/event-stream;q=0": stream},
 		"strict 415": {"*/*": "415"},
 	} {
-		server.Reload(site("accept "+mode, next))
-		for value, outcome := range want {
-			s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"), func(r *http.Request) {
-				if r.Header.Del("Accept"); value != "" {
-					r.Header.Set("Accept", value)
+		t.Run(mode, func(t *testing.T) {
+			server := ssetest.Start(t, site("accept "+mode, next))
+			for value, outcome := range want {
+				s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"), func(r *http.Request) {
+					if r.Header.Del("Accept"); value != "" {
+						r.Header.Set("Accept", value)
+					}
+					r.Header.Set("Last-Event-ID", "17")
+				})
+				raw, got := wholeBody(t, s), fmt.Sprint(s.Status)
+				var header http.Header
+				if s.Status == http.StatusOK {
+					header = <-asked
+					got = original
+					if s.Header.Get("Content-Type") == "text/event-stream" {
+						got = stream
+					}
 				}
-				r.Header.Set("Last-Event-ID", "17")
-			})
-			raw, got := wholeBody(t, s), fmt.Sprint(s.Status)
-			var header http.Header
-			if s.Status == http.StatusOK {
-				header = <-asked
-				got = original
-				if s.Header.Get("Content-Type") == "text/event-stream" {
-					got = stream
+				if got != outcome {
+					t.Errorf("accept %s, Accept: %q: got %s, want %s", mode, value, got, outcome)
+				}
+				if vary := strings.Join(s.Header.Values("Vary"), ", "); !strings.Contains(vary, "Accept") || s.Status == 200 && !strings.Contains(vary, "Origin") {
+					t.Errorf("accept %s, Accept: %q: Vary is %q", mode, value, vary)
+				}
+				switch got {
+				case stream:
+					if header.Get("Accept-Encoding") != "identity" || header.Get("Last-Event-ID") != "17" || !strings.HasPrefix(header.Get("Accept"), ndjson) {
+						t.Errorf("next handler is asked with %v", header)
+					}
+				case original:
+					if raw != "1\n" || s.Header.Get("Content-Type") != ndjson || header.Get("Accept") != value {
+						t.Errorf("the upstream's response is not unchanged: %v, %v; it was asked with %v", s, s.Header, header)
+					}
 				}
 			}
-			if got != outcome {
-				t.Errorf("accept %s, Accept: %q: got %s, want %s", mode, value, got, outcome)
-			}
-			if vary := strings.Join(s.Header.Values("Vary"), ", "); !strings.Contains(vary, "Accept") || s.Status == 200 && !strings.Contains(vary, "Origin") {
-				t.Errorf("accept %s, Accept: %q: Vary is %q", mode, value, vary)
-			}
-			switch got {
-			case stream:
-				if header.Get("Accept-Encoding") != "identity" || header.Get("Last-Event-ID") != "17" || !strings.HasPrefix(header.Get("Accept"), ndjson) {
-					t.Errorf("next handler is asked with %v", header)
-				}
-			case original:
-				if raw != "1\n" || s.Header.Get("Content-Type") != ndjson || header.Get("Accept") != value {
-					t.Errorf("the upstream's response is not unchanged: %v, %v; it was asked with %v", s, s.Header, header)
-				}
-			}
-		}
+		})
 	}
 	if len(asked) > 0 {
 		t.Error("the next handler was asked for a request that was refused")

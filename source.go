@@ -166,7 +166,7 @@ func (s *source) connect() error {
 	inputs, replaced := s.inputs, s.upstream != upstream
 	s.reconnect = nil
 	s.mu.Unlock()
-	clean := err == nil || errors.Is(err, ErrEnded)
+	clean := endedCleanly(err)
 	for _, in := range inputs {
 		if endErr := in.End(clean && !replaced); clean && endErr != nil {
 			clean, err = false, endErr

@@ -100,6 +100,10 @@ func TestCommandServesACommandAndExitsAsItDoes(t *testing.T) {
 			if got := strings.Join(data(s)[:2], "|"); got != `one $(a) 'b' "c"|two` {
 				t.Errorf("events say %s, want the two lines of the command", got)
 			}
+			last := map[string]string{"0": "end", "3": "sse-error"}[status]
+			if events := s.Events(); len(events) != 3 || events[2].Type != last {
+				t.Errorf("the events are %v, want %s at last", events, last)
+			}
 			if code := caddy.waitExit(t); code != want {
 				t.Errorf("exit code is %d, want %d", code, want)
 			}

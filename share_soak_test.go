@@ -1,0 +1,211 @@
+package sse
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// soaking is whether SSE_SOAK=1 asks for the runs of a minute each, with as many clients as the product is made for.
+func soaking() bool { return os.Getenv("SSE_SOAK") == "1" }
+
+// raiseFileLimit lets this process hold both ends of so many connections.
+func raiseFileLimit(t *testing.T, connections uint64) {
+	t.Helper()
+	limit := syscall.Rlimit{Cur: 2*connections + 500, Max: 2*connections + 500}
+	var now syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &now); err != nil {
+		t.Fatal(err)
+	}
+	if now.Cur >= limit.Cur {
+		return
+	}
+	limit.Max = max(limit.Max, now.Max)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatalf("raising the limit of open files to %d: %v", limit.Cur, err)
+	}
+}
+
+// speak has the hub say one number after the other until ctx ends, and returns how many.
+func speak(ctx context.Context, u *hub, interval time.Duration, said func(n int)) int {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-tick.C:
+			said(n)
+			u.say(numbers(n, n))
+		case <-ctx.Done():
+			return n - 1
+		}
+	}
+}
+
+func cpuTime() time.Duration {
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+func inUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
+
+// The figures are those of server and clients in one process.
+func TestManyClientsGetEveryEventOnceInOrder(t *testing.T) {
+	clients, lasts, interval := 200, 2*time.Second, 20*time.Millisecond
+	if soaking() {
+		clients, lasts = 2000, time.Minute
+	}
+	raiseFileLimit(t, uint64(clients))
+	server, u := sharing(t, "end over")
+	before := inUse()
+
+	var sentAt [1 << 16]atomic.Int64
+	var mu sync.Mutex
+	var late []time.Duration
+	var reading sync.WaitGroup
+	readers := make([]*reader, clients)
+	for i := range readers {
+		c := &reader{path: "/", next: 1}
+		var mine []time.Duration
+		c.onNumber = func(n int) { mine = append(mine, time.Duration(time.Now().UnixNano()-sentAt[n].Load())) }
+		readers[i] = c
+		conn, err := net.Dial("tcp", server.Addr("http"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reading.Go(func() {
+			defer conn.Close()
+			_ = c.read(conn)
+			mu.Lock()
+			defer mu.Unlock()
+			late = append(late, mine...)
+		})
+	}
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == float64(clients) })
+	perClient := (inUse() - before) / uint64(clients)
+
+	ctx, cancel := context.WithTimeout(context.Background(), lasts)
+	defer cancel()
+	cpu := cpuTime()
+	said := speak(ctx, u, interval, func(n int) { sentAt[n].Store(time.Now().UnixNano()) })
+	cpu = cpuTime() - cpu
+	u.end(nil)
+	reading.Wait()
+
+	for i, c := range readers {
+		if c.got != said || c.lost+c.again+c.gaps > 0 {
+			t.Errorf("client %d: %d of %d events, %d lost, %d again, %d gaps", i, c.got, said, c.lost, c.again, c.gaps)
+		}
+	}
+	if n := len(u.joined()); n != 1 {
+		t.Errorf("%d upstream connections, want 1", n)
+	}
+	slices.Sort(late)
+	if len(late) > 0 {
+		t.Logf("%d clients, %d records: latency p50 %v, p99 %v, max %v; CPU %v; %d KiB per client", clients, said,
+			late[len(late)/2], late[len(late)*99/100], late[len(late)-1], cpu, perClient>>10)
+	}
+}
+
+// Clients are killed at random and come back with their last id. What happens to the server meanwhile must not show.
+func TestClientsThatAreKilledResumeWithoutLossOrRepetition(t *testing.T) {
+	clients, lasts, every := 20, 1500*time.Millisecond, 400*time.Millisecond
+	if soaking() {
+		clients, lasts, every = 500, time.Minute, 10*time.Second
+	}
+	raiseFileLimit(t, uint64(clients))
+	u := newHub(t)
+	byBackend := shared(u, "share {\nhistory 4096\n}")
+	byProxy := viaProxy(ssetest.Upstream(t, u.ServeHTTP), "share {\nhistory 4096\n}")
+	restart := func(*ssetest.Server, string) {
+		u.end(nil)
+		u.wait(t, 1)
+	}
+	reload := func(server *ssetest.Server, config string) { server.Reload(config) }
+	for _, tc := range []struct {
+		name    string
+		config  string
+		disturb func(*ssetest.Server, string)
+		gaps    bool // the upstream's records are lost while it is let go, which is said
+	}{
+		{"while nothing else happens", byBackend, nil, false},
+		{"while the upstream restarts", byBackend, restart, false},
+		{"while a backend's config reloads", byBackend, reload, false},
+		{"while a next handler's config reloads", byProxy, reload, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			server := startSharing(t, tc.config)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			var following sync.WaitGroup
+			readers := make([]*reader, clients)
+			for i := range readers {
+				readers[i] = &reader{path: "/"}
+				following.Go(func() { keepReading(ctx, server.Addr("http"), readers[i]) })
+			}
+			u.wait(t, 1)
+
+			// Numbers are said only to who is there: a restart itself loses none.
+			said := 0
+			for end, next := time.Now().Add(lasts), time.Now().Add(every); time.Now().Before(end); {
+				if tc.disturb != nil && time.Now().After(next) {
+					next = next.Add(every)
+					tc.disturb(server, tc.config)
+				}
+				if len(u.connected()) > 0 {
+					said++
+					u.say(numbers(said, said))
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			ssetest.Wait(t, "the connection", func() bool { return len(u.connected()) == 1 })
+			cancel()
+			following.Wait()
+			events := 0
+			for i, c := range readers {
+				events += c.got
+				if c.again > 0 || !tc.gaps && c.lost+c.gaps > 0 {
+					t.Errorf("client %d: %d events, %d lost, %d again, %d gaps", i, c.got, c.lost, c.again, c.gaps)
+				}
+				if c.lost > 0 && c.gaps == 0 {
+					t.Errorf("client %d: %d lost, and nobody said so", i, c.lost)
+				}
+			}
+			if events < said*clients/2 {
+				t.Errorf("%d clients got %d events of %d", clients, events, said)
+			}
+			t.Logf("%d records, %d events", said, events)
+		})
+	}
+}
+
+// keepReading has a client read, be killed, and come back, until ctx ends.
+func keepReading(ctx context.Context, address string, c *reader) {
+	for ctx.Err() == nil {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			continue
+		}
+		life, kill := context.WithTimeout(ctx, rand.N(300*time.Millisecond))
+		stop := context.AfterFunc(life, func() { conn.Close() })
+		_ = c.read(conn)
+		stop()
+		kill()
+		conn.Close()
+	}
+}
