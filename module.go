@@ -396,6 +396,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.backend != nil && r.Method == http.MethodHead {
 		setStreamHeaders(w.Header())
 		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush() // or HTTP/3 says that the stream is empty
 		return nil
 	}
 	leave, err := h.limits.enter(h, w, r)

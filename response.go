@@ -185,14 +185,12 @@ func (w *responseWriter) decide(status int) {
 	case status == http.StatusOK && mediaType(header.Get("Content-Type")) == "text/event-stream" && s.request.Method != http.MethodHead:
 		w.mode = isEvents
 		w.quiet.Store(true)
-		addVary(header)
 		s.passThrough(status)
 		return
 	default:
 		w.mode = isPassed
 	}
 	openStreams.remove(s) // not a stream: a stop lets it come to its own end
-	addVary(header)
 	w.ResponseWriter.WriteHeader(status)
 }
 

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -179,8 +181,10 @@ func (s *Server) expand(config string) string {
 }
 
 func (s *Server) port(name string) int {
-	if s.ports[name] == 0 {
-		s.ports[name] = FreePort(s.t)
+	for s.ports[name] == 0 {
+		if port := FreePort(s.t); !slices.Contains(slices.Collect(maps.Values(s.ports)), port) {
+			s.ports[name] = port
+		}
 	}
 	return s.ports[name]
 }
