@@ -1,0 +1,189 @@
+package sse
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// logWriter appends numbered lines in odd-sized pieces, and rotates the file by rename now and then.
+type logWriter struct {
+	t         *testing.T
+	path      string
+	rotations int
+	pending   strings.Builder
+	file      *os.File
+}
+
+func (w *logWriter) open() {
+	var err error
+	if w.file, err = os.OpenFile(w.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *logWriter) line(n int) {
+	fmt.Fprintf(&w.pending, "line %d of the log%s\n", n, strings.Repeat(".", n%37))
+	text := w.pending.String()
+	piece := min(len(text), 1+rand.IntN(120))
+	w.write(text[:piece])
+	w.pending.Reset()
+	w.pending.WriteString(text[piece:])
+}
+
+func (w *logWriter) write(text string) {
+	if _, err := w.file.WriteString(text); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// settle writes what is left of the lines so far.
+func (w *logWriter) settle() {
+	w.write(w.pending.String())
+	w.pending.Reset()
+}
+
+func (w *logWriter) rotate() {
+	w.settle()
+	w.file.Close()
+	for n := w.rotations; n > 0; n-- {
+		_ = os.Rename(fmt.Sprintf("%s.%d", w.path, n), fmt.Sprintf("%s.%d", w.path, n+1))
+	}
+	if err := os.Rename(w.path, w.path+".1"); err != nil {
+		w.t.Fatal(err)
+	}
+	w.rotations++
+	w.open()
+}
+
+func lineNumber(t *testing.T, data string) int {
+	t.Helper()
+	n, err := strconv.Atoi(strings.Fields(data)[1])
+	if err != nil || data != fmt.Sprintf("line %d of the log%s", n, strings.Repeat(".", n%37)) {
+		t.Fatalf("not a line of the log: %q", data)
+	}
+	return n
+}
+
+func TestLogIsFollowedThroughRotationsAndResumedAfterRestarts(t *testing.T) {
+	testLog(t, 5_000)
+}
+
+func TestSoakLogOf100000LinesIsFollowedThroughRotationsAndResumedAfterRestarts(t *testing.T) {
+	if os.Getenv("SSE_SOAK") == "" {
+		t.Skip("a long one: SSE_SOAK=1 runs it, as CI does")
+	}
+	testLog(t, 100_000)
+}
+
+func testLog(t *testing.T, lines int) {
+	ssetest.NoLeaks(t)
+	path := filepath.Join(t.TempDir(), "app.log")
+	site := ssetest.Site("sse {\nbackend file " + path + " {\nfrom start\n}\n}")
+	server := ssetest.Start(t, site)
+	client := ssetest.Client(t, "h1")
+	stays := ssetest.Get(t, client, server.URL("h1", "/"))
+
+	w := &logWriter{t: t, path: path}
+	w.open()
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for n := 1; n <= lines; n++ {
+			w.line(n)
+			switch {
+			case n%(lines/10) == lines/20:
+				w.rotate()
+			case n%(lines/50) == 0:
+				time.Sleep(time.Millisecond)
+			}
+		}
+		w.settle()
+	}()
+
+	// One that is killed again and again, over a restart of the server's config too, and resumes where it was.
+	var last string
+	got := 0
+	for kills := 0; got < lines; kills++ {
+		var options []func(*http.Request)
+		if last != "" {
+			options = append(options, ssetest.LastEventID(last))
+		}
+		s := ssetest.Get(t, client, server.URL("h1", "/"), options...)
+		take := lines - got
+		if kills < 20 {
+			take = min(take, 1+rand.IntN(lines/20))
+		}
+		for _, e := range s.WaitEvents(take)[:take] {
+			if e.Type == eventGap {
+				t.Fatalf("after %d lines: %s %s", got, e.Type, e.Data)
+			}
+			got++
+			if n := lineNumber(t, e.Data); n != got {
+				t.Fatalf("line %d came after line %d", n, got-1)
+			}
+			last = e.ID
+		}
+		s.Close()
+		if kills == 10 {
+			<-written
+			server.Reload(site)
+			stays.WaitEvents(lines) // the config that it was opened under drains it only after
+		}
+	}
+	for i, e := range stays.WaitEvents(lines) {
+		if n := lineNumber(t, e.Data); n != i+1 {
+			t.Fatalf("the client that stayed got line %d after line %d", n, i)
+		}
+	}
+
+	// What truncation has destroyed is told.
+	<-written
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.write("after the truncation\n")
+	w.file.Close()
+	resumed := ssetest.Get(t, client, server.URL("h1", "/"), ssetest.LastEventID(last))
+	events := resumed.WaitEvents(2)
+	if events[0].Type != eventGap || events[1].Data != "after the truncation" {
+		t.Errorf("after the truncation came %+v", events[:2])
+	}
+}
+
+func TestRequestCannotLeaveTheFilesFolder(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"logs/a.log": "inside\n", "secret.log": "outside\n"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := ssetest.Start(t, ssetest.Site("sse {\nbackend file "+dir+"/logs/{query.name}.log {\nfrom start\n}\n}"))
+	client := ssetest.Client(t, "h1")
+	inside := ssetest.Get(t, client, server.URL("h1", "/?name=a"))
+	if data := inside.WaitEvents(1)[0].Data; data != "inside" {
+		t.Errorf("the file says %q", data)
+	}
+	for _, name := range []string{"../secret", "..%2Fsecret", "a/../../secret", "%00", "./../../secret", "{env.HOME}/../../../secret", ".."} {
+		s := ssetest.Get(t, client, server.URL("h1", "/?name="+name))
+		if name == "{env.HOME}/../../../secret" {
+			if s.Status == http.StatusOK {
+				t.Errorf("%q: status %d", name, s.Status)
+			}
+		} else if s.Status != http.StatusNotFound && name != ".." {
+			t.Errorf("%q: status %d", name, s.Status)
+		}
+		s.Close()
+	}
+}

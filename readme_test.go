@@ -1,0 +1,76 @@
+package sse
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestEveryConfigInTheREADMEIsOneThatCaddyTakes; its commands are run by .ci/readme.
+func TestEveryConfigInTheREADMEIsOneThatCaddyTakes(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(blocks) < 10 {
+		t.Fatalf("only %d blocks", len(blocks))
+	}
+	for _, block := range blocks {
+		text := block[1]
+		t.Run(strings.SplitN(text[strings.Index(text, "sse"):], "\n", 2)[0], func(t *testing.T) {
+			// Not everybody may write there, and not every machine is in a cluster.
+			text = strings.ReplaceAll(text, "/var/log/caddy", t.TempDir())
+			text = regexp.MustCompile(`(?m)^\t*tls_trust_pool file .*$`).ReplaceAllString(text, "")
+			adapted, err := adapt(t, text)
+			if err != nil {
+				t.Fatalf("%s\n%v", text, err)
+			}
+			validate(t, adapted)
+		})
+	}
+}
+
+func TestTheExampleIsOneThatCaddyTakesCommentedOutSitesToo(t *testing.T) {
+	example, err := os.ReadFile("Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	adapted, err := adapt(t, string(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	validate(t, adapted)
+
+	_, more, found := strings.Cut(string(example), "put your own address in.\n")
+	if !found {
+		t.Fatal("no sites commented out")
+	}
+	var sites strings.Builder
+	for line := range strings.Lines(more) {
+		if code, ok := strings.CutPrefix(line, "# "); ok && (strings.HasPrefix(code, "http://") || strings.HasPrefix(code, "\t") || code == "}\n") {
+			sites.WriteString(code)
+		}
+	}
+	if adapted, err = adapt(t, sites.String()); err != nil {
+		t.Fatalf("%s\n%v", sites.String(), err)
+	}
+	validate(t, adapted)
+}
+
+func TestTheREADMENamesEveryOption(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("caddyfile.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile(`case "([a-z_]+)":`).FindAllStringSubmatch(string(source), -1) {
+		if option := match[1]; !regexp.MustCompile("[`\t]" + option + "[` \n]").Match(readme) {
+			t.Errorf("%s is not in it", option)
+		}
+	}
+}
