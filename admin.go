@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,6 +88,7 @@ func (adminAPI) listSources(w http.ResponseWriter, r *http.Request) error {
 	for _, s := range sources.list() {
 		list = append(list, s.info())
 	}
+	slices.SortFunc(list, func(a, b sourceInfo) int { return a.Since.Compare(b.Since) })
 	return writeJSON(w, list)
 }
 
@@ -132,13 +134,21 @@ func (s *stream) info() streamInfo {
 	return info
 }
 
-// withoutSecrets is the URL with the names, but not the values, of its query.
+// withoutSecrets is the URL with the names, but not the values, of its query. What has no name is a value.
 func withoutSecrets(u *url.URL) string {
-	query := u.Query()
-	for name := range query {
-		query[name] = []string{"REDACTED"}
+	shown := url.URL{Path: u.Path, RawPath: u.RawPath}
+	if u.RawQuery == "" {
+		return shown.String()
 	}
-	shown := url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: query.Encode()}
+	const redacted = "REDACTED"
+	query := strings.Split(u.RawQuery, "&")
+	for i, parameter := range query {
+		name, _, named := strings.Cut(parameter, "=")
+		if query[i] = redacted; named {
+			query[i] = name + "=" + redacted
+		}
+	}
+	shown.RawQuery = strings.Join(query, "&")
 	return shown.String()
 }
 

@@ -17,6 +17,10 @@ const (
 	// lastWrite bounds what is written to a client when its stream is ended from our side: a stop must not
 	// wait for a client that does not read.
 	lastWrite = time.Second
+
+	// lastBytes bounds what the server sends by itself after that. On HTTP/2 it is the time after which a stream is
+	// reset, whoever is late: a machine that has too much to do must not make it look as if it had failed.
+	lastBytes = 10 * time.Second
 )
 
 // liftDeadlines frees this response from the server's write timeout and minimum rate. A client that takes
@@ -79,7 +83,7 @@ func (l *lazyDeadline) SetWriteDeadline(deadline time.Time) error {
 // boundLastWrites sets the deadline for what is left to be sent, net/http's own last bytes included. On HTTP/1
 // the deadline of the write before may have passed meanwhile, and would cut them off.
 func (s *stream) boundLastWrites() {
-	bound := lastWrite
+	bound := lastBytes
 	switch s.endReason() {
 	case endUpstreamEnd, endUpstreamError, endRecordTooLarge:
 		if bound = time.Duration(s.handler.StallTimeout); bound <= 0 {

@@ -94,10 +94,10 @@ func waitReady(t *testing.T, server *ssetest.Server) {
 
 func TestAReloadEndsStreamsSpreadOutAndServesTheNewConfig(t *testing.T) {
 	ssetest.NoLeaks(t)
-	const n, drain = 200, 2 * time.Second
+	const n, drain = 200, 4 * time.Second
 	upstream := newScript(ndjson)
 	address := ssetest.Upstream(t, upstream.ServeHTTP)
-	server := ssetest.Start(t, site("retry 1s\ndrain 2s", "reverse_proxy "+address))
+	server := ssetest.Start(t, site("retry 1s\ndrain 4s", "reverse_proxy "+address))
 	var ends streamEnds
 	ends.open(t, ssetest.Protocols, func(protocol string) string { return server.URL(protocol, "/") }, n)
 
@@ -211,7 +211,7 @@ func TestAStopEndsStreamsAndTheProcess(t *testing.T) {
 	if output, err := exec.Command("go", "build", "-o", caddyPath, "./cmd/caddy").CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, output)
 	}
-	const n, drain = 200, 2 * time.Second
+	const n, drain = 200, 4 * time.Second
 	upstream := newScript(ndjson)
 	asked := make(chan struct{}, 10)
 	silent := ssetest.Upstream(t, func(_ http.ResponseWriter, r *http.Request) { asked <- struct{}{}; <-r.Context().Done() })
@@ -235,7 +235,7 @@ func TestAStopEndsStreamsAndTheProcess(t *testing.T) {
 	http://localhost:%d {
 		bind 127.0.0.1
 		sse {
-			drain 2s
+			drain 4s
 			on_reload keep
 			stall_timeout off
 		}

@@ -382,8 +382,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if !h.accepts(r) {
 		addVary(w.Header())
+		if h.Accept == acceptNegotiate && h.backend == nil {
+			return next.ServeHTTP(w, r)
+		}
 		if h.Accept == acceptNegotiate {
-			return h.serveUnchanged(w, r, next)
+			leave, err := h.limits.enter(h, w, r)
+			if err != nil {
+				return err
+			}
+			defer leave()
+			return h.serveUnchanged(w, r)
 		}
 		return caddyhttp.Error(h.AcceptStatus, errors.New("client does not accept text/event-stream"))
 	}

@@ -116,11 +116,8 @@ func drainBody(r *http.Request) {
 	}
 }
 
-// serveUnchanged answers a client that has negotiated for the upstream's own format.
-func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if h.backend == nil {
-		return next.ServeHTTP(w, r)
-	}
+// serveUnchanged answers a client that has negotiated for the backend's own format.
+func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request) error {
 	if _, shared := h.backend.(AlwaysShared); shared {
 		return caddyhttp.Error(h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", h.backendName()))
 	}

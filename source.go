@@ -31,6 +31,7 @@ type source struct {
 	handler   *Handler // the newest config that has asked for this source
 	upstream  Upstream
 	reconnect context.CancelFunc // lets go of the connection, to open another
+	replaced  bool               // the connection is let go of because a new config has another
 	records   *history.Log       // packed records, from which frames can be made anew
 	feeds     map[string]*feed   // by mapping
 	inputs    []*input
@@ -156,14 +157,14 @@ func (s *source) connect() error {
 	defer cancel()
 	s.mu.Lock()
 	h, upstream, lastID := s.handler, s.upstream, string(s.lastID)
-	s.reconnect = cancel
+	s.reconnect, s.replaced = cancel, false
 	s.inputs = nil
 	s.mu.Unlock()
 
 	err := h.open(ctx, upstream, lastID, s)
 
 	s.mu.Lock()
-	inputs, replaced := s.inputs, s.upstream != upstream
+	inputs, replaced := s.inputs, s.replaced
 	s.reconnect = nil
 	s.mu.Unlock()
 	clean := endedCleanly(err)
@@ -262,11 +263,11 @@ func (s *source) adopt(h *Handler, upstream Upstream) {
 	// Routes of one config may share a backend's source. With the next handler that cannot be: it is another config's.
 	s.handler = h
 	s.dropUnusedFeeds()
-	next, ok := upstream.(*nextUpstream)
-	if !ok {
-		return
+	s.upstream = upstream // what the former one was given by its config has been cleaned up
+	if _, ok := upstream.(*nextUpstream); !ok {
+		return // but its connection is as good as another
 	}
-	s.upstream = next
+	s.replaced = true
 	if s.reconnect != nil {
 		s.reconnect()
 	}
