@@ -167,16 +167,21 @@ func (s *source) info() sourceInfo {
 		}
 	}
 	if s.lastErr != nil {
-		info.LastError = errorWithoutURL(s.lastErr).Error()
+		info.LastError = plainError(s.lastErr).Error()
 	}
 	return info
 }
 
-// errorWithoutURL is err without the URL that net/http puts into it, whose query may hold a secret.
-func errorWithoutURL(err error) error {
+// plainError is err without what Caddy and net/http put around it: a place in the code, and the URL, which may hold a
+// secret.
+func plainError(err error) error {
+	var handlerError caddyhttp.HandlerError
+	if errors.As(err, &handlerError) && handlerError.Err != nil {
+		err = handlerError.Err
+	}
 	var urlError *url.Error
 	if errors.As(err, &urlError) {
-		return urlError.Err
+		err = urlError.Err
 	}
 	return err
 }

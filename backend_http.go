@@ -19,7 +19,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-	"github.com/seed-4dedbcea/caddy-sse/internal/records"
 )
 
 func init() {
@@ -188,7 +187,7 @@ func (u *httpUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 		return roundTripError(err)
 	}
 	defer response.Body.Close()
-	if !isOfRecords(response) {
+	if !isOfRecords(response.StatusCode, response.Header) {
 		return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with status %d and content type %q, which is not a response of records", response.StatusCode, response.Header.Get("Content-Type")))
 	}
 	body, err := openBody(sink, response.Header)
@@ -250,17 +249,6 @@ func (u *httpUpstream) newRequest(ctx context.Context, lastID string) (*http.Req
 		r.Header.Add(name, values[i])
 	}
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, u.server), nil
-}
-
-// isOfRecords is whether a response has records, as far as its headers say.
-func isOfRecords(response *http.Response) bool {
-	if response.StatusCode != http.StatusOK {
-		return false
-	}
-	contentType := response.Header.Get("Content-Type")
-	name := mediaType(contentType)
-	_, isRecords := records.ForContentType(contentType)
-	return isRecords || name == "text/plain" || name == ""
 }
 
 // roundTripError tells a connection that timed out from others. Caddy's transport hides what kind of error it had

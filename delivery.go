@@ -95,29 +95,30 @@ const (
 	quick = time.Millisecond
 )
 
-// deliver sends what is new.
-func (d *delivery) deliver() {
+// deliver sends what is new. It returns how long that took.
+func (d *delivery) deliver() (took time.Duration) {
+	began := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.queued.Store(false) // whatever comes from here on has it called again
-	if d.over {
-		return
-	}
-	began := time.Now()
-	if d.panicked = catch(d.send); d.panicked != nil {
-		d.stream.end(endClientGone)
-		d.stop()
-	}
-	switch took := time.Since(began); {
-	case took > slow:
-		d.alone.Store(true)
-	case took < quick && d.alone.Load():
-		d.alone.Store(false)
+	if !d.over {
+		if d.panicked = catch(d.send); d.panicked != nil {
+			d.stream.end(endClientGone)
+			d.stop()
+		}
 	}
 	const kept = 8 << 10
 	if cap(d.out) > kept {
 		d.out, d.entries = nil, nil // there are many streams, and most of the time they wait
 	}
+	took = time.Since(began)
+	switch {
+	case took > slow:
+		d.alone.Store(true)
+	case took < quick && d.alone.Load():
+		d.alone.Store(false)
+	}
+	return took
 }
 
 // catch returns what f panics with.

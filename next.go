@@ -130,7 +130,7 @@ func (w *sourceWriter) WriteHeader(status int) {
 		return
 	}
 	w.decided = true
-	eventStream := status == http.StatusOK && mediaType(w.header.Get("Content-Type")) == "text/event-stream"
+	eventStream := status == http.StatusOK && isEventStream(w.header)
 	if !eventStream && !w.handler.converts(status, w.header) {
 		w.refuse()
 		w.err = fmt.Errorf("next handler answered with status %d and content type %q, which is not a response of records", status, w.header.Get("Content-Type"))

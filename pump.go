@@ -10,9 +10,9 @@ import (
 // wake each stream's own goroutine for each event would cost as much as a quarter of the write itself, and keep its
 // stack grown for writing.
 //
-// It works in rounds, in each of which a stream is delivered to once. After a long one it rests for as long as that
-// took, so that delivering, to however many streams, takes no more than half of the time: what comes meanwhile leaves
-// together.
+// It works in rounds, in each of which a stream is delivered to once. After a long one it rests for half as long as
+// that took, so that delivering, to however many streams, leaves time for everything else, and what comes meanwhile
+// leaves together.
 //
 // A write that does not come to its end holds up one of those goroutines, and is made up for by another: no client
 // delays the others for longer than stuckAfter, and not twice, as its stream then delivers by itself until it is
@@ -87,9 +87,7 @@ func (p *pump) rested() {
 // work delivers until the round is over.
 func (p *pump) work() {
 	for d := p.take(); d != nil; d = p.take() {
-		began := time.Now()
-		d.deliver()
-		if time.Since(began) >= stuckAfter && p.wasStuck() {
+		if d.deliver() >= stuckAfter && p.wasStuck() {
 			return
 		}
 	}
@@ -113,7 +111,7 @@ func (p *pump) take() *delivery {
 	}
 	now := time.Now()
 	if took := now.Sub(p.began); took > minRound {
-		p.restEnd = now.Add(min(took, maxRest))
+		p.restEnd = now.Add(min(took/2, maxRest))
 	}
 	if len(p.waiting) > 0 {
 		p.begin(now)

@@ -60,22 +60,25 @@ func (h *Handler) converts(status int, header http.Header) bool {
 	if status < 200 {
 		return false
 	}
-	contentType := header.Get("Content-Type")
 	if h.Match != nil {
 		return h.Match.Match(status, header)
 	}
+	return isOfRecords(status, header) && (h.framing.format == records.EventStream || !isEventStream(header))
+}
+
+// isOfRecords is whether a response has records, as far as its status and headers say.
+func isOfRecords(status int, header http.Header) bool {
 	if status != http.StatusOK {
 		return false
 	}
-	switch name := mediaType(contentType); name {
-	case "", "text/plain":
-		return true
-	case "text/event-stream":
-		return h.framing.format == records.EventStream
-	default:
-		_, isRecords := records.ForContentType(contentType)
-		return isRecords
-	}
+	contentType := header.Get("Content-Type")
+	name := mediaType(contentType)
+	_, isRecords := records.ForContentType(contentType)
+	return isRecords || name == "text/plain" || name == ""
+}
+
+func isEventStream(header http.Header) bool {
+	return mediaType(header.Get("Content-Type")) == "text/event-stream"
 }
 
 // body feeds the body of a response to a sink.
@@ -182,7 +185,7 @@ func (w *responseWriter) decide(status int) {
 		}
 		w.body, w.unseen = body, make(http.Header)
 		return
-	case status == http.StatusOK && mediaType(header.Get("Content-Type")) == "text/event-stream" && s.request.Method != http.MethodHead:
+	case status == http.StatusOK && isEventStream(header) && s.request.Method != http.MethodHead:
 		w.mode = isEvents
 		w.quiet.Store(true)
 		s.passThrough(status)
