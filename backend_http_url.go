@@ -75,10 +75,10 @@ func splitURL(text string) (base, path, query string) {
 func (b *HTTPBackend) parseURL(parts []string) (*url.URL, error) {
 	u, err := url.Parse(strings.Join(parts, ""))
 	if err != nil {
-		return nil, err
+		return nil, plainError(err) // user, password and query may be secret
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return nil, fmt.Errorf("%q must be a URL that begins with http:// or https:// and a host", u)
+		return nil, fmt.Errorf("%q must be a URL that begins with http:// or https:// and a host", u.Scheme+"://"+u.Host)
 	}
 	return u, nil
 }

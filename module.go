@@ -212,6 +212,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
+	// Series that are there from the start show their first increase, too.
+	connects.WithLabelValues(h.backendName())
+	failures.WithLabelValues(h.backendName())
 	return h.watchLifecycle(ctx)
 }
 

@@ -88,7 +88,7 @@ func (h *Handler) backendName() string {
 func (h *Handler) warnUpstream(err error) {
 	failures.WithLabelValues(h.backendName()).Inc()
 	if mayWarn(&h.lastWarned) {
-		h.logger.Warn("upstream failed", zap.String("backend", h.backendName()), zap.Error(err))
+		h.logger.Warn("upstream failed", zap.String("backend", h.backendName()), zap.Error(plainError(err)))
 	}
 }
 

@@ -222,7 +222,7 @@ func (s *source) down(h *Handler, err error) {
 	}
 	failures.WithLabelValues(h.backendName()).Inc()
 	if news {
-		h.logger.Warn("upstream failed, connecting anew", zap.String("backend", h.backendName()), zap.Error(err))
+		h.logger.Warn("upstream failed, connecting anew", zap.String("backend", h.backendName()), zap.Error(plainError(err)))
 	}
 }
 
