@@ -1,6 +1,8 @@
 package sse
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -55,6 +57,7 @@ type streamInfo struct {
 
 // sourceInfo is a source as the API shows it.
 type sourceInfo struct {
+	Key        string      `json:"key"` // hashed, as it holds what the backend was given
 	Epoch      string      `json:"epoch"`
 	Backend    string      `json:"backend"`
 	State      sourceState `json:"state"`
@@ -156,8 +159,9 @@ func (s *source) info() sourceInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := s.records.Stats()
+	key := sha256.Sum256([]byte(s.key))
 	info := sourceInfo{
-		Epoch: s.epoch, Backend: s.handler.backendName(), State: s.state, Since: s.since,
+		Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Backend: s.handler.backendName(), State: s.state, Since: s.since,
 		Streams: stats.Subscribers, History: stats.Events, Bytes: stats.Bytes, Records: s.seq,
 		Reconnects: s.reconnects,
 	}

@@ -60,7 +60,7 @@ func TestAdminEndsOneStreamOfMany(t *testing.T) {
 	if list := listStreams(t, server); len(list) != 0 {
 		t.Fatalf("streams before there are any: %v", list)
 	}
-	const many, chosen = 300, 137
+	const many, chosen = 1000, 137
 	client := ssetest.Client(t, "h2c")
 	var open []*ssetest.Stream
 	for n := range many {

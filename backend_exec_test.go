@@ -280,10 +280,14 @@ func TestExecOnATerminalIsHeardLineByLine(t *testing.T) {
 }
 
 func TestExecLeavesNothingBehind(t *testing.T) {
+	runs := 100
+	if soaking() {
+		runs = 500
+	}
 	for _, options := range []string{"", "pty"} {
 		u := newUpstream(t, "exec sh -c `sleep 1000 & echo $$; echo $!; wait` {\n "+options+"\n}", "")
 		leavesNothing(t, func() {
-			for range 100 {
+			for range runs {
 				r := run(t, u, "")
 				pids := r.pids(t, 2)
 				r.stop()

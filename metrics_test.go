@@ -303,7 +303,7 @@ func TestClientsAndPathsAddNoLabelValue(t *testing.T) {
 	visit(0)
 	ssetest.Wait(t, "the first visit's end", func() bool { return ended() == start+2 })
 	before := series()
-	const clients = 200
+	const clients = 1000
 	for n := 1; n <= clients; n++ {
 		visit(n)
 	}
