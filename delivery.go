@@ -95,8 +95,8 @@ const (
 	quick = time.Millisecond
 )
 
-// deliver sends what is new. It returns how long that took.
-func (d *delivery) deliver() (took time.Duration) {
+// deliver sends what is new.
+func (d *delivery) deliver() {
 	began := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -111,14 +111,12 @@ func (d *delivery) deliver() (took time.Duration) {
 	if cap(d.out) > kept {
 		d.out, d.entries = nil, nil // there are many streams, and most of the time they wait
 	}
-	took = time.Since(began)
-	switch {
+	switch took := time.Since(began); {
 	case took > slow:
 		d.alone.Store(true)
 	case took < quick && d.alone.Load():
 		d.alone.Store(false)
 	}
-	return took
 }
 
 // catch returns what f panics with.

@@ -2,6 +2,7 @@ package sse
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,8 +24,8 @@ type pump struct {
 	round   []*delivery
 	at      int    // in the round
 	taken   uint64 // in all
-	workers int
-	stuck   int // workers that are made up for
+	workers []*worker
+	stuck   int // of them that are made up for
 	began   time.Time
 
 	resting bool
@@ -34,6 +35,11 @@ type pump struct {
 	watching  bool
 	lastTaken uint64
 	watch     *time.Timer
+}
+
+// worker is one of the goroutines.
+type worker struct {
+	madeUpFor bool // it was stuck, and another has taken its place
 }
 
 const (
@@ -51,7 +57,7 @@ func (p *pump) push(d *delivery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, d)
-	if p.workers == p.stuck && !p.resting {
+	if len(p.workers) == p.stuck && !p.resting {
 		p.begin(time.Now())
 	}
 }
@@ -66,8 +72,7 @@ func (p *pump) begin(now time.Time) {
 	p.waiting, p.round = p.round[:0], p.waiting
 	p.at, p.began = 0, now
 	for range min(len(p.round), runtime.GOMAXPROCS(0)) {
-		p.workers++
-		go p.work()
+		p.start()
 	}
 	if !p.watching {
 		p.watching, p.lastTaken = true, p.taken
@@ -75,28 +80,37 @@ func (p *pump) begin(now time.Time) {
 	}
 }
 
+func (p *pump) start() {
+	w := new(worker)
+	p.workers = append(p.workers, w)
+	go p.work(w)
+}
+
 func (p *pump) rested() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.resting, p.restEnd = false, time.Time{}
-	if p.workers == p.stuck {
+	if len(p.workers) == p.stuck {
 		p.begin(time.Now())
 	}
 }
 
 // work delivers until the round is over.
-func (p *pump) work() {
-	for d := p.take(); d != nil; d = p.take() {
-		if d.deliver() >= stuckAfter && p.wasStuck() {
-			return
-		}
+func (p *pump) work(w *worker) {
+	for d := p.take(w); d != nil; d = p.take(w) {
+		d.deliver()
 	}
 }
 
-// take takes the next delivery of the round; the last worker that finds none ends it.
-func (p *pump) take() *delivery {
+// take takes the next delivery of the round for w. The last worker that finds none ends the round.
+func (p *pump) take(w *worker) *delivery {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if w.madeUpFor {
+		p.leave(w)
+		p.stuck--
+		return nil
+	}
 	if p.at < len(p.round) {
 		d := p.round[p.at]
 		p.round[p.at] = nil
@@ -104,9 +118,8 @@ func (p *pump) take() *delivery {
 		p.taken++
 		return d
 	}
-	p.workers--
-	p.stuck = min(p.stuck, p.workers) // it may have come to its end all the same
-	if p.workers > p.stuck || p.resting {
+	p.leave(w)
+	if len(p.workers) > p.stuck || p.resting {
 		return nil
 	}
 	now := time.Now()
@@ -119,30 +132,28 @@ func (p *pump) take() *delivery {
 	return nil
 }
 
-// wasStuck ends a worker that has been made up for.
-func (p *pump) wasStuck() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stuck == 0 {
-		return false
-	}
-	p.stuck--
-	p.workers--
-	return true
+func (p *pump) leave(w *worker) {
+	i := slices.Index(p.workers, w)
+	p.workers = slices.Delete(p.workers, i, i+1)
 }
 
 // look makes up for a worker that is stuck, as long as a round is not over.
 func (p *pump) look() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.watching = p.workers > p.stuck
+	p.watching = len(p.workers) > p.stuck
 	if !p.watching {
 		return
 	}
 	if p.taken == p.lastTaken {
-		p.stuck++
-		p.workers++
-		go p.work() // which ends the round, if there is nothing left to be taken
+		for _, w := range p.workers {
+			if !w.madeUpFor {
+				w.madeUpFor = true
+				p.stuck++
+				p.start() // which ends the round, if there is nothing left to be taken
+				break
+			}
+		}
 	}
 	p.lastTaken = p.taken
 	p.watch.Reset(stuckAfter)

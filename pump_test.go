@@ -17,7 +17,7 @@ func idleDelivery(src *source) *delivery {
 func (p *pump) atRest() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.workers == 0 && p.stuck == 0 && len(p.waiting) == 0
+	return len(p.workers) == 0 && p.stuck == 0 && len(p.waiting) == 0
 }
 
 func TestDeliveriesThatAreStuckHoldUpNoOthers(t *testing.T) {
