@@ -109,7 +109,7 @@ func testLog(t *testing.T, lines int) {
 		w.settle()
 	}()
 
-	// One that is killed again and again, over a restart of the server's config too, and resumes where it was.
+	// One that is killed again and again, over a restart of the server too, and resumes where it was.
 	var last string
 	got := 0
 	for kills := 0; got < lines; kills++ {
@@ -135,8 +135,9 @@ func testLog(t *testing.T, lines int) {
 		s.Close()
 		if kills == 10 {
 			<-written
+			stays.WaitEvents(lines) // the server ends it
+			server.Reload("# nothing runs")
 			server.Reload(site)
-			stays.WaitEvents(lines) // the config that it was opened under drains it only after
 		}
 	}
 	for i, e := range stays.WaitEvents(lines) {

@@ -1,0 +1,44 @@
+package sse
+
+import (
+	"net"
+	"net/http"
+	"path/filepath"
+	"testing"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// An hour of silence at the default heartbeat is 240 comments.
+func TestHeartbeatsGoOnForAsLongAsAnUpstreamIsSilent(t *testing.T) {
+	ssetest.NoLeaks(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	asked := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	for name, directives := range map[string]string{
+		"next":   "sse {\nheartbeat 5ms\n}\nreverse_proxy " + asked,
+		"shared": "sse {\nheartbeat 5ms\nshare {\nlinger 0\n}\n}\nreverse_proxy " + asked,
+		"dial":   "sse {\nheartbeat 5ms\nbackend dial " + silent.Addr().String() + "\n}",
+		"exec":   "sse {\nheartbeat 5ms\nbackend exec sleep 1000\n}",
+		"file":   "sse {\nheartbeat 5ms\nbackend file " + filepath.Join(t.TempDir(), "not-there-yet.log") + "\n}",
+		"http":   "sse {\nheartbeat 5ms\nbackend http http://" + asked + "\n}",
+		"listen": "sse {\nheartbeat 5ms\nbackend listen 127.0.0.1:{{port \"listen\"}}\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := ssetest.Start(t, ssetest.Site(directives))
+			s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"))
+			s.WaitComments(240)
+			if n := len(s.Events()); n > 0 {
+				t.Errorf("%d events of nothing", n)
+			}
+			s.Close()
+		})
+	}
+}
