@@ -101,7 +101,7 @@ func (d *delivery) deliver() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.queued.Store(false) // whatever comes from here on has it called again
-	if !d.over {
+	if !d.over && d.panicked == nil {
 		if d.panicked = catch(d.send); d.panicked != nil {
 			d.stream.end(endClientGone)
 			d.stop()
