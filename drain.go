@@ -21,6 +21,8 @@ type registry struct {
 	mu      sync.Mutex
 	streams map[uint64]*stream
 	last    uint64
+
+	events, bytes int64 // of streams that have ended
 }
 
 func (reg *registry) add(s *stream) {
@@ -37,7 +39,24 @@ func (reg *registry) add(s *stream) {
 func (reg *registry) remove(s *stream) {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
-	delete(reg.streams, s.id)
+	if reg.streams[s.id] == s {
+		delete(reg.streams, s.id)
+		reg.events += s.events.Load()
+		reg.bytes += s.bytes.Load()
+	}
+}
+
+// sent is how much has been sent to all streams there have been. It is added up when somebody asks: a counter for all,
+// which every processor writes to for each event of each client, would cost more than the rest of the accounting.
+func (reg *registry) sent() (events, bytes int64) {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	events, bytes = reg.events, reg.bytes
+	for _, s := range reg.streams {
+		events += s.events.Load()
+		bytes += s.bytes.Load()
+	}
+	return events, bytes
 }
 
 func (reg *registry) get(id uint64) *stream {

@@ -14,8 +14,8 @@ var (
 	streamsActive   = gauge("streams_active", "Number of event streams that are open.")
 	streamsEnded    = counterVec("streams_ended_total", "Number of event streams that have ended, by reason.", "reason")
 	streamDuration  = prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "caddy", Subsystem: "sse", Name: "stream_duration_seconds", Help: "How long event streams lasted.", Buckets: []float64{.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}})
-	eventsTotal     = counter("events_total", "Number of events sent to clients.")
-	bytesTotal      = counter("bytes_total", "Number of bytes of event streams sent to clients, before compression.")
+	eventsTotal     = counterFunc("events_total", "Number of events sent to clients.", func() int64 { events, _ := openStreams.sent(); return events })
+	bytesTotal      = counterFunc("bytes_total", "Number of bytes of event streams sent to clients, before compression.", func() int64 { _, bytes := openStreams.sent(); return bytes })
 	recordsFiltered = counter("records_filtered_total", "Number of records that the where expression held back.")
 	droppedVec      = counterVec("records_dropped_total", "Number of records dropped or cut, by reason.", "reason")
 	fieldsVec       = counterVec("fields_dropped_total", "Number of id and event fields not sent because they held a line break or NUL, by field.", "field")
@@ -38,6 +38,10 @@ var (
 
 func counter(name, help string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caddy", Subsystem: "sse", Name: name, Help: help})
+}
+
+func counterFunc(name, help string, count func() int64) prometheus.CounterFunc {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "caddy", Subsystem: "sse", Name: name, Help: help}, func() float64 { return float64(count()) })
 }
 
 func counterVec(name, help, label string) *prometheus.CounterVec {

@@ -204,7 +204,6 @@ func (s *stream) send(p []byte, events int, flush func() error) error {
 		var n int
 		n, err = s.w.Write(p)
 		s.bytes.Add(int64(n))
-		bytesTotal.Add(float64(n))
 	}
 	if err == nil {
 		err = flush()
@@ -216,10 +215,7 @@ func (s *stream) send(p []byte, events int, flush func() error) error {
 	}
 	s.writing.Store(0)
 	s.lastByte.Store(start.UnixNano())
-	if events > 0 {
-		s.events.Add(int64(events))
-		eventsTotal.Add(float64(events))
-	}
+	s.events.Add(int64(events))
 	return nil
 }
 
