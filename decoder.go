@@ -63,21 +63,11 @@ func decode(newReader func(io.Reader) (io.ReadCloser, error), from io.Reader, to
 		return fmt.Errorf("decoding upstream's response: %w", err)
 	}
 	defer r.Close()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := r.Read(buf)
-		if n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("decoding upstream's response: %w", err)
-		}
+	w := &inputWriter{to: to}
+	if err := copyInput(w, r, readSize); err != nil && w.err == nil {
+		return fmt.Errorf("decoding upstream's response: %w", err)
 	}
+	return w.err
 }
 
 // chunkReader is what the decoder's goroutine reads.
