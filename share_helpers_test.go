@@ -322,7 +322,8 @@ func (c *reader) read(conn net.Conn) error {
 		}
 	}
 	lines := bufio.NewReaderSize(httputil.NewChunkedReader(in), 1<<10)
-	id, kind := c.last, ""
+	// An event is there with its blank line: who is killed before that has neither seen it nor its id.
+	id, kind, data := c.last, "", ""
 	for {
 		line, err := lines.ReadSlice('\n')
 		if err != nil {
@@ -330,13 +331,16 @@ func (c *reader) read(conn net.Conn) error {
 		}
 		switch name, value, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), ": "); name {
 		case "":
-			c.last, kind = id, ""
+			if data != "" {
+				c.event(kind, data)
+			}
+			c.last, kind, data = id, "", ""
 		case "id":
 			id = value
 		case "event":
 			kind = value
 		case "data":
-			c.event(kind, value)
+			data = value
 		}
 	}
 }
