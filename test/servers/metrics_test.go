@@ -17,7 +17,7 @@ func metrics(t *testing.T) map[string][]string {
 		t.Fatal(err)
 	}
 	all := make(map[string][]string)
-	for _, m := range regexp.MustCompile(`(?:gauge|counter|counterVec)\("(\w+)", "[^"]*"(?:, "(\w+)")?\)|Name: "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+	for _, m := range regexp.MustCompile(`(?:gauge|counter|counterVec|counterFunc)\("(\w+)", "[^"]*"(?:, "(\w+)")?[,)]|Name: "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
 		if histogram := m[3]; histogram != "" {
 			all["caddy_sse_"+histogram+"_bucket"] = []string{"le"}
 			continue
