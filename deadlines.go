@@ -30,7 +30,11 @@ const (
 // the server's write timeout; a ResponseController cannot loosen it. So the field is what has to go. It is not
 // put back: on HTTP/2 the writer arms a deadline when the handler is done, and one that has passed would reset
 // the stream before its end is sent. Read deadlines stay as they are: they do not end a response.
+//
+// Whatever the writer sets goes through a writeDeadline, which lets go of it all once the stream is over: a timeouts
+// directive puts the server's settings back before the response's last bytes are out.
 func (s *stream) liftDeadlines() {
+	s.held = time.Time{}
 	stall := time.Duration(s.handler.StallTimeout)
 	if stall <= 0 {
 		stall = noLimit
@@ -52,31 +56,53 @@ func (s *stream) liftDeadlines() {
 		}
 		s.w, s.done = writer, writer.HandlerDone
 	}
+	s.deadline = &writeDeadline{controller: writer.Ctrl}
 	if !writer.ClearBetweenWrites {
-		writer.Ctrl = http.NewResponseController(&lazyDeadline{controller: writer.Ctrl, slack: stall / 8})
+		s.deadline.slack = stall / 8
 	}
+	writer.Ctrl = http.NewResponseController(s.deadline)
 	s.flush = s.flusher()
 }
 
-// lazyDeadline moves a write deadline only once that makes a difference: to set it before each write and each flush, as
+// holdDeadline keeps the server's write timeout from resetting a stream whose upstream takes longer for its headers: on
+// HTTP/2 it is a timer, on the others it is looked at when something is written.
+func (s *stream) holdDeadline() {
+	server, _ := s.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if s.request.ProtoMajor != 2 || server == nil || server.WriteTimeout <= 0 {
+		return
+	}
+	s.held = s.started.Add(time.Duration(server.WriteTimeout))
+	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Time{})
+}
+
+// releaseDeadline puts the write timeout back, for a response that turns out not to be a stream.
+func (s *stream) releaseDeadline() {
+	if !s.held.IsZero() {
+		_ = http.NewResponseController(s.w).SetWriteDeadline(s.held)
+		s.held = time.Time{}
+	}
+}
+
+// writeDeadline moves a write deadline only once that makes a difference: to set it before each write and each flush, as
 // IdleTimeoutWriter does, costs an event that is sent to many clients a tenth of its time. So a client may be dropped
 // up to slack before its time.
-type lazyDeadline struct {
+type writeDeadline struct {
 	http.ResponseWriter // none: a ResponseController asks for nothing but the deadline
 
 	controller *http.ResponseController
 	slack      time.Duration
 	set        time.Time
+	final      bool // it is that of the last bytes, and moves no more
 }
 
-func (l *lazyDeadline) SetWriteDeadline(deadline time.Time) error {
-	if later := deadline.Sub(l.set); !l.set.IsZero() && later >= 0 && later < l.slack {
+func (d *writeDeadline) SetWriteDeadline(deadline time.Time) error {
+	if later := deadline.Sub(d.set); d.final || !d.set.IsZero() && later >= 0 && later < d.slack {
 		return nil
 	}
-	if err := l.controller.SetWriteDeadline(deadline); err != nil {
+	if err := d.controller.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	l.set = deadline
+	d.set = deadline
 	return nil
 }
 
@@ -86,12 +112,14 @@ func (s *stream) boundLastWrites() {
 	bound := lastBytes
 	switch s.endReason() {
 	case endUpstreamEnd, endUpstreamError, endRecordTooLarge:
-		if bound = time.Duration(s.handler.StallTimeout); bound <= 0 {
-			_ = http.NewResponseController(s.w).SetWriteDeadline(time.Time{})
-			return
-		}
+		bound = time.Duration(s.handler.StallTimeout)
 	}
-	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Now().Add(bound))
+	var deadline time.Time // none
+	if bound > 0 {
+		deadline = time.Now().Add(bound)
+	}
+	_ = http.NewResponseController(s.w).SetWriteDeadline(deadline)
+	s.deadline.final = true
 }
 
 // unblockWrites fails the write that is in progress, and each one after it that takes longer than lastWrite: a

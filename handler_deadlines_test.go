@@ -100,6 +100,62 @@ func TestAStreamEndsWholeAfterASilenceLongerThanTheIdleTimeout(t *testing.T) {
 	}
 }
 
+func TestServerTimeoutsDoNotResetAStreamWhoseHeadersComeLate(t *testing.T) {
+	ssetest.NoLeaks(t)
+	const timeout = 150 * time.Millisecond
+	late := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(2 * timeout)
+		w.Header().Set("Content-Type", r.URL.Query().Get("type"))
+		_, _ = io.WriteString(w, "data:1\n\n")
+	})
+	for name, idle := range map[string]string{"idle timeouts": "", "no idle timeouts": "write_idle -1ns\nread_body_idle -1ns\n"} {
+		t.Run(name, func(t *testing.T) {
+			server := ssetest.Start(t, withServer("timeouts {\nwrite "+timeout.String()+"\n"+idle+"}", site("heartbeat off", "reverse_proxy "+late)))
+			for _, protocol := range ssetest.Protocols {
+				for _, contentType := range []string{"text/plain", "text/event-stream"} {
+					s := ssetest.Get(t, ssetest.Client(t, protocol), server.URL(protocol, "/?type="+contentType))
+					if raw := wholeBody(t, s); !strings.Contains(raw, "data:1\n\n") {
+						t.Errorf("%s over %s: got %q", contentType, protocol, raw)
+					}
+				}
+				if protocol == "h3" { // where Caddy does not cut it without idle timeouts
+					continue
+				}
+				response, err := ssetest.Client(t, protocol).Get(server.URL(protocol, "/?type=text/html"))
+				if err == nil {
+					_, err = io.ReadAll(response.Body)
+					_ = response.Body.Close()
+				}
+				if err == nil {
+					t.Errorf("over %s: a response that is no stream is not cut by the write timeout", protocol)
+				}
+			}
+		})
+	}
+}
+
+func TestATimeoutsDirectiveDoesNotCutOffTheEndOfAStream(t *testing.T) {
+	ssetest.NoLeaks(t)
+	const timeout = 150 * time.Millisecond
+	next := "reverse_proxy " + ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", ndjson)
+		_, _ = io.WriteString(w, "1\n")
+		_ = http.NewResponseController(w).Flush()
+		time.Sleep(2 * timeout)
+	})
+	directive := "timeouts {\nwrite_timeout 1m 1000000\nread_timeout 1m\n}\n"
+	for name, routes := range map[string]string{"outside": directive + next, "inside": "handle {\n" + directive + next + "\n}"} {
+		t.Run(name, func(t *testing.T) {
+			server := ssetest.Start(t, withServer("timeouts {\nwrite "+timeout.String()+"\n}", site("heartbeat off\nend done", routes)))
+			for _, protocol := range ssetest.Protocols {
+				if raw := wholeBody(t, getOver(t, server, protocol, "/")); raw != ":\n\ndata: 1\n\nevent: done\ndata: done\n\n" {
+					t.Errorf("%s: got %q", protocol, raw)
+				}
+			}
+		})
+	}
+}
+
 func TestAClientThatStopsReadingIsDropped(t *testing.T) {
 	ssetest.NoLeaks(t)
 	flood := func(contentType string) http.HandlerFunc {

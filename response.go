@@ -194,6 +194,7 @@ func (w *responseWriter) decide(status int) {
 		w.mode = isPassed
 	}
 	openStreams.remove(s) // not a stream: a stop lets it come to its own end
+	s.releaseDeadline()
 	w.ResponseWriter.WriteHeader(status)
 }
 

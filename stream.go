@@ -45,8 +45,11 @@ type stream struct {
 	mu    sync.Mutex // held while writing
 	w     http.ResponseWriter
 	flush func() error
-	done  func() // of a deadline writer of our own; nil without one
-	raw   bool   // an event stream of the upstream's own, passed through: nothing may be put in
+	done  func()    // of a deadline writer of our own; nil without one
+	held  time.Time // the server's write deadline, for as long as it is not known whether it is to hold
+
+	deadline *writeDeadline // once the server's own are lifted
+	raw      bool           // an event stream of the upstream's own, passed through: nothing may be put in
 
 	draining atomic.Bool // it ends within its handler's drain
 	open     atomic.Bool // the headers are out
@@ -73,6 +76,7 @@ func newStream(h *Handler, w http.ResponseWriter, r *http.Request, cancel func()
 	s := &stream{handler: h, request: r, w: w, cancel: cancel, started: time.Now()}
 	s.clientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	openStreams.add(s)
+	s.holdDeadline()
 	if h.draining.Load() && caddy.Exiting() {
 		s.drain() // nobody will tell it, and its upstream may not answer for ever
 	}
@@ -306,6 +310,8 @@ func (s *stream) finish(tail []byte, events int) {
 				timer.Stop()
 			}
 		}
+	} else {
+		s.releaseDeadline()
 	}
 	s.aborting.Lock()
 	s.finished, s.unflushed = true, false
