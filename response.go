@@ -22,7 +22,8 @@ import (
 func setStreamHeaders(header http.Header) {
 	for _, name := range []string{
 		"Content-Length", "Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Accept-Ranges",
-		"Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Trailer",
+		"Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Unencoded-Digest",
+		"Trailer",
 	} {
 		header.Del(name)
 	}
