@@ -91,7 +91,16 @@ func (h *Handler) watchLifecycle(ctx caddy.Context) error {
 	if err := events.On("started", listener(h.onStarted)); err != nil {
 		return err
 	}
-	return events.On("stopping", listener(h.onStopping))
+	return events.On("stopping", listener(func() { h.onStopping(gracePeriod(ctx)) }))
+}
+
+// gracePeriod is the time after which Caddy cuts off responses that have not ended, 0 if it does not.
+func gracePeriod(ctx caddy.Context) time.Duration {
+	app, err := ctx.AppIfConfigured("http")
+	if err != nil {
+		return 0
+	}
+	return time.Duration(app.(*caddyhttp.App).GracePeriod)
 }
 
 // listener is a caddyevents.Handler.
@@ -111,17 +120,18 @@ func (h *Handler) onStarted() {
 }
 
 // onStopping makes the streams of this config end: all of this process, if it is about to exit.
-func (h *Handler) onStopping() {
+func (h *Handler) onStopping(grace time.Duration) {
 	exiting := caddy.Exiting()
 	if h.OnReload == onReloadKeep && !exiting {
 		h.endWhenExiting()
 		return
 	}
+	h.grace.Store(int64(grace))
 	h.draining.Store(true)
 	ending := 0
 	for _, s := range openStreams.all() {
 		// A request whose response is yet to come may wait for its upstream for ever; a reload leaves it alone.
-		if (exiting || s.handler == h && s.open.Load()) && s.drain() {
+		if (exiting || s.handler == h && s.open.Load()) && s.drain(grace) {
 			ending++
 		}
 	}
@@ -142,7 +152,7 @@ func (h *Handler) endWhenExiting() {
 			if s.handler == h {
 				left = true
 				if caddy.Exiting() {
-					s.drain()
+					s.drain(0)
 				}
 			}
 		}
@@ -153,12 +163,16 @@ func (h *Handler) endWhenExiting() {
 	check()
 }
 
-// drain makes the stream end at a random time within its handler's drain.
-func (s *stream) drain() bool {
+// drain makes the stream end at a random time within its handler's drain, and before Caddy cuts it off after its grace
+// period: that goes for all streams when the process exits, and for those of HTTP/3 on a reload, too.
+func (s *stream) drain(grace time.Duration) bool {
 	if s.draining.Swap(true) {
 		return false
 	}
 	window := time.Duration(s.handler.Drain)
+	if grace > 0 && (caddy.Exiting() || s.request.ProtoMajor == 3) {
+		window = min(window, grace/2) // Caddy looks only every half second whether all have ended
+	}
 	// The last ones need time to be written, too.
 	time.AfterFunc(jitter(window*9/10), func() {
 		s.end(endShutdown)

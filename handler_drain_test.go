@@ -149,6 +149,19 @@ func TestAReloadKeepsStreamsThatAreToBeKept(t *testing.T) {
 	}
 }
 
+// Caddy closes HTTP/3 connections of a former config when its grace period is over, and leaves the others open.
+func TestAReloadEndsStreamsBeforeTheGracePeriodCutsThemOff(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := newScript(ndjson)
+	server := ssetest.Start(t, "{\ngrace_period 2s\n}\n"+site("drain 1h", "reverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)))
+	s := getOver(t, server, "h3", "/")
+	s.WaitComments(1)
+	server.Reload(ssetest.Site("respond new"))
+	if err := s.WaitEnd(); err != nil || !s.State().HasRetry {
+		t.Errorf("the stream ended with %v: %v", err, s)
+	}
+}
+
 func TestAReloadDoesNotTouchWhatIsNoStream(t *testing.T) {
 	ssetest.NoLeaks(t)
 	asked, answer := make(chan struct{}), make(chan string)

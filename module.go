@@ -90,7 +90,8 @@ type Handler struct {
 	// The event that ends a stream whose upstream has come to a clean end. Default: none.
 	End *End `json:"end,omitempty"`
 
-	// A config reload or a stop ends the streams at random times within this. Negative: at once. Default: 5s.
+	// A config reload or a stop ends the streams at random times within this, or within half of the grace period where
+	// Caddy would cut them off after that. Negative: at once. Default: 5s.
 	Drain caddy.Duration `json:"drain,omitempty"`
 
 	// What a config reload does to streams that are open: end, or keep, which lets them live on under the config
@@ -125,6 +126,7 @@ type Handler struct {
 	endFrame      []byte
 	limits        limits
 	draining      atomic.Bool
+	grace         atomic.Int64 // Caddy's grace period, once draining
 	generation    uint64
 	place         int          // among the server's handlers that share their next handler
 	stopped       atomic.Bool  // another config has taken over

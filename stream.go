@@ -78,7 +78,7 @@ func newStream(h *Handler, w http.ResponseWriter, r *http.Request, cancel func()
 	openStreams.add(s)
 	s.holdDeadline()
 	if h.draining.Load() && caddy.Exiting() {
-		s.drain() // nobody will tell it, and its upstream may not answer for ever
+		s.drain(time.Duration(h.grace.Load())) // nobody will tell it, and its upstream may not answer for ever
 	}
 	return s
 }
@@ -150,7 +150,7 @@ func (s *stream) register() {
 		s.lifetime = time.AfterFunc(limit, func() { s.end(endMaxDuration) })
 	}
 	if s.handler.draining.Load() {
-		s.drain() // came in while the listeners were closing
+		s.drain(time.Duration(s.handler.grace.Load())) // came in while the listeners were closing
 	}
 }
 
