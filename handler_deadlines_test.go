@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/fcgi"
 	"strings"
 	"sync"
 	"testing"
@@ -213,6 +215,41 @@ func TestAClientThatLeavesEndsItsUpstreamQuietly(t *testing.T) {
 			if access.Fields["end_reason"] != "client_gone" || access.Fields["status"] != 200.0 || access.Fields["duration"] == 0.0 {
 				t.Errorf("%s: access log: %v", path, access.Fields)
 			}
+		}
+	}
+	wantQuiet(t, server)
+}
+
+// Caddy's FastCGI transport learns that a request has ended only by a write that fails.
+func TestAClientThatLeavesEndsAFastCGIUpstreamQuietly(t *testing.T) {
+	ssetest.NoLeaks(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	left := make(chan struct{})
+	go func() {
+		_ = fcgi.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", ndjson)
+			for {
+				if _, err := io.WriteString(w, "1\n"); err != nil {
+					break
+				}
+				w.(http.Flusher).Flush()
+				time.Sleep(time.Millisecond)
+			}
+			left <- struct{}{}
+		}))
+	}()
+	server := ssetest.Start(t, site("", "reverse_proxy "+listener.Addr().String()+" {\ntransport fastcgi\n}"))
+	for _, protocol := range ssetest.Protocols {
+		s := getOver(t, server, protocol, "/?"+protocol)
+		s.WaitEvents(2)
+		s.Close()
+		<-left
+		if access := waitAccessLog(server, "/?"+protocol); access.Fields["end_reason"] != "client_gone" {
+			t.Errorf("%s: access log: %v", protocol, access.Fields)
 		}
 	}
 	wantQuiet(t, server)

@@ -144,7 +144,7 @@ func (w *sourceWriter) Write(p []byte) (int, error) {
 	if w.err == nil {
 		_, w.err = w.body.Write(p)
 	}
-	return len(p), w.err
+	return written(len(p), w.err)
 }
 
 // FlushError has nothing to do: what is written leaves at once.

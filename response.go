@@ -11,7 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
+
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/records"
@@ -133,7 +134,6 @@ type responseWriter struct {
 	mode    responseMode
 	body    *body
 	quiet   atomic.Bool // this response ends without the next handler's complaint
-	failed  time.Time   // when a write first did
 	refusal error       // instead of the response
 	unseen  http.Header // what the next handler sets once ours are out
 }
@@ -172,6 +172,7 @@ func (w *responseWriter) decide(status int) {
 	switch {
 	case s.ended():
 		w.mode, w.refusal = isGone, errStreamEnded
+		w.quiet.Store(true)
 		return
 	case s.request.Method == http.MethodConnect:
 		w.mode = isPassed
@@ -205,7 +206,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 	switch w.mode {
 	case isEvents:
-		return w.written(len(p), w.direct.stream.forward(p))
+		return written(len(p), w.direct.stream.forward(p))
 	case isConverted:
 		if w.direct.stream.request.Method == http.MethodHead {
 			return len(p), nil
@@ -214,28 +215,25 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 		if err != nil && !errors.Is(err, errStreamEnded) {
 			w.direct.fail(err)
 		}
-		return w.written(len(p), err)
+		return written(len(p), err)
 	case isGone:
-		return w.written(len(p), errStreamEnded)
+		return written(len(p), errStreamEnded)
 	default:
 		return w.ResponseWriter.Write(p)
 	}
 }
 
-// written is what Write returns after it has taken n bytes. The next handler would log a failed write; what ends its
-// work is its context. Only one that does not look there is told.
-func (w *responseWriter) written(n int, err error) (int, error) {
-	if err == nil {
-		return n, nil
-	}
-	if w.failed.IsZero() {
-		w.failed = time.Now()
-	}
-	if time.Since(w.failed) > lastWrite {
-		return 0, err
+// written is what Write returns after it has taken n bytes.
+func written(n int, err error) (int, error) {
+	if err != nil {
+		return 0, errNobodyWantsMore
 	}
 	return n, nil
 }
+
+// errNobodyWantsMore ends a next handler whose response has ended, whatever has ended it: that is ours to say.
+// reverse_proxy takes it for the error of an HTTP/3 client that has left, the one it does not warn of.
+var errNobodyWantsMore = fmt.Errorf("%w: %w", errStreamEnded, &http3.Error{Remote: true, ErrorCode: http3.ErrCodeRequestCanceled})
 
 func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	if w.mode == isUndecided {
