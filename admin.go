@@ -119,13 +119,15 @@ func allow(w http.ResponseWriter, r *http.Request, method string) error {
 
 func writeJSON(w http.ResponseWriter, value any) error {
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(value)
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false) // it is read in terminals, and no page
+	return encoder.Encode(value)
 }
 
 func (s *stream) info() streamInfo {
 	info := streamInfo{
 		ID: strconv.FormatUint(s.id, 10), Backend: s.handler.backendName(), ClientIP: s.clientIP,
-		URI: withoutSecrets(s.request.URL), Protocol: s.request.Proto, Since: s.started,
+		URI: s.uri(), Protocol: s.request.Proto, Since: s.started,
 		Events: s.events.Load(), Bytes: s.bytes.Load(),
 	}
 	if server, ok := s.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {

@@ -31,7 +31,7 @@ func (l *lineLogger) Write(p []byte) (int, error) {
 
 func (l *lineLogger) flush() {
 	if line := bytes.TrimRight(l.line, "\r"); len(line) > 0 {
-		if ok, dropped := l.limit.allow(time.Now()); ok {
+		if ok, dropped := l.limit.allow(time.Now(), stderrRate); ok {
 			if dropped > 0 {
 				l.logger.Info("lines of standard error were not logged, as there were too many", zap.Int("lines", dropped))
 			}
@@ -41,7 +41,16 @@ func (l *lineLogger) flush() {
 	l.line = l.line[:0]
 }
 
-// logLimit bounds how many lines are logged: those of all the processes of a backend together.
+// stderrRate is how many lines are logged: those of all the processes of a backend together.
+var stderrRate = logRate{most: 20, each: time.Second}
+
+// logRate is how many lines of a kind are logged at most.
+type logRate struct {
+	most int
+	each time.Duration
+}
+
+// logLimit keeps to a logRate.
 type logLimit struct {
 	mu      sync.Mutex
 	since   time.Time
@@ -49,17 +58,14 @@ type logLimit struct {
 	dropped int
 }
 
-// maxLogRate is how many lines are logged each second.
-const maxLogRate = 20
-
 // allow is whether another line may be logged; if so, it returns how many were not since the last one that was.
-func (l *logLimit) allow(now time.Time) (ok bool, dropped int) {
+func (l *logLimit) allow(now time.Time, rate logRate) (ok bool, dropped int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.since) >= time.Second {
+	if now.Sub(l.since) >= rate.each {
 		l.since, l.logged = now, 0
 	}
-	if l.logged == maxLogRate {
+	if l.logged == rate.most {
 		l.dropped++
 		return false, 0
 	}

@@ -239,7 +239,7 @@ func (s *senders) closeAll() {
 }
 
 func (s *senders) warn(message string, field zap.Field) {
-	if ok, _ := s.backend.limit.allow(time.Now()); ok {
+	if ok, _ := s.backend.limit.allow(time.Now(), warningRate); ok {
 		s.backend.logger.Warn(message, zap.Stringer("address", s.backend.address), field)
 	}
 }

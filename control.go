@@ -72,7 +72,7 @@ func (s *stream) conclude(err error) (tail []byte, events int) {
 	h := s.handler
 	if reason != endUpstreamEnd {
 		if s.behind == nil { // a source that many share has said it, once
-			h.warnUpstream(err)
+			s.warnUpstream(err)
 		}
 		said := reason
 		if errors.Is(err, errRecordInvalid) {

@@ -159,7 +159,7 @@ func (d *direct) refusal(err error) error {
 	}
 	status := gatewayStatus(err)
 	if status >= http.StatusBadGateway {
-		s.handler.warnUpstream(err)
+		s.warnUpstream(err)
 	}
 	var handlerError caddyhttp.HandlerError
 	if errors.As(err, &handlerError) {

@@ -52,6 +52,13 @@ func gauge(name, help string) prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "caddy", Subsystem: "sse", Name: name, Help: help})
 }
 
+func init() {
+	// A series that is there from the start shows its first increase, too.
+	for _, reason := range endReasons {
+		streamsEnded.WithLabelValues(reason)
+	}
+}
+
 // registerMetrics makes the collectors known to the config's registry. Every sse handler of the config does it.
 func registerMetrics(ctx caddy.Context) error {
 	registry := ctx.GetMetricsRegistry()

@@ -1,10 +1,12 @@
 package sse
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
@@ -128,7 +130,7 @@ func wantMoves(t *testing.T, server *ssetest.Server, what string, want map[strin
 func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 	ssetest.NoLeaks(t)
 	t.Cleanup(sources.closeAll)
-	mapped, cut, u := newScript(ndjson), newScript("text/plain"), newHub(t)
+	mapped, cut, events, u := newScript(ndjson), newScript("text/plain"), newScript("text/event-stream"), newHub(t)
 	server := ssetest.Start(t, withAdmin+ssetest.Site(logging+
 		route("/mapped", `where "record.keep == true"
 			id {record.id}
@@ -137,6 +139,7 @@ func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 			max_record_size 200
 			on_invalid skip`, "reverse_proxy "+ssetest.Upstream(t, mapped.ServeHTTP))+
 		route("/cut", "max_record_size 10 truncate", "reverse_proxy "+ssetest.Upstream(t, cut.ServeHTTP))+
+		route("/events", "", "reverse_proxy "+ssetest.Upstream(t, events.ServeHTTP))+
 		route("/down", "", `reverse_proxy 127.0.0.1:{{port "nobody"}}`)+
 		route("/shared", "backend test_hub "+u.name+"\nshare {\nlinger 0\n}", "")))
 	const opening = float64(len(":\n\n"))
@@ -189,6 +192,12 @@ func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 			`upstream_failures_total{backend="next"}`: 1,
 			"bytes_total": float64(len(appendError(nil, endUpstreamError))),
 		}},
+		{"an upstream's own event stream passes through", func() { opens("/events")(); events.say("data: 1\n\n") }, map[string]float64{
+			"streams_active": 1, `upstream_connects_total{backend="next"}`: 1, "bytes_total": float64(len("data: 1\n\n")),
+		}},
+		{"it ends", func() { close(events.pieces) }, map[string]float64{
+			"streams_active": -1, `streams_ended_total{reason="upstream_end"}`: 1, "stream_duration_seconds_count": 1,
+		}},
 		{"an upstream is not there", func() {
 			s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/down"))
 			if s.Status != http.StatusBadGateway {
@@ -235,7 +244,13 @@ func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 	}; !slices.Equal(names, want) {
 		t.Errorf("metrics are %q, want %q", names, want)
 	}
-	if values := scrape(t, server); values["stream_duration_seconds_sum"] <= 0 ||
+	values := scrape(t, server)
+	for _, reason := range endReasons {
+		if _, ok := values[fmt.Sprintf("streams_ended_total{reason=%q}", reason)]; !ok {
+			t.Errorf("there is no series for %s before the first stream ends so", reason)
+		}
+	}
+	if values["stream_duration_seconds_sum"] <= 0 ||
 		values[`stream_duration_seconds_bucket{le="+Inf"}`] != values["stream_duration_seconds_count"] {
 		t.Errorf("durations do not add up:\n%s", text)
 	}
@@ -405,15 +420,13 @@ func TestTheAccessLogNamesWhyEachStreamEnded(t *testing.T) {
 // fallBehind makes a client of a hub's miss more than the history holds, and reads on.
 func fallBehind(t *testing.T, u *hub, s *ssetest.Stream, path string) {
 	t.Helper()
-	waitOpen(t, s)
 	u.wait(t, 1)
 	u.say("1\n")
-	s.WaitEvents(1)
+	waitSent(t, path)
 	s.Pause()
-	record := strings.Repeat("x", 20_000) + "\n"
 	ssetest.Wait(t, "the client to block its writer", func() bool {
 		for range 20 {
-			u.say(record)
+			u.say(noise())
 		}
 		for _, open := range openStreams.all() {
 			if open.request.URL.Path == path {
@@ -424,7 +437,26 @@ func fallBehind(t *testing.T, u *hub, s *ssetest.Stream, path string) {
 		return true // it has fallen behind already
 	})
 	for range 20 { // the history is shorter
-		u.say(record)
+		u.say(noise())
 	}
 	s.Resume()
+}
+
+// waitSent waits until a stream has been sent an event, which its client may not be able to see, for its encoding.
+func waitSent(t *testing.T, path string) {
+	t.Helper()
+	ssetest.Wait(t, "an event to be sent to "+path, func() bool {
+		return slices.ContainsFunc(openStreams.all(), func(s *stream) bool {
+			return s.request.URL.Path == path && s.events.Load() > 0
+		})
+	})
+}
+
+// noise is a line that no encoding makes smaller.
+func noise() string {
+	bytes := make([]byte, 15_000)
+	for i := range bytes {
+		bytes[i] = byte(rand.Int())
+	}
+	return base64.StdEncoding.EncodeToString(bytes) + "\n"
 }

@@ -128,12 +128,12 @@ type Handler struct {
 	draining      atomic.Bool
 	grace         atomic.Int64 // Caddy's grace period, once draining
 	generation    uint64
-	place         int          // among the server's handlers that share their next handler
-	stopped       atomic.Bool  // another config has taken over
-	standing      []*source    // of a backend that is always shared
-	lastWarned    atomic.Int64 // Unix nanoseconds
-	lastTooLarge  atomic.Int64
+	place         int         // among the server's handlers that share their next handler
+	stopped       atomic.Bool // another config has taken over
+	standing      []*source   // of a backend that is always shared
 	logger        *zap.Logger
+
+	upstreamWarnings, sizeWarnings logLimit
 }
 
 // End is the event that tells clients that there will be no more.
@@ -214,7 +214,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	// Series that are there from the start show their first increase, too.
+	// As in metrics.go.
 	connects.WithLabelValues(h.backendName())
 	failures.WithLabelValues(h.backendName())
 	return h.watchLifecycle(ctx)

@@ -190,6 +190,7 @@ func (w *responseWriter) decide(status int) {
 	case status == http.StatusOK && isEventStream(header) && s.request.Method != http.MethodHead:
 		w.mode = isEvents
 		w.quiet.Store(true)
+		connects.WithLabelValues(s.handler.backendName()).Inc()
 		s.passThrough(status)
 		return
 	default:
@@ -282,7 +283,7 @@ func (w *responseWriter) finish(err error) error {
 		s.finish(nil, 0)
 		var handlerError caddyhttp.HandlerError
 		if errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
-			s.handler.warnUpstream(err)
+			s.warnUpstream(err)
 		}
 		return err
 	case w.mode == isEvents && err == errUpstreamBroke && !s.ended():

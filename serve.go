@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -83,28 +82,33 @@ func (h *Handler) backendName() string {
 	return id[strings.LastIndexByte(id, '.')+1:]
 }
 
-// warnUpstream counts an upstream's failure and says it in the log, though not each time: an upstream that is
-// down fails every client, over and over.
-func (h *Handler) warnUpstream(err error) {
+// warnUpstream counts an upstream's failure and says it in the log, with what else there is to say about it.
+func (h *Handler) warnUpstream(err error, about ...zap.Field) {
 	failures.WithLabelValues(h.backendName()).Inc()
-	if mayWarn(&h.lastWarned) {
-		h.logger.Warn("upstream failed", zap.String("backend", h.backendName()), zap.Error(plainError(err)))
-	}
+	h.warn(&h.upstreamWarnings, "upstream failed", append(about, zap.Error(plainError(err)))...)
 }
 
-// warnTooLarge says in the log, though not each time, that a record is larger than the config allows.
+// warnTooLarge says in the log that a record is larger than the config allows.
 func (h *Handler) warnTooLarge() {
-	if mayWarn(&h.lastTooLarge) {
-		h.logger.Warn("record is larger than max_record_size", zap.String("backend", h.backendName()),
-			zap.Int64("max_record_size", h.MaxRecordSize), zap.String("policy", h.Oversize))
-	}
+	h.warn(&h.sizeWarnings, "record is larger than max_record_size",
+		zap.Int64("max_record_size", h.MaxRecordSize), zap.String("policy", h.Oversize))
 }
 
-// mayWarn limits the rate of a warning; last is when it was last given.
-func mayWarn(last *atomic.Int64) bool {
-	const interval = 10 * time.Second
-	now, before := time.Now().UnixNano(), last.Load()
-	return now-before >= int64(interval) && last.CompareAndSwap(before, now)
+// warningRate is how often a warning is logged: an upstream that is down fails every client, over and over.
+var warningRate = logRate{most: 5, each: 10 * time.Second}
+
+// warn writes a warning to the log, if there have not been too many, and how many there were besides.
+func (h *Handler) warn(limit *logLimit, message string, about ...zap.Field) (logged bool) {
+	ok, dropped := limit.allow(time.Now(), warningRate)
+	if !ok {
+		return false
+	}
+	fields := append([]zap.Field{zap.String("backend", h.backendName())}, about...)
+	if dropped > 0 {
+		fields = append(fields, zap.Int("not_logged", dropped))
+	}
+	h.logger.Warn(message, fields...)
+	return true
 }
 
 // drainBody reads the request's body, which no backend does: over HTTP/1 the server notices that a client has

@@ -51,7 +51,7 @@ type source struct {
 	pump       pump
 	heartbeats atomic.Uint64 // of the upstream
 	renewed    chan struct{} // a new config need not wait for the next attempt
-	lastWarned atomic.Int64  // Unix nanoseconds
+	warnings   logLimit
 
 	refs int // see sources
 }
@@ -213,16 +213,17 @@ func (s *source) down(h *Handler, err error) {
 	s.state = isDown
 	s.reconnects++
 	s.lastErr = err
-	news := err != nil && !s.reported && mayWarn(&s.lastWarned)
-	s.reported = s.reported || news
+	news := err != nil && !s.reported
 	s.mu.Unlock()
 	if err == nil {
 		h.logger.Debug("upstream has ended, connecting anew", zap.String("backend", h.backendName()))
 		return
 	}
 	failures.WithLabelValues(h.backendName()).Inc()
-	if news {
-		h.logger.Warn("upstream failed, connecting anew", zap.String("backend", h.backendName()), zap.Error(plainError(err)))
+	if news && h.warn(&s.warnings, "upstream failed, connecting anew", zap.Error(plainError(err))) {
+		s.mu.Lock()
+		s.reported = true
+		s.mu.Unlock()
 	}
 }
 

@@ -29,6 +29,11 @@ const (
 	endAdmin          = "admin"
 )
 
+var endReasons = []string{
+	endUpstreamEnd, endUpstreamError, endClientGone, endClientStalled, endMaxDuration, endLag, endShutdown,
+	endRecordTooLarge, endAdmin,
+}
+
 // errStreamEnded is what writers to a stream get once it is to end.
 var errStreamEnded = errors.New("stream has ended")
 
@@ -338,6 +343,20 @@ func (s *stream) report() {
 	}
 	if c := s.handler.logger.Check(zapcore.DebugLevel, "stream ended"); c != nil {
 		c.Write(zap.String("end_reason", reason), zap.Int64("events", s.events.Load()),
-			zap.Int64("bytes", s.bytes.Load()), zap.Duration("duration", lasted))
+			zap.Int64("bytes", s.bytes.Load()), zap.Duration("duration", lasted),
+			zap.String("backend", s.handler.backendName()), zap.String("client_ip", s.clientIP), zap.String("uri", s.uri()))
 	}
+}
+
+// warnUpstream counts and logs that the stream's upstream has failed.
+func (s *stream) warnUpstream(err error) {
+	s.handler.warnUpstream(err, zap.String("uri", s.uri()))
+}
+
+// uri is what the client asked for, whatever a rewrite has made of it, without what may be secret.
+func (s *stream) uri() string {
+	if original, ok := s.request.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		return withoutSecrets(original.URL)
+	}
+	return withoutSecrets(s.request.URL)
 }
