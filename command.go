@@ -1,13 +1,12 @@
 package sse
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
+	"net/url"
 	"strings"
 	"time"
 
@@ -35,45 +34,53 @@ history goes.
 
 It ends when standard input or the command does, with exit code 1 if the
 command failed, or on Ctrl-C.
-
-	tail -F app.log | caddy sse
-	caddy sse -- ping -c 100 localhost
-	caddy sse --from localhost:30003
-	caddy sse --from http://localhost:11434/api/ps --event '{record.type}'
 `,
 		CobraFunc: func(cmd *cobra.Command) {
+			cmd.Example = `  tail -F app.log | caddy sse
+  caddy sse -- ping -c 100 localhost
+  caddy sse --from localhost:30003
+  caddy sse --from app.ndjson --event '{record.level}' --where 'record.level != "debug"'
+  caddy sse --from 'http://localhost:5984/orders/_changes?feed=continuous' --id '{record.seq}'`
 			cmd.Args = cobra.ArbitraryArgs
 			flags := cmd.Flags()
 			flags.StringP("listen", "l", ":8080", "The address to listen on")
 			flags.StringP("path", "p", "/events", "The path of the stream")
 			flags.StringP("from", "f", "", "Where records come from: a URL, host:port, unix//path, or a file. Default: standard input")
-			flags.String("format", "auto", "How bytes become records: auto, lines, ndjson, json_seq, json, event_stream")
+			flags.String("format", "auto", "How bytes become records: "+strings.Join(recordFormats, ", "))
 			flags.String("data", "", "Template of the event's data. Default: {record}")
 			flags.String("event", "", "Template of the event's type")
 			flags.String("id", "", "Template of the event's id")
 			flags.String("where", "", "CEL expression that a record has to meet")
 			flags.Int("history", 256, "How many events are kept for clients that come later")
 			flags.BoolP("debug", "v", false, "Enable verbose debug-level logging")
-			cmd.RunE = caddycmd.WrapCommandFuncForCobra(runCommand)
+			_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(recordFormats, cobra.ShellCompDirectiveNoFileComp))
+			_ = cmd.RegisterFlagCompletionFunc("path", cobra.NoFileCompletions)
+			// Not by Caddy's own wrapper, which logs errors: who has typed something wrong is told so in one plain line.
+			cmd.RunE = func(*cobra.Command, []string) error { return runCommand(caddycmd.Flags{FlagSet: flags}) }
 		},
 	})
 }
 
-func runCommand(fl caddycmd.Flags) (int, error) {
+var recordFormats = []string{"auto", "lines", "ndjson", "json_seq", "json", "event_stream"}
+
+func runCommand(fl caddycmd.Flags) error {
+	if fl.NArg() > 0 && fl.ArgsLenAtDash() != 0 {
+		return fmt.Errorf("unexpected argument %q: a command comes after --, as in caddy sse -- %[1]s; all else after --from", fl.Arg(0))
+	}
 	backend, err := commandBackend(fl.String("from"), fl.Args())
 	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
+		return err
 	}
 	address, err := caddy.ParseNetworkAddressWithDefaults(fl.String("listen"), "tcp", 8080)
 	if err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("--listen: %w", err)
+		return fmt.Errorf("--listen: %w", err)
 	}
 	path := fl.String("path")
 	if !strings.HasPrefix(path, "/") {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("--path must begin with a slash, as in /%s", path)
+		return fmt.Errorf("--path must begin with a slash, as in /%s", path)
 	}
 	if fl.Int("history") < 1 {
-		return caddy.ExitCodeFailedStartup, errors.New("--history must be at least 1")
+		return errors.New("--history must be at least 1")
 	}
 
 	handler := func() *Handler {
@@ -92,15 +99,15 @@ func runCommand(fl caddycmd.Flags) (int, error) {
 	trial := handler()
 	trial.setDefaults()
 	if err := trial.compile(); err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("--%w", err)
+		return fmt.Errorf("--%w", err)
 	}
 
 	caddy.TrapSignals()
 	caddy.RegisterModule(new(commandLine))
 	if err := caddy.Run(commandConfig(handler(), address, path, fl.Bool("debug"))); err != nil {
-		return caddy.ExitCodeFailedStartup, err
+		return err
 	}
-	fmt.Printf("Serving events at %s\n", commandURL(address, path))
+	fmt.Printf("Serving events at %s\n", commandURL(listening(address), path))
 
 	err = <-upstreamOver
 	waitForStreams(5 * time.Second)
@@ -108,40 +115,7 @@ func runCommand(fl caddycmd.Flags) (int, error) {
 		err = stopErr
 	}
 	sources.closeAll()
-	if err != nil {
-		return 1, err
-	}
-	return caddy.ExitCodeSuccess, nil
-}
-
-// commandBackend finds the backend for what the command line names.
-func commandBackend(from string, command []string) (json.RawMessage, error) {
-	backend := map[string]any{"name": "stdin"}
-	switch {
-	case from != "" && len(command) > 0:
-		return nil, errors.New("records come either from --from or from a command: give only one of them")
-	case len(command) > 0:
-		backend = map[string]any{"name": "exec", "command": command}
-	case strings.HasPrefix(from, "http://") || strings.HasPrefix(from, "https://"):
-		backend = map[string]any{"name": "http", "url": from}
-	case strings.HasPrefix(from, "unix/"):
-		backend = map[string]any{"name": "dial", "address": from}
-	case from != "" && !isFile(from) && isAddress(from):
-		backend = map[string]any{"name": "dial", "address": from}
-	case from != "":
-		backend = map[string]any{"name": "file", "path": from}
-	}
-	return json.Marshal(backend)
-}
-
-func isFile(name string) bool {
-	_, err := os.Stat(name)
-	return err == nil
-}
-
-func isAddress(name string) bool {
-	_, port, err := net.SplitHostPort(name)
-	return err == nil && port != "" && !strings.Contains(name, string(os.PathSeparator))
+	return err
 }
 
 func commandConfig(handler *Handler, address caddy.NetworkAddress, path string, debug bool) *caddy.Config {
@@ -177,6 +151,23 @@ func commandConfig(handler *Handler, address caddy.NetworkAddress, path string, 
 	}
 }
 
+// listening is the address with the port that the system has chosen, if it was to choose one.
+func listening(address caddy.NetworkAddress) caddy.NetworkAddress {
+	if address.IsUnixNetwork() || address.StartPort != 0 {
+		return address
+	}
+	app, err := caddy.ActiveContext().App("http")
+	if err != nil {
+		return address
+	}
+	for _, l := range app.(*caddyhttp.App).Servers["sse"].Listeners() {
+		if at, ok := l.Addr().(*net.TCPAddr); ok {
+			address.StartPort = uint(at.Port)
+		}
+	}
+	return address
+}
+
 // commandURL is where a browser on this machine finds the stream.
 func commandURL(address caddy.NetworkAddress, path string) string {
 	if address.IsUnixNetwork() {
@@ -186,7 +177,8 @@ func commandURL(address caddy.NetworkAddress, path string) string {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, fmt.Sprint(address.StartPort)) + path
+	at := url.URL{Scheme: "http", Host: net.JoinHostPort(host, fmt.Sprint(address.StartPort)), Path: path}
+	return at.String()
 }
 
 // waitForStreams gives clients time to read what is left.
@@ -195,64 +187,3 @@ func waitForStreams(most time.Duration) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
-
-// upstreamOver tells the command that there will be no more, and why.
-var upstreamOver = make(chan error, 1)
-
-// commandLine is the backend of the command: the one that the command line names, opened at once, as it would be
-// in a pipe, and for all clients; its end is the command's.
-type commandLine struct {
-	BackendRaw json.RawMessage `json:"backend,omitempty" caddy:"namespace=http.sse.backends inline_key=name"`
-
-	upstream Upstream
-}
-
-func (*commandLine) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: backendNamespace + ".command_line", New: func() caddy.Module { return new(commandLine) }}
-}
-
-func (b *commandLine) Provision(ctx caddy.Context) error {
-	module, err := ctx.LoadModule(b, "BackendRaw")
-	if err != nil {
-		return err
-	}
-	if shared, ok := module.(AlwaysShared); ok {
-		b.upstream = shared.Upstream()
-		return nil
-	}
-	request, err := http.NewRequest(http.MethodGet, "/", http.NoBody)
-	if err != nil {
-		return err
-	}
-	request = request.WithContext(context.WithValue(request.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer()))
-	b.upstream, err = module.(Backend).Bind(request)
-	return err
-}
-
-func (b *commandLine) Bind(*http.Request) (Upstream, error) { return b.Upstream(), nil }
-func (b *commandLine) Upstream() Upstream                   { return commandUpstream{b.upstream} }
-
-// commandUpstream is over when standard input or the command is; anything else is opened anew.
-type commandUpstream struct{ Upstream }
-
-func (u commandUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
-	err := u.Upstream.Stream(ctx, lastID, sink)
-	if ctx.Err() != nil {
-		return err
-	}
-	_, isCommand := u.Upstream.(*execUpstream)
-	if !isCommand && !errors.Is(err, ErrEnded) {
-		return err
-	}
-	if endedCleanly(err) {
-		upstreamOver <- nil
-		return ErrEnded
-	}
-	upstreamOver <- err
-	return fmt.Errorf("%w: %w", ErrEnded, err)
-}
-
-var (
-	_ AlwaysShared      = (*commandLine)(nil)
-	_ caddy.Provisioner = (*commandLine)(nil)
-)

@@ -180,6 +180,60 @@ func TestCtrlCEndsTheCommandAndWhatItRuns(t *testing.T) {
 	ssetest.Wait(t, "the command's processes to end", func() bool { return syscall.Kill(-group, 0) == syscall.ESRCH })
 }
 
+func TestCommandSaysWhichPortTheSystemHasChosen(t *testing.T) {
+	cmd := caddyCommand(t, "sse", "--listen", "localhost:0", "--path", "/what happens")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	caddy := startCommand(t, cmd)
+	var url string
+	ssetest.Wait(t, "the URL to be printed", func() bool {
+		n, _ := fmt.Sscanf(caddy.output.String(), "Serving events at %s\n", &url)
+		return n == 1
+	})
+	s := open(t, url)
+	fmt.Fprint(stdin, "one\n")
+	if e := s.WaitEvents(1)[0]; e.Data != "one" {
+		t.Errorf("event is %+v, want one", e)
+	}
+}
+
+func TestCommandWaitsForAFileAndSaysSo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "app.log")
+	caddy, _, url := startCaddySSE(t, "--from", file)
+	if !strings.Contains(caddy.output.String(), file+" is not there yet") {
+		t.Errorf("it says %q, but not that there is no %s", caddy.output.String(), file)
+	}
+	s := open(t, url)
+	appendTo(t, file, "one\n")
+	if e := s.WaitEvents(1)[0]; e.Data != "one" {
+		t.Errorf("event is %+v, want one", e)
+	}
+}
+
+func TestCommandIsInShellCompletionManPageAndHelp(t *testing.T) {
+	man := t.TempDir()
+	run(t, caddyBinary, "manpage", "--directory", man)
+	if page, err := os.ReadFile(filepath.Join(man, "caddy-sse.8")); err != nil || !strings.Contains(string(page), "caddy sse -- ping") {
+		t.Errorf("the man page has no example: %v", err)
+	}
+	for _, c := range [][]string{
+		{"--from", "__complete", "sse", "--f"},
+		{"sse\t", "__complete", "ss"},
+		{"json_seq\n", "__complete", "sse", "--format", ""},
+		{"Examples:\n  tail -F app.log | caddy sse\n", "sse", "--help"},
+		{"\n  sse ", "help"},
+	} {
+		if said := run(t, caddyBinary, c[1:]...); !strings.Contains(said, c[0]) {
+			t.Errorf("caddy %s has no %q: %s", strings.Join(c[1:], " "), c[0], said)
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		run(t, caddyBinary, "completion", shell)
+	}
+}
+
 func TestCommandSaysWhatIsWrong(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -200,6 +254,11 @@ func TestCommandSaysWhatIsWrong(t *testing.T) {
 		"address that is taken": {[]string{"--listen", taken.Addr().String()}, "address already in use"},
 		"address that is none":  {[]string{"--listen", "localhost:http:80"}, "localhost:http:80"},
 		"no such command":       {[]string{"--", "no-such-command-anywhere"}, "no-such-command-anywhere"},
+		"command without --":    {[]string{"cat"}, "caddy sse -- cat"},
+		"a URL of another kind": {[]string{"--from", "ftp://localhost/"}, "http://"},
+		"a URL without a host":  {[]string{"--from", "http://"}, "--from"},
+		"port that is none":     {[]string{"--from", "localhost:http"}, "--from"},
+		"folder":                {[]string{"--from", t.TempDir()}, "folder"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := append([]string{"sse", "--listen", freeAddress(t)}, c.args...)
@@ -207,14 +266,9 @@ func TestCommandSaysWhatIsWrong(t *testing.T) {
 			if code := caddy.waitExit(t); code == 0 {
 				t.Error("exit code is 0")
 			}
-			var errors []string
-			for line := range strings.Lines(caddy.output.String()) {
-				if strings.Contains(line, `"level":"error"`) || strings.HasPrefix(line, "Error: ") {
-					errors = append(errors, line)
-				}
-			}
-			if len(errors) != 1 || !strings.Contains(errors[0], c.want) {
-				t.Errorf("errors are %q, want one that has %q", errors, c.want)
+			said := caddy.output.String()
+			if strings.Count(said, "\n") != 1 || !strings.HasPrefix(said, "Error: ") || !strings.Contains(said, c.want) {
+				t.Errorf("it says %q, want one error that has %q", said, c.want)
 			}
 		})
 	}
