@@ -27,7 +27,7 @@ await shot('fast', server.fast, {}, async page => { await wait(6000); });
 await shot('hostile', server.hostile, {}, async page => { await wait(500); await page.locator('li .head').nth(4).click(); });
 if (server.listen) {
   await shot('control', server.normal, { before: page => page.route(server.normal, (route, request) => request.headers().accept === 'text/event-stream'
-    ? route.fulfill({ status: 200, contentType: 'text/event-stream', body: 'retry: 8000\n\nid: 1\nevent: tick\ndata: {"n":1}\n\nid: 2\nevent: tick\ndata: {"n":2}\n\nevent: sse-gap\ndata: {"reason":"the client fell behind the history","last_event_id":"2","oldest_id":"9"}\n\nid: 9\nevent: tick\ndata: {"n":9}\n\ndata: plain text,\ndata: two lines\n\nevent: sse-error\ndata: {"reason":"the upstream closed the connection"}\n\n' }) : route.continue()) },
+    ? route.fulfill({ status: 200, contentType: 'text/event-stream', body: 'retry: 8000\n\nid: 1\nevent: tick\ndata: {"n":1}\n\nid: 2\nevent: tick\ndata: {"n":2}\n\nevent: sse-gap\ndata: {"reason":"history","last_event_id":"2","oldest_id":"9"}\n\nid: 9\nevent: tick\ndata: {"n":9}\n\ndata: plain text,\ndata: two lines\n\nevent: sse-error\ndata: {"reason":"upstream_error"}\n\n' }) : route.continue()) },
   async page => { await wait(600); });
   await shot('disconnected', server.normal, {}, async page => {
     await wait(3000);

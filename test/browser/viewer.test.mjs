@@ -215,6 +215,9 @@ test('a reader who scrolls back is left there, and follows again on demand', asy
   await page.mouse.wheel(0, -2000);
   const follow = page.getByRole('button', { name: /Follow/ });
   await follow.waitFor();
+  // What was left out because nobody could have read it is there for who stays.
+  const numbers = (await page.locator('li .data').allTextContents()).map(text => Number(text.match(/"n": (\d+)/)[1]));
+  assert.deepEqual(numbers, Array.from({ length: 500 }, (_, i) => numbers[0] + i));
   const rows = await page.locator('li').allTextContents(), top = await page.locator('#scroll').evaluate(node => node.scrollTop);
   await atLeast(page, await count(page) + 1000);
   assert.deepEqual(await page.locator('li').allTextContents(), rows);
@@ -293,6 +296,8 @@ test('a screen reader hears how the stream stands, and not every event', async (
   assert.equal(await page.locator('[aria-live], [role=log], [role=alert]').count(), 0);
   for (const role of ['banner', 'main', 'contentinfo', 'list', 'searchbox']) assert.equal(await page.getByRole(role).count(), 1, role);
   assert.equal(await page.locator('.dot').evaluate(node => getComputedStyle(node).animationName), 'none');
+  await page.getByRole('searchbox').fill('none has this');
+  await page.getByRole('status').getByText('0 events shown').waitFor({ state: 'attached' });
   assert.deepEqual(await page.evaluate(() => [...document.querySelectorAll('button:not(.head, [hidden]), input')].filter(node => !(node.ariaLabel || node.textContent || node.labels?.length)).length), 0);
   await context.close();
 });
@@ -303,6 +308,20 @@ test('control events stand out with their reason', async () => {
   assert.match(await page.locator('li.gap').textContent(), /Events were lost: the client was too slow \(last seen 1, oldest kept 9\)/);
   assert.match(await page.locator('li.error').textContent(), /The upstream failed: the upstream broke off/);
   assert.equal(await page.locator('#lastId').textContent(), '1');
+  await context.close();
+});
+
+test("the server's own reasons are put into words", async () => {
+  const body = 'retry: 60000\n\nevent: sse-gap\ndata: {"reason":"history","last_event_id":"1","oldest_id":"9"}\n\nevent: sse-gap\ndata: {"reason":"lag"}\n\n' +
+    'event: sse-gap\ndata: {"reason":"upstream"}\n\nevent: sse-gap\ndata: {"reason":"record_too_large"}\n\n' +
+    'event: sse-error\ndata: {"reason":"record_too_large"}\n\nevent: sse-error\ndata: {"reason":"invalid_record"}\n\nevent: sse-error\ndata: {"reason":"upstream_error"}\n\n';
+  const { page, context } = await open(browser, server.normal, { before: answer(server.normal, events(body)) });
+  await until(page, () => document.querySelectorAll('li .head').length === 7);
+  assert.deepEqual(await page.locator('li .data').allTextContents(), [
+    'Events were lost: they are no longer kept (last seen 1, oldest kept 9)', 'Events were lost: this client was too slow',
+    'Events were lost: the upstream could not go on where it was', 'Events were lost: a record was too large',
+    'The upstream failed: a record was too large', 'The upstream failed: a record was not JSON', 'The upstream failed',
+  ]);
   await context.close();
 });
 
