@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,9 +34,9 @@ type FileBackend struct {
 	// How many lines it gets first, if from is last.
 	Last int `json:"last,omitempty"`
 
-	path   *mapping.Template
-	folder string // that the file has to be in; empty if no request has a say in the path
-	from   follow.Start
+	fixed *mapping.Template // the path before the first placeholder of a request; nil if there is none
+	path  *mapping.Template // the rest
+	from  follow.Start
 }
 
 // The values of FileBackend.From.
@@ -50,62 +51,88 @@ func (*FileBackend) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: backendNamespace + ".file", New: func() caddy.Module { return new(FileBackend) }}
 }
 
-// Provision compiles the path and finds its fixed folder.
+// Provision compiles the options.
 func (b *FileBackend) Provision(caddy.Context) error {
-	global := caddy.NewReplacer()
-	path, err := mapping.ParseTemplate(b.Path)
-	if err != nil {
-		return fmt.Errorf("file: %w", err)
-	}
-	if b.Path == "" || path.UsesRecord() {
-		return fmt.Errorf("file: %q is not a path: a record has no say in it", b.Path)
-	}
-	for _, name := range path.Placeholders() {
-		if !dependsOnRequest([]string{name}) {
-			continue
-		}
-		before, _, _ := strings.Cut(b.Path, "{"+name+"}")
-		folder, _ := filepath.Split(global.ReplaceKnown(before, ""))
-		if folder == "" {
-			return fmt.Errorf("file: %s must begin with a folder that does not depend on the request", b.Path)
-		}
-		if b.folder, err = filepath.Abs(folder); err != nil {
-			return fmt.Errorf("file: %w", err)
-		}
-		break
-	}
-	b.path = path
-
 	setDefault(&b.From, fromEnd)
-	switch b.From {
-	case fromStart:
-		b.from = follow.FromStart
-	case fromEnd:
-		b.from = follow.FromEnd
-	case fromLast:
-		b.from = follow.Last(b.Last)
-	default:
-		return fmt.Errorf("file: from must be %s, %s or %s, not %q", fromStart, fromEnd, fromLast, b.From)
+	if err := b.compile(); err != nil {
+		return fmt.Errorf("file: %w", err)
 	}
 	return nil
 }
 
+func (b *FileBackend) compile() error {
+	switch b.From {
+	case fromStart:
+		b.from = follow.FromStart
+	case fromEnd, "":
+		b.from = follow.FromEnd
+	case fromLast:
+		b.from = follow.Last(b.Last)
+	default:
+		return fmt.Errorf("from must be %s, %s or %s, not %q", fromStart, fromEnd, fromLast, b.From)
+	}
+	if (b.From == fromLast) != (b.Last != 0) || b.Last < 0 {
+		return fmt.Errorf("last must be a number of lines above zero if from is %s, and not be there otherwise", fromLast)
+	}
+	return b.compilePath()
+}
+
+// compilePath divides the path into what is fixed and what requests have a say in.
+func (b *FileBackend) compilePath() (err error) {
+	if b.path, err = mapping.ParseTemplate(b.Path); err != nil {
+		return err
+	}
+	if b.Path == "" || b.path.UsesRecord() {
+		return fmt.Errorf("%q is not a path: a record has no say in it", b.Path)
+	}
+	names := b.path.Placeholders()
+	first := slices.IndexFunc(names, func(name string) bool { return dependsOnRequest([]string{name}) })
+	if first < 0 {
+		return nil
+	}
+	fixed, _, _ := strings.Cut(b.Path, "{"+names[first]+"}")
+	if first == 0 && filepath.Dir(fixed+".") == "." {
+		return fmt.Errorf("%s must begin with a folder that does not depend on the request", b.Path)
+	}
+	if b.fixed, err = mapping.ParseTemplate(fixed); err != nil {
+		return err
+	}
+	b.path, err = mapping.ParseTemplate(b.Path[len(fixed):])
+	return err
+}
+
 // Bind expands the path for a request.
 func (b *FileBackend) Bind(r *http.Request) (Upstream, error) {
-	path := string(b.path.Bind(lookup(r)).Append(nil, &mapping.Record{}))
-	if b.folder != "" {
-		absolute, err := filepath.Abs(path)
-		if err != nil || !strings.HasPrefix(absolute, strings.TrimSuffix(b.folder, "/")+"/") || strings.ContainsRune(path, 0) {
-			return nil, caddyhttp.Error(http.StatusNotFound, fmt.Errorf("path leads outside of %s", b.folder))
+	find := lookup(r)
+	expand := func(t *mapping.Template) string { return string(t.Bind(find).Append(nil, new(mapping.Record))) }
+	path := expand(b.path)
+	if b.fixed != nil {
+		var err error
+		if path, err = within(expand(b.fixed), path); err != nil {
+			return nil, caddyhttp.Error(http.StatusNotFound, err)
 		}
 	}
-	return &fileUpstream{path: path, from: b.from, backend: b}, nil
+	return &fileUpstream{path: path, backend: b}, nil
+}
+
+// within is a path of which a request has chosen all but the fixed beginning, if it stays in the folder that this
+// names. A ".." is refused even where it seems to stay there: after a symbolic link it would lead elsewhere.
+func within(fixed, chosen string) (string, error) {
+	folder, name := filepath.Split(fixed)
+	name = strings.TrimLeft(name+chosen, "/") // as {path} begins with one
+	if folder == "" || !filepath.IsLocal(name) || hasDotDot(name) || strings.ContainsRune(name, 0) {
+		return "", fmt.Errorf("path %q leads outside of %s", fixed+chosen, folder)
+	}
+	return filepath.Join(folder, name), nil
+}
+
+func hasDotDot(path string) bool {
+	return slices.Contains(strings.Split(filepath.ToSlash(path), "/"), "..")
 }
 
 // fileUpstream is one follower's file.
 type fileUpstream struct {
 	path    string
-	from    follow.Start
 	backend *FileBackend
 }
 
@@ -119,16 +146,27 @@ func (u *fileUpstream) CanResume(lastID string) bool {
 }
 
 func (u *fileUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
-	options := follow.Options{Path: u.path, From: u.from}
+	options := follow.Options{Path: u.path, From: u.backend.from}
 	position, resume := follow.ParsePosition(lastID)
 	if resume {
 		options.Resume = &position
 	}
-	follower := follow.Open(options)
+	follower, err := follow.Open(options)
+	if err != nil && u.backend.fixed != nil {
+		return caddyhttp.Error(http.StatusNotFound, err) // such as a folder: not the server's fault
+	}
+	if err != nil {
+		return err
+	}
 	defer follower.Close()
 	input, err := sink.Open("")
 	if err != nil {
 		return err
+	}
+	if lastID != "" && !resume {
+		if err := input.Gap(); err != nil { // what came after that event, nobody knows
+			return err
+		}
 	}
 
 	var at follow.Position
@@ -195,11 +233,7 @@ func (b *FileBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 	}
-	// Said with file and line, where Provision could only say it without.
-	if err := (&FileBackend{Path: b.Path}).Provision(caddy.Context{}); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
+	return provisionedBy(d, b.compile)
 }
 
 var (

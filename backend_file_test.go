@@ -162,7 +162,7 @@ func testLog(t *testing.T, lines int) {
 
 func TestRequestCannotLeaveTheFilesFolder(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"logs/a.log": "inside\n", "secret.log": "outside\n"} {
+	for name, text := range map[string]string{"logs/a.log": "inside\n", "secret.log": "outside\n", "elsewhere/secret.log": "outside\n"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -170,21 +170,64 @@ func TestRequestCannotLeaveTheFilesFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	server := ssetest.Start(t, ssetest.Site("sse {\nbackend file "+dir+"/logs/{query.name}.log {\nfrom start\n}\n}"))
-	client := ssetest.Client(t, "h1")
-	inside := ssetest.Get(t, client, server.URL("h1", "/?name=a"))
-	if data := inside.WaitEvents(1)[0].Data; data != "inside" {
-		t.Errorf("the file says %q", data)
+	if err := os.Mkdir(filepath.Join(dir, "elsewhere/folder"), 0o755); err != nil {
+		t.Fatal(err)
 	}
-	for _, name := range []string{"../secret", "..%2Fsecret", "a/../../secret", "%00", "./../../secret", "{env.HOME}/../../../secret", ".."} {
-		s := ssetest.Get(t, client, server.URL("h1", "/?name="+name))
-		if name == "{env.HOME}/../../../secret" {
-			if s.Status == http.StatusOK {
-				t.Errorf("%q: status %d", name, s.Status)
-			}
-		} else if s.Status != http.StatusNotFound && name != ".." {
-			t.Errorf("%q: status %d", name, s.Status)
+	if err := os.Symlink(filepath.Join(dir, "elsewhere/folder"), filepath.Join(dir, "logs/link")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSE_TEST_LOGS", dir+"/logs")
+	for _, path := range []string{dir + "/logs/{query.name}.log", dir + "/logs{query.name}.log", "{env.SSE_TEST_LOGS}{query.name}.log"} {
+		backend := newBackend(t, "file "+path+" {\n from start\n}")
+		bind := func(name string) (Upstream, error) { return backend.Bind(newRequest("/?name=/" + name)) }
+		u, err := bind("a")
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
 		}
-		s.Close()
+		r := run(t, u, "")
+		r.hears(t, "inside\n")
+		r.stop()
+		for _, name := range []string{
+			"../secret", "..%2Fsecret", "/../secret", "a/../../secret", "./../../secret", "link/../secret",
+			"{env.HOME}/../../../secret", "a%00", "%00/../secret",
+		} {
+			if _, err := bind(name); statusOf(err) != http.StatusNotFound {
+				t.Errorf("%s with %s: got %v, want a 404", path, name, err)
+			}
+		}
+	}
+	if _, err := newBackend(t, "file {env.SSE_TEST_NOWHERE}{query.name}").Bind(newRequest("/?name=/etc/passwd")); statusOf(err) != http.StatusNotFound {
+		t.Errorf("without a folder: got %v, want a 404", err)
+	}
+}
+
+func TestFileThatCannotBeFollowedIsABadGateway(t *testing.T) {
+	dir := t.TempDir()
+	r := run(t, newUpstream(t, "file "+dir, ""), "")
+	if err := r.wait(t); statusOf(err) != http.StatusBadGateway || len(r.sink.types) > 0 {
+		t.Errorf("a folder: got %v, opened %d times", err, len(r.sink.types))
+	}
+	r = run(t, newUpstream(t, "file "+filepath.Dir(dir)+"/{query.name}", "name="+filepath.Base(dir)), "")
+	if err := r.wait(t); statusOf(err) != http.StatusNotFound || len(r.sink.types) > 0 {
+		t.Errorf("a folder that the request names: got %v, opened %d times", err, len(r.sink.types))
+	}
+}
+
+func TestEventIDThatNamesNoPlaceInTheFileIsAGap(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	if err := os.WriteFile(path, []byte("one\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	server := ssetest.Start(t, ssetest.Site("sse {\nbackend file "+path+" {\nfrom last 1\n}\n}"))
+	client := ssetest.Client(t, "h1")
+	first := ssetest.Get(t, client, server.URL("h1", "/")).WaitEvents(1)
+	if first[0].Data != "one" {
+		t.Errorf("without an id came %+v", first)
+	}
+	for _, id := range []string{"42", "../../etc/passwd-1", first[0].ID + "0"} {
+		events := ssetest.Get(t, client, server.URL("h1", "/"), ssetest.LastEventID(id)).WaitEvents(2)
+		if events[0].Type != eventGap || events[1].Data != "one" {
+			t.Errorf("with id %s came %+v", id, events)
+		}
 	}
 }

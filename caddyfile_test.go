@@ -141,6 +141,7 @@ func TestEveryMistakeInTheConfigIsToldWithItsPlace(t *testing.T) {
 		{"backend file /a {\nfrom start 3\n}", "argument"},
 		{"backend file /a {\nto end\n}", `unrecognized subdirective "to"`},
 		{"backend file {path}", "must begin with a folder"},
+		{"backend file log-{path}", "must begin with a folder"},
 		{"backend file /a/{record.x}", "record"},
 	} {
 		t.Run(test.block, func(t *testing.T) {

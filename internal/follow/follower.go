@@ -77,36 +77,34 @@ type Follower struct {
 	closed  chan struct{}
 
 	mu       sync.Mutex // held while Next works, not while it waits
-	from     Start
-	resume   *Position
-	started  bool
-	file     *file // nil until there is one
-	offset   int64 // of the next byte in file
-	next     *file // what takes file's place when that has been read to its end
-	rotated  bool  // file is not what path names any more
+	file     *file      // nil until there is one
+	offset   int64      // of the next byte in file
+	next     *file      // what takes file's place when that has been read to its end
+	rotated  bool       // file is not what path names any more
 	previous os.FileInfo
 	refused  time.Time // since when the file at path cannot be opened
 	told     Chunk     // the flags that go with the next chunk
 }
 
-// Open begins to follow a file. It never fails: a file that is not there yet
-// is waited for, in a directory that is not there yet too.
-func Open(o Options) *Follower {
+// Open begins to follow a file. One that is not there yet is waited for, in a
+// directory that is not there yet too; the error is that of one that is there
+// but cannot be read.
+func Open(o Options) (*Follower, error) {
 	path, err := filepath.Abs(o.Path)
 	if err != nil { // the working directory is gone: no name leads anywhere
 		path = o.Path
 	}
 	f := &Follower{
 		path:   path,
-		from:   o.From,
-		resume: o.Resume,
 		watch:  subscribe(path),
 		closed: make(chan struct{}),
 	}
 	// Now and not at the first Next, so that "from the end" means from now on.
-	// An error comes again there.
-	_ = f.start()
-	return f
+	if err := f.start(o.From, o.Resume); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("following a file: %w", err)
+	}
+	return f, nil
 }
 
 // Next waits until there is something to read or to tell, or ctx ends. It
@@ -168,9 +166,6 @@ func (f *Follower) read(buf []byte) (chunk Chunk, ready bool, err error) {
 		return Chunk{}, false, os.ErrClosed
 	default:
 	}
-	if err := f.start(); err != nil {
-		return Chunk{}, false, fmt.Errorf("following a file: %w", err)
-	}
 	for {
 		if f.file != nil {
 			n, err := f.file.readAt(buf, f.offset)
@@ -215,21 +210,18 @@ func (f *Follower) tell(data []byte) Chunk {
 	return c
 }
 
-// start finds the place to begin at. Once it has succeeded it does nothing.
-func (f *Follower) start() error {
-	if f.started {
-		return nil
-	}
-	if f.resume != nil {
-		found, err := locate(f.path, *f.resume)
+// start finds the place to begin at.
+func (f *Follower) start(from Start, resume *Position) error {
+	if resume != nil {
+		found, err := locate(f.path, *resume)
 		if err != nil {
 			return err
 		}
 		if found != nil {
-			f.file, f.offset, f.started = found, f.resume.Offset, true
+			f.file, f.offset = found, resume.Offset
 			return nil
 		}
-		f.from = FromStart
+		from = FromStart
 	}
 	opened, err := openFile(f.path)
 	if err != nil && !missing(err) {
@@ -238,7 +230,7 @@ func (f *Follower) start() error {
 	if err == nil {
 		size, err := opened.size()
 		if err == nil {
-			f.offset, err = f.from.offset(opened, size)
+			f.offset, err = from.offset(opened, size)
 		}
 		if err != nil {
 			opened.Close()
@@ -246,8 +238,7 @@ func (f *Follower) start() error {
 		}
 		f.file = opened
 	}
-	f.told.Gap = f.resume != nil
-	f.started = true
+	f.told.Gap = resume != nil
 	return nil
 }
 

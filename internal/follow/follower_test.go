@@ -54,7 +54,7 @@ func TestStart(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			path := logPath(t)
 			appendTo(t, path, test.text)
-			f := Open(Options{Path: path, From: test.from})
+			f := open(t, Options{Path: path, From: test.from})
 			defer f.Close()
 			// A byte more makes sure that there is something to wait for.
 			appendTo(t, path, "\n")
@@ -175,11 +175,11 @@ func TestRetargetedSymlinkIsFollowed(t *testing.T) {
 
 func TestFileThatMayNotBeReadIsAnError(t *testing.T) {
 	dir := t.TempDir()
-	f := Open(Options{Path: dir})
-	defer f.Close()
-	if _, err := f.Next(t.Context(), make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := Open(Options{Path: dir}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("a directory: %v", err)
 	}
+	f := open(t, Options{Path: logPath(t)})
+	defer f.Close()
 	if _, err := f.Next(t.Context(), nil); err == nil {
 		t.Error("an empty buffer is no error")
 	}
@@ -204,15 +204,13 @@ func TestNewFileThatGetsItsOwnerLateIsWaitedFor(t *testing.T) {
 	r.want("two")
 
 	must(t, os.Chmod(path, 0))
-	f := Open(Options{Path: path})
-	defer f.Close()
-	if _, err := f.Next(t.Context(), r.buf); !errors.Is(err, os.ErrPermission) {
+	if _, err := Open(Options{Path: path}); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("opened without permission: %v", err)
 	}
 }
 
 func TestCloseEndsANextThatWaits(t *testing.T) {
-	f := Open(Options{Path: logPath(t)})
+	f := open(t, Options{Path: logPath(t)})
 	ended := make(chan error)
 	go func() {
 		_, err := f.Next(context.Background(), make([]byte, 1))
@@ -232,7 +230,7 @@ func TestManyFollowersShareOneWatch(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
 	var all []*Follower
 	for range readers {
-		all = append(all, Open(Options{Path: path}))
+		all = append(all, open(t, Options{Path: path}))
 	}
 	shared.Lock()
 	if n := len(shared.hub.watcher.WatchList()); n != 1 || len(shared.hub.topics) != 1 {
@@ -309,7 +307,7 @@ func TestWithoutNotificationsTheFileIsPolled(t *testing.T) {
 func TestReadingAllocatesNothing(t *testing.T) {
 	path := logPath(t)
 	appendTo(t, path, strings.Repeat("x", 1<<20))
-	f := Open(Options{Path: path, From: FromStart})
+	f := open(t, Options{Path: path, From: FromStart})
 	defer f.Close()
 	buf := make([]byte, 1000)
 	ctx := t.Context()
@@ -362,7 +360,7 @@ func BenchmarkAppend(b *testing.B) {
 			var done sync.WaitGroup
 			ctx, cancel := context.WithCancel(context.Background())
 			for range readers {
-				f := Open(Options{Path: path})
+				f := open(b, Options{Path: path})
 				done.Go(func() {
 					defer f.Close()
 					for buf := make([]byte, 4096); ; {

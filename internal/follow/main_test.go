@@ -35,9 +35,16 @@ type reader struct {
 
 func follow(t *testing.T, o Options) *reader {
 	t.Helper()
-	r := &reader{t: t, f: Open(o), buf: make([]byte, 4096)}
+	r := &reader{t: t, f: open(t, o), buf: make([]byte, 4096)}
 	t.Cleanup(func() { r.f.Close() })
 	return r
+}
+
+func open(t testing.TB, o Options) *Follower {
+	t.Helper()
+	f, err := Open(o)
+	must(t, err)
+	return f
 }
 
 // step waits at most so long for a chunk and reports whether there was one.
@@ -118,7 +125,7 @@ func appendTo(t *testing.T, path, text string) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
