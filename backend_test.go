@@ -3,6 +3,7 @@ package sse
 import (
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -40,5 +41,32 @@ func TestHeartbeatsGoOnForAsLongAsAnUpstreamIsSilent(t *testing.T) {
 			}
 			s.Close()
 		})
+	}
+}
+
+func TestHEADIsAnsweredAsGETWouldBeWithoutOpeningABackend(t *testing.T) {
+	ran := filepath.Join(t.TempDir(), "ran")
+	server := ssetest.Start(t, ssetest.Site(`handle /file {
+	sse {
+		backend file /var/log/{query.x}
+	}
+}
+handle {
+	sse {
+		backend exec touch `+ran+` {query.x}
+	}
+}`))
+	for target, want := range map[string]int{"/file?x=a": 200, "/file?x=../a": 404, "/?x=a": 200, "/?x=%00": 400} {
+		response, err := ssetest.Client(t, "h1").Head(server.URL("h1", target))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("HEAD %s: status %d, want %d", target, response.StatusCode, want)
+		}
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("HEAD has run the command")
 	}
 }

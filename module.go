@@ -407,6 +407,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	if h.backend != nil && r.Method == http.MethodHead {
+		if _, err := h.backend.Bind(r); err != nil {
+			return err // as GET would
+		}
 		setStreamHeaders(w.Header())
 		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush() // or HTTP/3 says that the stream is empty
