@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +33,7 @@ func TestExecArgumentsReachTheCommandUnchanged(t *testing.T) {
 	}
 }
 
-func escapeQuery(s string) string { return asQueryPart.escape(s) }
+func escapeQuery(s string) string { return url.QueryEscape(s) }
 
 func TestExecEnvironmentHasNoSecrets(t *testing.T) {
 	t.Setenv("SSE_TEST_SECRET", "hidden")

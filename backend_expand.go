@@ -26,8 +26,8 @@ type argument struct {
 
 // place is where an argument's values go.
 type place struct {
-	escape  func(string) string // keeps a value from being more than a value; nil: it is taken as it is
-	refused string              // characters that a client's value must not have
+	escape  func(name, value string) string // keeps a value from being more than a value; nil: it is taken as it is
+	refused string                          // characters that a client's value must not have
 }
 
 // asText is a place where a value is nothing but text, such as an argument of a command.
@@ -93,7 +93,7 @@ func (a argument) expand(lastID string) (string, error) {
 		}
 		value, known := repl.GetString(name)
 		if known && a.place.escape != nil {
-			value = a.place.escape(value)
+			value = a.place.escape(name, value)
 		}
 		return value, known, nil
 	})
@@ -107,7 +107,7 @@ func (p place) put(name, value string) (string, error) {
 		return "", caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("value of {%s} must not have %q in it here", name, value[i]))
 	}
 	if p.escape != nil {
-		value = p.escape(value)
+		value = p.escape(name, value)
 	}
 	return value, nil
 }

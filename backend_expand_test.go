@@ -43,7 +43,7 @@ func TestBackendMistakesAreConfigErrors(t *testing.T) {
 		"http", "http a b", "http /path", "http ftp://a/", "http http://", "http http://a:b/", "http http://a/{record}", "http http://a/ {\n what\n}",
 		"http http://a/ {\n method\n}", "http http://a/ {\n method `G T`\n}", "http http://a/ {\n header A\n}", "http http://a/ {\n header `A b` c\n}",
 		"http http://a/ {\n header A {seq}\n}", "http http://a/ {\n body a b\n}", "http http://a/ {\n body {record.}\n}", "http http://a/ {\n body a\n body b\n}",
-		"http http://a/ {\n transport\n}", "http http://a/ {\n transport nothing\n}", "http http://unix//run/{query.x}.sock:/",
+		"http http://a/ {\n transport http {\n tls\n}\n}", "http http://a/ {\n transport\n}", "http http://a/ {\n transport nothing\n}", "http http://unix//run/{query.x}.sock:/",
 		"listen", "listen :1 :2", "listen a", "listen :1-2", "listen fd/3", "listen {query.x}:1", "listen {record}", "listen :1 {\n what\n}",
 		"stdin a", "stdin {\n what\n}",
 	} {

@@ -30,7 +30,8 @@ func init() {
 // headers and body are expanded for each request; {last_id} is the id of the last event.
 type HTTPBackend struct {
 	// The URL. Values of placeholders after the host are escaped, so that each stays a part of the path or of the
-	// query that it was written in; what a client supplies to the host cannot leave the host.
+	// query that it was written in; {path}, {query} and {uri} are what they are in the client's request. What a
+	// client supplies to the host cannot leave the host.
 	//
 	// A unix socket stands in place of the host, with a colon after it: http://unix//run/docker.sock:/events.
 	URL string `json:"url"`
@@ -72,9 +73,6 @@ func (*HTTPBackend) CaddyModule() caddy.ModuleInfo {
 
 // Provision compiles the options and loads the transport.
 func (b *HTTPBackend) Provision(ctx caddy.Context) error {
-	if err := b.compile(); err != nil {
-		return err
-	}
 	b.transportConfig = string(b.TransportRaw) // which Caddy forgets when it has loaded it
 	var module any
 	var err error
@@ -87,6 +85,9 @@ func (b *HTTPBackend) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading transport: %w", err)
 	}
 	b.transport = module.(http.RoundTripper)
+	if err := b.compile(); err != nil {
+		return err
+	}
 	return b.adjustTransport()
 }
 
@@ -116,10 +117,17 @@ func (b *HTTPBackend) adjustTransport() error {
 	return nil
 }
 
+// asHeader is a header's value, which has no control characters but the tab (RFC 9110 §5.5).
+var asHeader = place{refused: "\x01\x02\x03\x04\x05\x06\a\b\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f"}
+
 func (b *HTTPBackend) compile() (err error) {
 	if err := b.compileURL(); err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
+	if t, ok := b.transport.(reverseproxy.TLSTransport); ok && t.TLSEnabled() && strings.HasPrefix(b.URL, "http://") {
+		return errors.New("url: it begins with http://, but the transport speaks TLS: write https://")
+	}
+	b.Method = strings.ToUpper(b.Method)                            // as rewrites do
 	if b.Method != "" && !httpguts.ValidHeaderFieldName(b.Method) { // both are tokens (RFC 9110 §9.1, §5.1)
 		return fmt.Errorf("method: %q is not a method", b.Method)
 	}
@@ -132,7 +140,7 @@ func (b *HTTPBackend) compile() (err error) {
 			if !httpguts.ValidHeaderFieldValue(text) {
 				return fmt.Errorf("header: %q is not a value", text)
 			}
-			value, err := parseArgument(text, asLine)
+			value, err := parseArgument(text, asHeader)
 			if err != nil {
 				return fmt.Errorf("header: %w", err)
 			}
@@ -294,7 +302,7 @@ func (b *HTTPBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "body":
 			b.Body, err = oneArg(d)
 		case "transport":
-			b.TransportRaw, err = parseTransport(d)
+			err = b.parseTransport(d)
 		default:
 			err = d.Errf("unrecognized subdirective %q of backend http", d.Val())
 		}
@@ -321,19 +329,21 @@ func (b *HTTPBackend) parseHeader(d *caddyfile.Dispenser) error {
 }
 
 // parseTransport takes the transport's name; its module takes the rest.
-func parseTransport(d *caddyfile.Dispenser) (json.RawMessage, error) {
+func (b *HTTPBackend) parseTransport(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return nil, d.ArgErr()
+		return d.ArgErr()
 	}
 	name := d.Val()
 	module, err := caddyfile.UnmarshalModule(d, transportNamespace+"."+name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if _, ok := module.(http.RoundTripper); !ok {
-		return nil, d.Errf("module %s.%s is not a transport, but a %T", transportNamespace, name, module)
+	transport, ok := module.(http.RoundTripper)
+	if !ok {
+		return d.Errf("module %s.%s is not a transport, but a %T", transportNamespace, name, module)
 	}
-	return caddyconfig.JSONModuleObject(module, "protocol", name, nil), nil
+	b.transport, b.TransportRaw = transport, caddyconfig.JSONModuleObject(module, "protocol", name, nil)
+	return nil
 }
 
 var (

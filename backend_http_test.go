@@ -42,12 +42,60 @@ func TestHTTPValuesStayInTheirPlace(t *testing.T) {
 		{"http {env.SSE_TEST_URL}/x?since={last_id}", "", "a&b=c d/1", "GET " + host + " /x?since=a%26b%3Dc+d%2F1 []"},
 		{"http " + url + "/{query.x}/end?q={query.x}", "x=a/b%3Fc%23{last_id}", "9", "GET " + host + " /a%2Fb%3Fc%23%7Blast_id%7D/end?q=a%2Fb%3Fc%23%7Blast_id%7D []"},
 		{"http " + url + "/a {\n body `{\"after\":\"{last_id}\",\"x\":\"{query.x}\"}`\n}", "x={last_id}", "7", "POST " + host + ` /a [{"after":"7","x":"{last_id}"}]`},
-		{"http " + url + "/a {\n method PUT\n header Host {query.x}\n}", "x=example.com", "", "PUT example.com /a []"},
+		{"http " + url + "/a {\n method put\n header Host {query.x}\n}", "x=example.com", "", "PUT example.com /a []"},
 	} {
 		r := run(t, newUpstream(t, test.text, test.query), test.lastID)
 		if err := r.wait(t); err != nil || r.sink.text() != test.want {
 			t.Errorf("%s: got %q, %v, want %q", test.text, r.sink.text(), err, test.want)
 		}
+	}
+}
+
+func TestHTTPAsksForTheRequestsOwnPathAndQuery(t *testing.T) {
+	server, host := serveHTTP(t, echoRequest)
+	const path, query = "/a/b%20c%3Fd%2fe", "x=1+2&y=%26#z"
+	for address, want := range map[string]string{
+		"{http.request.uri}":                                       path + "?x=1+2&y=%26%23z",
+		"/base{http.request.orig_uri}":                             "/base" + path + "?x=1+2&y=%26%23z",
+		"{http.request.uri.path}":                                  "/a/b%20c%3Fd/e",
+		"/base{http.request.uri.path}/end":                         "/base/a/b%20c%3Fd/e/end",
+		"{http.request.uri.path.dir}x":                             "/a/b%20c%3Fd/x",
+		"/s/{http.request.uri.path.1}":                             "/s/b%20c%3Fd",
+		"/?{http.request.uri.query}":                               "/?x=1+2&y=%26%23z",
+		"/?z={http.request.uri.query.x}&{http.request.uri.query}":  "/?z=1+2&x=1+2&y=%26%23z",
+		"{http.request.uri.prefixed_query}":                        "/?x=1+2&y=%26%23z",
+		"{http.request.uri.path}{http.request.uri.prefixed_query}": "/a/b%20c%3Fd/e?x=1+2&y=%26%23z",
+		"/?next={http.request.uri.path_escaped}":                   "/?next=%2Fa%2Fb+c%3Fd%2Fe",
+	} {
+		request := newRequest(path + "?" + query)
+		u, err := newBackend(t, "http "+server+address).Bind(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, u, "")
+		if err := r.wait(t); err != nil || r.sink.text() != "GET "+host+" "+want+" []" {
+			t.Errorf("%s: got %q, %v, want %s", address, r.sink.text(), err, want)
+		}
+	}
+
+	u, err := newBackend(t, "http "+server+"/base{http.request.uri}").Bind(newRequest("/..%2fx"))
+	if err == nil {
+		err = u.Stream(context.Background(), "", new(tapeSink))
+	}
+	if statusOf(err) != 400 {
+		t.Errorf("a path that leads upwards: got %v, want a 400", err)
+	}
+
+	// What another handler has made of the path is no part of the host.
+	request := newRequest("/")
+	request.URL.Path = ".evil.test"
+	u, err = newBackend(t, "http "+server+"{http.request.uri.path}").Bind(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, u, "")
+	if err := r.wait(t); err != nil || r.sink.text() != "GET "+host+" /.evil.test []" {
+		t.Errorf("a path without a slash: got %q, %v", r.sink.text(), err)
 	}
 }
 
@@ -58,6 +106,7 @@ func TestHTTPRefusesValuesThatLeaveTheirPlace(t *testing.T) {
 		{"http http://{query.x}.internal:1/", "x=evil.test%3Fa"},
 		{"http http://a@{query.x}:1/", "x=me@evil.test"},
 		{"http http://localhost:1/ {\n header A {query.x}\n}", "x=a%0d%0aB:c"},
+		{"http http://localhost:1/ {\n header A {query.x}\n}", "x=%7f"},
 		{"http http://localhost:1/ {\n header A {last_id}\n}", ""},
 	} {
 		u, err := newBackend(t, test.text).Bind(newRequest("/?" + test.query))

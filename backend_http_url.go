@@ -9,9 +9,62 @@ import (
 
 // Places in a URL.
 var (
-	asPathPart  = place{escape: url.PathEscape}
-	asQueryPart = place{escape: url.QueryEscape}
+	asPathPart  = place{escape: escapeInPath}
+	asQueryPart = place{escape: escapeInQuery}
 )
+
+// escapeInPath makes a value one segment of the path, or part of it. The request's own path keeps its slashes, and
+// its URI is a path and a query already.
+func escapeInPath(name, value string) string {
+	part, isURI := uriPart(name)
+	switch {
+	case !isURI:
+		return url.PathEscape(value)
+	case part == "", part == ".path", part == ".path.dir":
+		value = "/" + strings.TrimPrefix(value, "/") // whatever has been made of it, it is no part of the host
+		if part != "" {
+			return (&url.URL{Path: value}).EscapedPath()
+		}
+		return withoutFragment(value)
+	case part == ".prefixed_query":
+		return withoutFragment(value)
+	case strings.HasSuffix(part, "_escaped"):
+		return value
+	default:
+		return url.PathEscape(value)
+	}
+}
+
+// escapeInQuery makes a value one value of the query. The request's own query is one already.
+func escapeInQuery(name, value string) string {
+	switch part, _ := uriPart(name); {
+	case part == ".query":
+		return withoutFragment(value)
+	case strings.HasSuffix(part, "_escaped"):
+		return value
+	default:
+		return url.QueryEscape(value)
+	}
+}
+
+// uriPart is which part of the request's URI a placeholder stands for; empty for all of it.
+func uriPart(name string) (part string, isURI bool) {
+	for _, uri := range []string{"http.request.uri", "http.request.orig_uri"} {
+		if part, isURI = strings.CutPrefix(name, uri); isURI {
+			return part, true
+		}
+	}
+	return "", false
+}
+
+// beginsPath is whether a placeholder's value begins with the slash of a path, or with a question mark.
+func beginsPath(name string) bool {
+	part, isURI := uriPart(name)
+	return isURI && slices.Contains([]string{"", ".path", ".path.dir", ".prefixed_query"}, part)
+}
+
+// withoutFragment keeps what Go's server takes for a part of the query from ending it.
+func withoutFragment(text string) string { return strings.ReplaceAll(text, "#", "%23") }
 
 func (b *HTTPBackend) compileURL() (err error) {
 	base, path, query := splitURL(b.URL)
@@ -42,7 +95,7 @@ func (b *HTTPBackend) compileURL() (err error) {
 	return err
 }
 
-// splitURL splits a URL before its path and before its query. What is in braces is not looked at.
+// splitURL splits a URL before its path and before its query. Of what is in braces, only such as {path} begins one.
 func splitURL(text string) (base, path, query string) {
 	start := 0
 	if i := strings.Index(text, "://"); i >= 0 {
@@ -52,6 +105,9 @@ func splitURL(text string) (base, path, query string) {
 	for i := start; i < len(text); i++ {
 		switch c := text[i]; {
 		case c == '{':
+			if name, _, _ := strings.Cut(text[i+1:], "}"); pathAt < 0 && beginsPath(name) {
+				pathAt = i
+			}
 			depth++
 		case c == '}':
 			depth = max(depth-1, 0)
