@@ -59,7 +59,7 @@ type Chunk struct {
 
 	// Gap: the position to resume at is not kept, so that an unknown number
 	// of bytes is missing before this chunk. It begins with the start of the
-	// file there is now.
+	// file that was truncated, if that is kept, else of the one there is now.
 	Gap bool
 }
 
@@ -213,12 +213,16 @@ func (f *Follower) tell(data []byte) Chunk {
 // start finds the place to begin at.
 func (f *Follower) start(from Start, resume *Position) error {
 	if resume != nil {
-		found, err := locate(f.path, *resume)
+		found, exact, err := locate(f.path, *resume)
 		if err != nil {
 			return err
 		}
+		f.told.Gap = !exact
+		if exact {
+			f.offset = resume.Offset
+		}
 		if found != nil {
-			f.file, f.offset = found, resume.Offset
+			f.file = found
 			return nil
 		}
 		from = FromStart
@@ -238,7 +242,6 @@ func (f *Follower) start(from Start, resume *Position) error {
 		}
 		f.file = opened
 	}
-	f.told.Gap = resume != nil
 	return nil
 }
 

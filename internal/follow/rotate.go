@@ -204,27 +204,29 @@ func newer(list []sibling, own *file, wanted func(sibling) bool) (sibling, bool)
 }
 
 // locate opens the file that p is a position in: the one at path, else the
-// rotated one with its inode, else a copy. It is nil if there is none. Only a
-// file at path that cannot be read is an error.
+// rotated one with its inode, else a copy. If there is none but the file was
+// truncated and is there with what came after, exact is false; if there is not
+// even that, found is nil. Only a file at path that cannot be read is an error.
 //
 // p may come from a client, so nothing is looked at that is not of this log.
-func locate(path string, p Position) (*file, error) {
+func locate(path string, p Position) (found *file, exact bool, err error) {
 	g, ok := parseGeneration(p.Generation)
 	if !ok || p.Offset < 0 {
-		return nil, nil
+		return nil, false, nil
 	}
 	for range attempts {
 		current, err := openFile(path)
 		if err == nil {
 			if inode(current.info) == g.inode && current.holds(g, p.Offset) {
-				return current, nil
+				return current, true, nil
 			}
 			current.Close()
 		} else if !missing(err) {
-			return nil, err
+			return nil, false, err
 		}
 		list := siblings(path)
 		moved := false
+		var cut sibling
 		for _, s := range list {
 			if inode(s.info) != g.inode {
 				continue
@@ -234,16 +236,24 @@ func locate(path string, p Position) (*file, error) {
 			case f == nil:
 				moved = true
 			case f.holds(g, p.Offset):
-				return f, nil
+				return f, true, nil
 			default:
 				f.Close()
+				cut = s
 			}
 		}
-		if !moved {
-			return locateCopy(list, g, p.Offset), nil
+		if moved {
+			continue
 		}
+		if copied := locateCopy(list, g, p.Offset); copied != nil {
+			return copied, true, nil
+		}
+		if cut.path == "" || g.inode == 0 {
+			return nil, false, nil
+		}
+		return cut.openSame(), false, nil
 	}
-	return nil, nil
+	return nil, false, nil
 }
 
 // minCopyHead is how many first bytes must be alike before a file with another

@@ -195,6 +195,26 @@ func TestPositionThatIsNotKeptIsAGap(t *testing.T) {
 	})
 }
 
+// What truncation has destroyed is lost, and nothing else.
+func TestWhatCameAfterATruncationIsReadInTheRotatedFile(t *testing.T) {
+	path := logPath(t)
+	appendTo(t, path, "one\n")
+	rotate(t, path)
+	appendTo(t, path, "two\nthree\n")
+	r := follow(t, Options{Path: path, From: FromStart})
+	r.want("two", "three")
+	must(t, os.Truncate(path, 0))
+	appendTo(t, path, "four\n")
+	rotate(t, path)
+	appendTo(t, path, "five\n")
+
+	again := follow(t, Options{Path: path, Resume: &r.at})
+	again.want("four", "five")
+	if again.gaps != 1 {
+		t.Errorf("told of %d gaps", again.gaps)
+	}
+}
+
 // A writer appends numbered lines in odd-sized pieces; the log is rotated by
 // rename ten times, some of them in a row, and truncated once between lines.
 func TestEachLineComesOnceThroughRotationAndTruncation(t *testing.T) {
