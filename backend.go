@@ -23,7 +23,7 @@ type Backend interface {
 
 // AlwaysShared is what a Backend has whose upstream there is just one of, such as a socket that upstreams push to.
 // Its streams share a source whether the config says `share` or not, and the source is open for as long as the
-// config runs.
+// config runs. Handlers that make records of it in different ways have sources of their own, which share the upstream.
 type AlwaysShared interface {
 	Backend
 

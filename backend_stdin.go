@@ -2,7 +2,6 @@ package sse
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,8 +16,7 @@ func init() {
 	caddy.RegisterModule(new(StdinBackend))
 }
 
-// StdinBackend takes what comes through the server's standard input. Its end is the end of the streams. Handlers
-// that make records of it in different ways cannot have it at the same time.
+// StdinBackend takes what comes through the server's standard input. Its end is the end of the streams.
 type StdinBackend struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -40,7 +38,6 @@ var standardInput = newStdinUpstream(os.Stdin)
 type stdinUpstream struct {
 	from  io.Reader
 	start sync.Once
-	taken sync.Mutex    // by the Stream that is open
 	full  chan []byte   // what has been read; closed at the end
 	done  chan struct{} // it has been taken, and its buffer can be read into again
 	err   error         // why there is no more
@@ -66,10 +63,6 @@ func (u *stdinUpstream) Write(p []byte) (int, error) {
 func (u *stdinUpstream) Key() string { return Key("stdin") }
 
 func (u *stdinUpstream) Stream(ctx context.Context, _ string, sink Sink) error {
-	if !u.taken.TryLock() {
-		return errors.New("standard input is taken by a handler that makes records of it in another way")
-	}
-	defer u.taken.Unlock()
 	input, err := sink.Open("")
 	if err != nil {
 		return err

@@ -58,18 +58,6 @@ func TestStdinLosesNothingWhileNobodyListens(t *testing.T) {
 	}
 }
 
-func TestStdinIsNotDividedAmongHandlers(t *testing.T) {
-	in, w := io.Pipe()
-	defer w.Close()
-	u := newStdinUpstream(in)
-	first := run(t, u, "")
-	eventually(t, func() bool { return len(first.sink.texts()) == 1 }, func() string { return "is not open" })
-	second := run(t, u, "")
-	if err := second.wait(t); err == nil || errors.Is(err, ErrEnded) {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestStdinReadErrorEndsForGood(t *testing.T) {
 	in, w := io.Pipe()
 	broken := errors.New("broken")

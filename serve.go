@@ -70,6 +70,9 @@ func (h *Handler) serveBackend(w http.ResponseWriter, r *http.Request, upstream 
 // open opens a backend's upstream and counts that.
 func (h *Handler) open(ctx context.Context, upstream Upstream, lastID string, sink Sink) error {
 	connects.WithLabelValues(h.backendName()).Inc()
+	if alwaysShared(h.backend) {
+		return streamOnly(ctx, upstream, sink)
+	}
 	return upstream.Stream(ctx, lastID, sink)
 }
 

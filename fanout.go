@@ -1,0 +1,191 @@
+package sse
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// fanOut is an upstream of which there is just one, such as a socket. It is opened once, however many sources make
+// records of it in ways of their own (of a config, or of two while one takes over), and each gets all that it says.
+type fanOut struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the upstream has been let go
+	err    error         // then: how it ended
+
+	mu      sync.RWMutex // held for reading while something is handed on
+	takers  []*taker
+	version int       // of takers
+	first   *fanInput // says to all that the upstream is there
+	closing bool      // the last taker has left
+}
+
+// taker is a source that takes what the upstream says.
+type taker struct {
+	sink   Sink
+	failed chan error
+}
+
+func (t *taker) fail(err error) {
+	select {
+	case t.failed <- err:
+	default: // it knows already
+	}
+}
+
+// fanOuts are those of this process, by the key of their upstream.
+var fanOuts = struct {
+	mu    sync.Mutex
+	byKey map[string]*fanOut
+}{byKey: make(map[string]*fanOut)}
+
+// streamOnly is Upstream.Stream for an upstream of which there is just one.
+func streamOnly(ctx context.Context, upstream Upstream, sink Sink) error {
+	t := &taker{sink: sink, failed: make(chan error, 1)}
+	f := joinFanOut(upstream, t)
+	defer f.leave(t)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-t.failed:
+		return err
+	case <-f.done:
+		return f.err
+	}
+}
+
+// joinFanOut opens the upstream, if nobody has yet.
+func joinFanOut(upstream Upstream, t *taker) *fanOut {
+	key := upstream.Key()
+	for {
+		fanOuts.mu.Lock()
+		f, ok := fanOuts.byKey[key]
+		if !ok {
+			ctx, cancel := context.WithCancel(context.Background())
+			f = &fanOut{cancel: cancel, done: make(chan struct{}), takers: []*taker{t}}
+			fanOuts.byKey[key] = f
+			go f.run(ctx, upstream, key)
+		}
+		fanOuts.mu.Unlock()
+		if !ok || f.add(t) {
+			return f
+		}
+		<-f.done
+	}
+}
+
+func (f *fanOut) run(ctx context.Context, upstream Upstream, key string) {
+	f.err = upstream.Stream(ctx, "", f)
+	f.cancel()
+	fanOuts.mu.Lock()
+	delete(fanOuts.byKey, key)
+	fanOuts.mu.Unlock()
+	close(f.done)
+}
+
+// add is false if the upstream is being let go.
+func (f *fanOut) add(t *taker) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closing {
+		return false
+	}
+	f.takers = append(f.takers, t)
+	f.version++
+	if f.first != nil {
+		f.first.refresh()
+	}
+	return true
+}
+
+// leave lets the upstream go with the last taker. When it returns, t is handed nothing more.
+func (f *fanOut) leave(t *taker) {
+	f.mu.Lock()
+	f.takers = slices.DeleteFunc(f.takers, func(other *taker) bool { return other == t })
+	f.version++
+	f.closing = len(f.takers) == 0
+	last := f.closing
+	f.mu.Unlock()
+	if last {
+		f.cancel()
+		<-f.done
+	}
+}
+
+// Open opens an input of each taker.
+func (f *fanOut) Open(contentType string) (Input, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	in := &fanInput{fanOut: f, contentType: contentType}
+	in.refresh()
+	if f.first == nil {
+		f.first = in
+	}
+	return in, nil
+}
+
+// fanInput is an input of each taker.
+type fanInput struct {
+	fanOut      *fanOut
+	contentType string
+	taps        []tap
+	version     int // of the takers that taps are of
+}
+
+type tap struct {
+	taker *taker
+	input Input
+}
+
+// refresh opens inputs of takers that are new, and forgets those of takers that have left. The fanOut is locked.
+func (in *fanInput) refresh() {
+	taps := make([]tap, 0, len(in.fanOut.takers))
+	for _, t := range in.fanOut.takers {
+		if i := slices.IndexFunc(in.taps, func(known tap) bool { return known.taker == t }); i >= 0 {
+			taps = append(taps, in.taps[i])
+		} else if input, err := t.sink.Open(in.contentType); err != nil {
+			t.fail(err)
+		} else {
+			taps = append(taps, tap{t, input})
+		}
+	}
+	in.taps, in.version = taps, in.fanOut.version
+}
+
+// each hands something to each taker. The failure of one is no other's.
+func (in *fanInput) each(hand func(Input) error) error {
+	in.fanOut.mu.RLock()
+	defer in.fanOut.mu.RUnlock()
+	if in.version != in.fanOut.version {
+		in.refresh()
+	}
+	if len(in.fanOut.takers) == 0 {
+		return context.Canceled
+	}
+	for _, tap := range in.taps {
+		if err := hand(tap.input); err != nil {
+			tap.taker.fail(err)
+		}
+	}
+	return nil
+}
+
+func (in *fanInput) Write(p []byte) (int, error) {
+	err := in.each(func(to Input) error { _, err := to.Write(p); return err })
+	return len(p), err
+}
+
+func (in *fanInput) End(clean bool) error {
+	return in.each(func(to Input) error { return to.End(clean) })
+}
+
+func (in *fanInput) At(generation string, offset int64) {
+	_ = in.each(func(to Input) error { to.At(generation, offset); return nil })
+}
+
+func (in *fanInput) Gap() error { return in.each(Input.Gap) }
+
+var (
+	_ Sink  = (*fanOut)(nil)
+	_ Input = (*fanInput)(nil)
+)

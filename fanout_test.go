@@ -1,0 +1,120 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// only is an upstream of which there is just one.
+type only struct{ Upstream }
+
+func (u only) Stream(ctx context.Context, _ string, sink Sink) error {
+	return streamOnly(ctx, u.Upstream, sink)
+}
+
+// A socket's connections and datagrams must not be divided among those who listen to it.
+func TestHandlersThatMakeRecordsInDifferentWaysHearTheSameSenders(t *testing.T) {
+	for _, network := range []string{"tcp", "udp"} {
+		t.Run(network, func(t *testing.T) {
+			ssetest.NoLeaks(t)
+			address := freePort(t, network)
+			handler := "sse {\nbackend listen " + network + "/" + address + "\nshare {\nreplay 100\nlinger 0\n}\n"
+			server := ssetest.Start(t, ssetest.Site("handle /lines {\n"+handler+"}\n}\nhandle /ndjson {\n"+handler+"format ndjson\n}\n}"))
+			for want := range 20 {
+				ssetest.Wait(t, "sources to hear", func() bool { return slices.Equal(liveCounts(), []int{want, want}) })
+				send(t, network, address, "[1]\n").Close()
+			}
+			for _, path := range []string{"/lines", "/ndjson"} {
+				s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", path))
+				if events := s.WaitEvents(20); len(events) != 20 || events[19].Data != "[1]" {
+					t.Errorf("%s has %v", path, events)
+				}
+				s.Close()
+			}
+		})
+	}
+}
+
+// liveCounts are the numbers of records that the sources have whose upstream is there, in order.
+func liveCounts() []int {
+	var counts []int
+	for _, s := range sources.list() {
+		s.mu.Lock()
+		if s.state == isLive {
+			counts = append(counts, int(s.seq))
+		}
+		s.mu.Unlock()
+	}
+	slices.Sort(counts)
+	return counts
+}
+
+func TestAnInputOfWhichThereIsOneIsHeardByAllWhoTakeIt(t *testing.T) {
+	in, w := io.Pipe()
+	u := only{newStdinUpstream(in)}
+	say := func(text string) {
+		t.Helper()
+		if _, err := io.WriteString(w, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := run(t, u, "")
+	say("a\n")
+	first.hears(t, "a\n")
+	second := run(t, u, "")
+	eventually(t, func() bool { return len(second.sink.texts()) == 1 }, func() string { return "is not open" })
+	say("b\n")
+	first.hears(t, "a\nb\n")
+	second.hears(t, "b\n")
+
+	first.stop()
+	if err := first.wait(t); !errors.Is(err, context.Canceled) {
+		t.Errorf("the one that has left: got %v", err)
+	}
+	say("c\n")
+	second.hears(t, "b\nc\n")
+	if text := first.sink.text(); text != "a\nb\n" {
+		t.Errorf("the one that has left was given %q", text)
+	}
+
+	// Nobody is there; what is said then waits for the next one.
+	second.stop()
+	second.wait(t)
+	third := run(t, u, "")
+	say("d\n")
+	third.hears(t, "d\n")
+	w.Close()
+	if err := third.wait(t); err != ErrEnded {
+		t.Errorf("at the end: got %v", err)
+	}
+	if err := run(t, u, "").wait(t); err != ErrEnded {
+		t.Errorf("after the end: got %v", err)
+	}
+}
+
+func TestATakerThatFailsIsNobodyElsesBusiness(t *testing.T) {
+	in, w := io.Pipe()
+	u := only{newStdinUpstream(in)}
+	stays := run(t, u, "")
+	enough := errors.New("enough")
+	failed := make(chan error)
+	sink := &tapeSink{err: enough}
+	go func() { failed <- u.Stream(context.Background(), "", sink) }()
+	eventually(t, func() bool { return len(sink.texts()) == 1 }, func() string { return "is not open" })
+	if _, err := io.WriteString(w, "a\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-failed; err != enough {
+		t.Errorf("got %v", err)
+	}
+	if _, err := io.WriteString(w, "b\n"); err != nil {
+		t.Fatal(err)
+	}
+	stays.hears(t, "a\nb\n")
+	w.Close()
+}
