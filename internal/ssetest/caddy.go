@@ -261,5 +261,7 @@ func (s *Server) load(config string) error {
 	if err != nil {
 		return err
 	}
-	return caddy.Load(text, true)
+	err = caddy.Load(text, true)
+	s.waitListeners()
+	return err
 }

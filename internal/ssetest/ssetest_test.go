@@ -170,6 +170,19 @@ func TestReloadChangesTheServerAndStopEndsIt(t *testing.T) {
 	}
 }
 
+func TestWhoConnectsRightAfterAReloadIsServedByTheNewConfig(t *testing.T) {
+	NoLeaks(t)
+	server := Start(t, Site("respond first"))
+	for n := range 50 {
+		want := fmt.Sprint("config ", n)
+		server.Reload(Site("respond `" + want + "`"))
+		s := Get(t, Client(t, "h1"), server.URL("h1", "/"))
+		if err := s.WaitEnd(); err != nil || s.Raw() != want {
+			t.Fatalf("got %q, %v, want %q", s.Raw(), err, want)
+		}
+	}
+}
+
 func TestJSONConfigWithAdmin(t *testing.T) {
 	NoLeaks(t)
 	config, err := Adapt(`http://localhost:8080 {
