@@ -452,8 +452,10 @@ func lastEventID(r *http.Request) string {
 	if r.URL.RawQuery == "" {
 		return ""
 	}
-	return r.URL.Query().Get("lastEventId")
+	return r.URL.Query().Get(lastEventIDParameter)
 }
+
+const lastEventIDParameter = "lastEventId"
 
 // Cleanup lets go of what the config held on to.
 func (h *Handler) Cleanup() error {

@@ -32,10 +32,14 @@ func (h *Handler) newNextUpstream(r *http.Request, next caddyhttp.Handler) *next
 	server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	url := *r.URL
 	request := &http.Request{
-		Method: http.MethodGet, URL: &url, Host: r.Host, RequestURI: r.RequestURI,
+		Method: http.MethodGet, URL: &url, Host: r.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header),
 		RemoteAddr: nobody,
 	}
+	originalURL := *original.URL
+	originalURL.RawQuery = withoutLastEventID(originalURL.RawQuery)
+	original.URL, original.RequestURI = &originalURL, originalURL.RequestURI()
+	request.RequestURI = original.RequestURI
 	original.RemoteAddr = request.RemoteAddr
 	ctx := context.WithValue(context.Background(), caddyhttp.ServerCtxKey, server)
 	ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original)

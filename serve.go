@@ -16,8 +16,12 @@ import (
 
 // serve opens the stream of a request that is to get one.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	shares := h.Share != nil && (h.backend != nil || r.Method == http.MethodGet)
+	if shares {
+		r = takeLastEventID(r)
+	}
 	if h.backend == nil {
-		if h.Share != nil && r.Method == http.MethodGet {
+		if shares {
 			return h.serveShared(w, r, h.newNextUpstream(r, next))
 		}
 		return h.serveNext(w, r, next)
@@ -27,7 +31,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		return err
 	}
 	drainBody(r)
-	if h.Share != nil {
+	if shares {
 		return h.serveShared(w, r, upstream)
 	}
 	return h.serveBackend(w, r, upstream)

@@ -2,6 +2,9 @@ package sse
 
 import (
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,6 +18,30 @@ type Resumer interface {
 
 	// CanResume is whether Stream could go on after lastID.
 	CanResume(lastID string) bool
+}
+
+// takeLastEventID moves the id of the last event from the query to the header, so that what is left of the URL tells
+// resources apart, and not those who come back to them from those who are new.
+func takeLastEventID(r *http.Request) *http.Request {
+	id := lastEventID(r)
+	query := withoutLastEventID(r.URL.RawQuery)
+	if query == r.URL.RawQuery {
+		return r
+	}
+	r = withHeader(r.Context(), r)
+	r.Header.Set("Last-Event-ID", id)
+	r.URL.RawQuery = query // in place, as rewriting handlers do, so that placeholders see it
+	return r
+}
+
+// withoutLastEventID takes that parameter out of a query, and leaves the others as they are.
+func withoutLastEventID(query string) string {
+	parameters := slices.DeleteFunc(strings.Split(query, "&"), func(parameter string) bool {
+		name, _, _ := strings.Cut(parameter, "=")
+		name, err := url.QueryUnescape(name)
+		return err == nil && name == lastEventIDParameter
+	})
+	return strings.Join(parameters, "&")
 }
 
 // serveShared streams a source that others may stream, too.

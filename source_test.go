@@ -138,6 +138,42 @@ func TestTheNextHandlerIsAskedByARequestOfTheSourcesOwn(t *testing.T) {
 	}
 }
 
+// A client that names its last event in the query comes back to the source that it has left, though the URL differs.
+func TestTheQuerysLastEventIDIsNotPartOfWhatIsShared(t *testing.T) {
+	u := newHub(t)
+	address := ssetest.Upstream(t, u.ServeHTTP)
+	for name, config := range map[string]string{
+		"next handler":               viaProxy(address, "share"),
+		"next handler, key with URI": viaProxy(address, "share {host}{uri}"),
+		"next handler, rewritten":    site("share", "route {\nrewrite /x{uri}\nreverse_proxy "+address+"\n}"),
+		"backend with URI":           site("backend http http://"+address+"/a?b=%C3%A4&c {\nheader X-URI {uri}\n}\nshare", ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := len(u.joined())
+			server := startSharing(t, config)
+			first := get(t, server, "/a?b=%C3%A4&c")
+			u.wait(t, 1)
+			u.say("1\n", "2\n")
+			id := first.WaitEvents(1)[0].ID
+			wantEvents(t, get(t, server, "/a?b=%C3%A4&c&lastEventId="+id), "2")
+			wantEvents(t, get(t, server, "/a?lastEventId="+id+"&b=%C3%A4&c"), "2")
+			wantEvents(t, get(t, server, "/a?lastEventId=unknown&b=%C3%A4&c", ssetest.LastEventID(id)), "2")
+			if joins := u.joined()[before:]; len(joins) != 1 || !strings.HasSuffix(joins[0].path, "/a?b=%C3%A4&c") {
+				t.Errorf("upstream connections: %+v", joins)
+			}
+		})
+	}
+
+	t.Run("nor does it reach the upstream", func(t *testing.T) {
+		before := len(u.joined())
+		server := startSharing(t, viaProxy(address, "share"))
+		get(t, server, "/b?lastEventId=x")
+		if seen := u.waitJoin(t, before+1); seen.path != "/b" || seen.lastID != "" {
+			t.Errorf("upstream was asked for %s after %q", seen.path, seen.lastID)
+		}
+	})
+}
+
 func TestANetworksOwnHandlersAreNotReachedThroughASource(t *testing.T) {
 	u := newHub(t)
 	server := startSharing(t, ssetest.Site("root * /srv/data\nsse {\nshare\n}\n"+
