@@ -74,6 +74,32 @@ func TestAllGetTheEndEventAndANewClientOpensANewSource(t *testing.T) {
 	}
 }
 
+func TestARouteWithoutAnEndEventStaysOpenBesideOneThatHasIt(t *testing.T) {
+	u := newHub(t)
+	route := func(path, options string) string {
+		return "handle " + path + " {\nsse {\nbackend test_hub " + u.name + "\nshare\n" + options + "\n}\n}\n"
+	}
+	for name, routes := range map[string]string{
+		"before": route("/ends", "end over") + route("/stays", ""),
+		"after":  route("/stays", "") + route("/ends", "end over"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := startSharing(t, ssetest.Site(routes))
+			ends, stays := get(t, server, "/ends"), get(t, server, "/stays")
+			waitOpen(t, stays)
+			u.wait(t, 2)
+			u.end(nil)
+			if body := wholeBody(t, ends); !strings.HasSuffix(body, "event: over\ndata: over\n\n") {
+				t.Errorf("no end event: %q", body)
+			}
+			u.wait(t, 1)
+			u.say("1\n")
+			wantEvents(t, stays, "1")
+			stays.Close()
+		})
+	}
+}
+
 func TestAnUpstreamThatHasEndedForGoodIsNotOpenedAnew(t *testing.T) {
 	server, u := sharing(t, "share {\nreplay 9\n}")
 	a := get(t, server, "/")

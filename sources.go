@@ -47,7 +47,8 @@ func (p *sourcePool) find(h *Handler, upstream Upstream, key string) (s *source,
 	return s, true
 }
 
-// sourceKey tells sources apart: by the upstream or by the config's own key, and by what makes records of bytes.
+// sourceKey tells sources apart: by the upstream or by the config's own key, by what makes records of bytes, and by
+// whether a clean end of the upstream is the source's. An upstream that there is just one of ends for all alike.
 //
 // Next handlers cannot be told apart by what they are. Two routes may ask different ones for the same key, be it the
 // user's or, where matchers decide, that of host and URI; so the handler's place in the config is part of it.
@@ -59,7 +60,8 @@ func (h *Handler) sourceKey(upstream Upstream, shareKey string) string {
 	if next, ok := upstream.(*nextUpstream); ok {
 		identity = Key("next", next.server, strconv.Itoa(h.place), identity)
 	}
-	return Key(identity, h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize)
+	ends := h.End != nil && !alwaysShared(h.backend)
+	return Key(identity, h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize, strconv.FormatBool(ends))
 }
 
 // nextPlace numbers the handlers of a server that share their next handler, in the order of its config: the same
