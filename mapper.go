@@ -1,6 +1,8 @@
 package sse
 
 import (
+	"strings"
+
 	"github.com/seed-4dedbcea/caddy-sse/internal/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/records"
 )
@@ -29,8 +31,12 @@ func (t *templates) placeholders() []string {
 	return names
 }
 
-// bind evaluates the placeholders once and for all.
-func (t *templates) bind(lookup func(name string) (string, bool)) *mapper {
+// bind evaluates the placeholders once and for all. What a client has sent need not be UTF-8, as events must be.
+func (t *templates) bind(find func(name string) (string, bool)) *mapper {
+	lookup := func(name string) (string, bool) {
+		value, known := find(name)
+		return strings.ToValidUTF8(value, "\uFFFD"), known
+	}
 	m := &mapper{data: t.data.Bind(lookup), onInvalid: t.onInvalid}
 	if t.event != nil {
 		m.event = t.event.Bind(lookup)

@@ -97,6 +97,10 @@ func TestFramesOfAConfig(t *testing.T) {
 		{"seq counts what is too large", "id {seq}\nmax_record_size 4B", "text/plain", "a\nbbbbb\nc\n", "id: 1\ndata: a\n\nevent: sse-gap\ndata: {\"reason\":\"record_too_large\"}\n\nid: 3\ndata: c\n\n"},
 		{"request placeholders", `event {query.t}
 			data "{host} {header.X-A} {record} {unknown.name} {query.brace}"`, "text/plain", "r\n", "event: greeting\ndata: localhost h r {unknown.name} {record}\n\n"},
+		{"request placeholders that are not UTF-8", `event {query.bad}
+			id {query.bad}
+			data {query.bad}
+			where "{query.bad} == record"`, "text/plain", "a\xffb\n", "id: a\ufffdb\nevent: a\ufffdb\ndata: a\ufffdb\n\n"},
 		{"where with a placeholder", `where "record.k == {query.t}"`, ndjson, "{\"k\":\"greeting\"}\n{\"k\":\"other\"}\n", "data: {\"k\":\"greeting\"}\n\n"},
 		{"where with code in a placeholder", `where "record.k == {query.code}"`, ndjson, "{\"k\":\"x\"}\n", ""},
 		{"where with text records", "where `record.startsWith('a') && seq > 1`", "text/plain", "a1\na2\nb\n", "data: a2\n\n"},
@@ -121,7 +125,7 @@ func TestFramesOfAConfig(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := framesOf(t, test.options, test.contentType, test.text, func(r *http.Request) {
-				r.URL.RawQuery = "t=greeting&brace=%7Brecord%7D&code=x'%20||%20true%20||%20'"
+				r.URL.RawQuery = "t=greeting&brace=%7Brecord%7D&bad=a%ffb&code=x'%20||%20true%20||%20'"
 				r.Header.Set("X-A", "h")
 			})
 			if got != test.frames {
