@@ -129,6 +129,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		default:
 			err = d.Errf("unrecognized subdirective %q", d.Val())
 		}
+		if err == nil && h.Match != nil && h.BackendRaw != nil {
+			err = d.WrapErr(errMatchOfBackend)
+		}
 		if err != nil {
 			return err
 		}
@@ -164,10 +167,10 @@ func oneArg(d *caddyfile.Dispenser) (string, error) {
 	return value, noArgs(d)
 }
 
-// args takes between least and most arguments; those that are not given are empty.
+// args takes between least and most arguments; those that are not given are empty, so that none that is given may be.
 func args(d *caddyfile.Dispenser, least, most int) ([]string, error) {
 	given := d.RemainingArgs()
-	if len(given) < least || len(given) > most {
+	if len(given) < least || len(given) > most || slices.Contains(given, "") {
 		return nil, d.ArgErr()
 	}
 	return append(given, make([]string, most-len(given))...), nil
@@ -197,6 +200,13 @@ func checked(d *caddyfile.Dispenser, check func(string) error) (string, error) {
 
 func checkTemplate(text string) error {
 	_, err := mapping.ParseTemplate(text)
+	return err
+}
+
+// checkKey checks what tells requests apart, which has placeholders, but comes before any record: {record} would be
+// the same nothing for all of them.
+func checkKey(text string) error {
+	_, err := parseArgument(text, asText)
 	return err
 }
 
@@ -382,6 +392,9 @@ func parseShare(d *caddyfile.Dispenser) (*Share, error) {
 		return nil, err
 	}
 	share.Key = given[0]
+	if err := checkKey(share.Key); err != nil {
+		return nil, d.WrapErr(fmt.Errorf("share: %w", err))
+	}
 	seen := make(seenOptions)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if err := seen.add(d); err != nil {
@@ -428,6 +441,9 @@ func parseMaxStreamsPerClient(d *caddyfile.Dispenser) (n int, key string, err er
 	given, err := args(d, 1, 2)
 	if err != nil {
 		return 0, "", err
+	}
+	if err := checkKey(given[1]); err != nil {
+		return 0, "", d.WrapErr(fmt.Errorf("%s: %w", name, err))
 	}
 	n, err = count(d, name, given[0], 1)
 	return n, given[1], err

@@ -84,11 +84,13 @@ func TestEveryMistakeInTheConfigIsToldWithItsPlace(t *testing.T) {
 		{"format csv", "format must be one of auto, lines"},
 		{"format lines\nformat json", "format is given twice"},
 		{"charset klingon", "charset"},
+		{`charset ""`, "charset"},
 		{"max_record_size", "argument"},
 		{"max_record_size huge", "max_record_size must be a size"},
 		{"max_record_size 0", "max_record_size must be a size"},
 		{"max_record_size 2TiB", "max_record_size must be a size"},
 		{"max_record_size 1KiB drop", "max_record_size"},
+		{`max_record_size 1KiB ""`, "argument"},
 		{"max_record_size 1KiB skip skip", "argument"},
 		{"data", "argument"},
 		{"data a b", "argument"},
@@ -118,8 +120,13 @@ func TestEveryMistakeInTheConfigIsToldWithItsPlace(t *testing.T) {
 		{"drain later", "drain must be a duration"},
 		{"on_reload restart", "on_reload must be one of end, keep"},
 		{"match", "match must say"},
+		{"match {\nstatus 200\n}\nbackend stdin", "match is for responses of the next handler"},
+		{"backend stdin\nmatch {\nstatus 200\n}", "match is for responses of the next handler"},
 		{"viewer on", "argument"},
 		{"share a b", "argument"},
+		{`share ""`, "argument"},
+		{"share {record.room}", "before it has a record"},
+		{"share {record", "not closed"},
 		{"share {\nhistory 0\n}", "history must be a whole number"},
 		{"share {\nhistory 1 0B\n}", "the size of history"},
 		{"share {\nreplay -1\n}", "replay must be a whole number"},
@@ -131,6 +138,7 @@ func TestEveryMistakeInTheConfigIsToldWithItsPlace(t *testing.T) {
 		{"max_streams many", "max_streams must be a whole number"},
 		{"max_streams_per_client -2", "max_streams_per_client must be a whole number"},
 		{"max_streams_per_client 2 a b", "argument"},
+		{"max_streams_per_client 2 {record.user}", "before it has a record"},
 		{"backend", "argument"},
 		{"backend nosuch", "nosuch"},
 		{"backend file", "argument"},
@@ -182,5 +190,63 @@ func TestDirectiveTakesAMatcherAndNoOtherArgument(t *testing.T) {
 	}
 	if _, err := adapt(t, ":80 {\n\tsse /events\n\tsse @get {\n\t\tviewer\n\t}\n\t@get method GET\n}\n"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAWrongValueInJSONIsRefusedWhenTheConfigLoads is for those who write no Caddyfile.
+func TestAWrongValueInJSONIsRefusedWhenTheConfigLoads(t *testing.T) {
+	for _, test := range []struct{ options, want string }{
+		{`"nonsense": 1`, "nonsense"},
+		{`"format": "csv"`, "format"},
+		{`"format": 1`, "format"},
+		{`"charset": "klingon"`, "charset"},
+		{`"max_record_size": -1`, "max_record_size"},
+		{`"max_record_size": 2147483648`, "max_record_size"},
+		{`"max_record_size": "1MiB"`, "max_record_size"},
+		{`"oversize": "drop"`, "max_record_size"},
+		{`"data": "{record.a"`, "data"},
+		{`"event": "{record.}"`, "event"},
+		{`"id": "{record.a..b}"`, "id"},
+		{`"where": "record."`, "where"},
+		{`"where": "1 + 1"`, "where"},
+		{`"on_invalid": "drop"`, "on_invalid"},
+		{`"accept": "maybe"`, "accept"},
+		{`"accept_status": 200`, "accept_status"},
+		{`"retry": "soon"`, "duration"},
+		{`"retry": -1`, "retry"},
+		{`"max_duration": -1`, "max_duration"},
+		{`"max_duration": "1m", "max_duration_jitter": "2m"`, "max_duration_jitter"},
+		{`"end": {}`, "end"},
+		{`"end": {"event": "a\nb"}`, "end"},
+		{`"on_reload": "restart"`, "on_reload"},
+		{`"share": {"history": -1}`, "history"},
+		{`"share": {"history_size": -1}`, "history_size"},
+		{`"share": {"history_size": 2147483648}`, "history_size"},
+		{`"share": {"replay": -1}`, "replay"},
+		{`"share": {"lag": "wait"}`, "lag"},
+		{`"share": {"key": "{record.room}"}`, "share"},
+		{`"share": {"nonsense": 1}`, "nonsense"},
+		{`"max_streams": -1`, "max_streams"},
+		{`"max_streams_per_client": -1`, "max_streams_per_client"},
+		{`"max_streams_key": "{record.user}"`, "max_streams_key"},
+		{`"backend": {}`, "backend"},
+		{`"backend": {"name": "nosuch"}`, "nosuch"},
+		{`"backend": {"name": "stdin", "nonsense": 1}`, "nonsense"},
+		{`"backend": {"name": "stdin"}, "match": {"status_code": [200]}`, "match"},
+	} {
+		t.Run(test.options, func(t *testing.T) {
+			text := `{"apps": {"http": {"servers": {"s": {"listen": [":80"], "routes": [{"handle": [{"handler": "sse", ` + test.options + `}]}]}}}}}`
+			var cfg caddy.Config
+			if err := caddy.StrictUnmarshalJSON([]byte(text), &cfg); err != nil {
+				t.Fatal(err)
+			}
+			err := caddy.Validate(&cfg)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %q does not say %q", err, test.want)
+			}
+		})
 	}
 }

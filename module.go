@@ -308,6 +308,14 @@ func (h *Handler) compile() (err error) {
 			return fmt.Errorf("where: %w", err)
 		}
 	}
+	if err := checkKey(h.MaxStreamsKey); err != nil {
+		return fmt.Errorf("max_streams_key: %w", err)
+	}
+	if h.Share != nil {
+		if err := checkKey(h.Share.Key); err != nil {
+			return fmt.Errorf("share: %w", err)
+		}
+	}
 	h.perClient = dependsOnRequest(h.templates.placeholders())
 	h.mappingKey = Key(*h.Data, h.Event, h.ID, h.Where, h.OnInvalid)
 	return h.compileEnd()
@@ -351,31 +359,36 @@ func (h *Handler) Validate() error {
 		oneOf("on_reload", h.OnReload, onReloadEnd, onReloadKeep),
 	)
 	if h.AcceptStatus < 400 || h.AcceptStatus > 599 {
-		err = errors.Join(err, fmt.Errorf("accept status must be an error status from 400 to 599, not %d", h.AcceptStatus))
+		err = errors.Join(err, fmt.Errorf("accept_status must be an error status from 400 to 599, not %d", h.AcceptStatus))
 	}
 	if h.MaxRecordSize < 1 || h.MaxRecordSize > maxSize {
 		err = errors.Join(err, fmt.Errorf("max_record_size must be from 1 byte to 1 GiB, not %d bytes", h.MaxRecordSize))
 	}
 	if h.Retry < 0 || h.MaxDuration < 0 || h.MaxDurationJitter < 0 {
-		err = errors.Join(err, errors.New("retry and max_duration must not be negative"))
+		err = errors.Join(err, errors.New("retry, max_duration and max_duration_jitter must not be negative"))
 	}
 	if h.MaxDurationJitter > h.MaxDuration {
-		err = errors.Join(err, errors.New("the jitter of max_duration must not be longer than max_duration"))
+		err = errors.Join(err, errors.New("max_duration_jitter must not be longer than max_duration"))
 	}
 	if h.MaxStreams < 0 || h.MaxStreamsPerClient < 0 {
 		err = errors.Join(err, errors.New("max_streams and max_streams_per_client must not be negative"))
 	}
 	if s := h.Share; s != nil {
 		err = errors.Join(err, oneOf("lag", s.Lag, lagDisconnect, lagSkip))
-		if s.History < 1 || s.HistorySize < 1 || s.Replay < 0 {
-			err = errors.Join(err, errors.New("history must keep at least one event and one byte, and replay must not be negative"))
+		if s.History < 1 || s.Replay < 0 {
+			err = errors.Join(err, errors.New("history must keep at least one event, and replay must not be negative"))
+		}
+		if s.HistorySize < 1 || s.HistorySize > maxSize {
+			err = errors.Join(err, fmt.Errorf("history_size must be from 1 byte to 1 GiB, not %d bytes", s.HistorySize))
 		}
 	}
 	if h.backend != nil && h.Match != nil {
-		err = errors.Join(err, errors.New("match is for responses of the next handler: remove it or the backend"))
+		err = errors.Join(err, errMatchOfBackend)
 	}
 	return err
 }
+
+var errMatchOfBackend = errors.New("match is for responses of the next handler: remove it or the backend")
 
 // ServeHTTP serves an event stream, or lets the request pass.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {

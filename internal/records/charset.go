@@ -24,11 +24,8 @@ var (
 )
 
 // LookupCharset returns the charset of that name or label, WHATWG Encoding
-// §4.2, in any case; an empty name is UTF-8.
+// §4.2, in any case.
 func LookupCharset(name string) (*Charset, error) {
-	if name == "" {
-		return utf8Charset, nil
-	}
 	enc, err := htmlindex.Get(name)
 	if err != nil {
 		return nil, fmt.Errorf("unknown charset %q: use a name of the WHATWG Encoding Standard, such as utf-8, windows-1252 or shift_jis", name)
