@@ -46,6 +46,35 @@ func celValue(s string) ref.Val {
 	return types.Double(f)
 }
 
+// celValueAt is the CEL value of the JSON value at s[i:], and where that ends.
+func celValueAt(s string, i int, whole bool) (v ref.Val, end int) {
+	if whole && s[i] == '{' {
+		o := &object{raw: s[i:]}
+		return o, i + o.decode(whole)
+	}
+	if whole && s[i] == '[' {
+		a := &array{raw: s[i:]}
+		return a, i + a.decode(whole)
+	}
+	end = skipValue(s, i)
+	return celValue(s[i:end]), end
+}
+
+// decodeWhole decodes a value at all levels in one pass, for comparisons, which touch them all: level by level, the
+// end of each would be looked for in all that lies below it.
+func decodeWhole(v ref.Val) {
+	switch v := v.(type) {
+	case *object:
+		if !v.whole {
+			v.decode(true)
+		}
+	case *array:
+		if !v.whole {
+			v.decode(true)
+		}
+	}
+}
+
 func celString(s string) types.String {
 	raw := s[1 : len(s)-1]
 	if strings.IndexByte(raw, '\\') < 0 {
@@ -59,25 +88,34 @@ type object struct {
 	raw     string
 	scanned int
 	all     traits.Mapper
+	whole   bool // all is decoded at every level
 }
 
 // decoded is the object with all its members decoded.
 func (o *object) decoded() traits.Mapper {
 	if o.all == nil {
-		members := make(map[ref.Val]ref.Val)
-		for i := next(o.raw, 1); o.raw[i] != '}'; {
-			end := skipString(o.raw, i)
-			name := celString(o.raw[i:end])
-			i = skipSpace(o.raw, skipSpace(o.raw, end)+1) // the colon
-			end = skipValue(o.raw, i)
-			if _, ok := members[name]; !ok { // the first one wins, as in lookup
-				members[name] = celValue(o.raw[i:end])
-			}
-			i = next(o.raw, end)
-		}
-		o.all = types.NewRefValMap(types.DefaultTypeAdapter, members)
+		o.decode(false)
 	}
 	return o.all
+}
+
+// decode decodes the object that raw begins with, and returns where it ends.
+func (o *object) decode(whole bool) (end int) {
+	members := make(map[ref.Val]ref.Val)
+	i := next(o.raw, 1)
+	for o.raw[i] != '}' {
+		end := skipString(o.raw, i)
+		name := celString(o.raw[i:end])
+		i = skipSpace(o.raw, skipSpace(o.raw, end)+1) // the colon
+		value, end := celValueAt(o.raw, i, whole)
+		if _, ok := members[name]; !ok { // the first one wins, as in lookup
+			members[name] = value
+		}
+		i = next(o.raw, end)
+	}
+	end = i + 1
+	o.raw, o.all, o.whole = o.raw[:end], types.NewRefValMap(types.DefaultTypeAdapter, members), whole
+	return end
 }
 
 // Find returns the member with that name.
@@ -111,10 +149,16 @@ func (o *object) Contains(name ref.Val) ref.Val {
 	return types.Bool(ok)
 }
 
+// Equal compares member by member.
+func (o *object) Equal(other ref.Val) ref.Val {
+	decodeWhole(o)
+	decodeWhole(other)
+	return o.all.Equal(other)
+}
+
 func (o *object) Size() ref.Val                               { return o.decoded().Size() }
 func (o *object) IsZeroValue() bool                           { return o.Size() == types.IntZero }
 func (o *object) Iterator() traits.Iterator                   { return o.decoded().Iterator() }
-func (o *object) Equal(other ref.Val) ref.Val                 { return o.decoded().Equal(other) }
 func (o *object) ConvertToNative(t reflect.Type) (any, error) { return o.decoded().ConvertToNative(t) }
 func (o *object) ConvertToType(t ref.Type) ref.Val            { return o.decoded().ConvertToType(t) }
 func (o *object) Type() ref.Type                              { return types.MapType }
@@ -123,22 +167,38 @@ func (o *object) String() string                              { return o.raw }
 
 // array is a JSON array as a CEL list.
 type array struct {
-	raw string
-	all traits.Lister
+	raw   string
+	all   traits.Lister
+	whole bool // all is decoded at every level
 }
 
 // decoded is the array with all its elements decoded.
 func (a *array) decoded() traits.Lister {
 	if a.all == nil {
-		var elements []ref.Val
-		for i := next(a.raw, 1); a.raw[i] != ']'; {
-			end := skipValue(a.raw, i)
-			elements = append(elements, celValue(a.raw[i:end]))
-			i = next(a.raw, end)
-		}
-		a.all = types.NewRefValList(types.DefaultTypeAdapter, elements)
+		a.decode(false)
 	}
 	return a.all
+}
+
+// decode decodes the array that raw begins with, and returns where it ends.
+func (a *array) decode(whole bool) (end int) {
+	var elements []ref.Val
+	i := next(a.raw, 1)
+	for a.raw[i] != ']' {
+		element, end := celValueAt(a.raw, i, whole)
+		elements = append(elements, element)
+		i = next(a.raw, end)
+	}
+	end = i + 1
+	a.raw, a.all, a.whole = a.raw[:end], types.NewRefValList(types.DefaultTypeAdapter, elements), whole
+	return end
+}
+
+// Equal compares element by element.
+func (a *array) Equal(other ref.Val) ref.Val {
+	decodeWhole(a)
+	decodeWhole(other)
+	return a.all.Equal(other)
 }
 
 func (a *array) Get(index ref.Val) ref.Val                   { return a.decoded().Get(index) }
@@ -147,7 +207,6 @@ func (a *array) IsZeroValue() bool                           { return a.Size() =
 func (a *array) Contains(v ref.Val) ref.Val                  { return a.decoded().Contains(v) }
 func (a *array) Iterator() traits.Iterator                   { return a.decoded().Iterator() }
 func (a *array) Add(other ref.Val) ref.Val                   { return a.decoded().Add(other) }
-func (a *array) Equal(other ref.Val) ref.Val                 { return a.decoded().Equal(other) }
 func (a *array) ConvertToNative(t reflect.Type) (any, error) { return a.decoded().ConvertToNative(t) }
 func (a *array) ConvertToType(t ref.Type) ref.Val            { return a.decoded().ConvertToType(t) }
 func (a *array) Type() ref.Type                              { return types.ListType }

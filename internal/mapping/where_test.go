@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func mustCompile(t testing.TB, expr string) *Where {
@@ -284,6 +285,31 @@ func TestWhereEndsALoopThatTakesTooLong(t *testing.T) {
 		if got := match(f, `[1]`, 2); got != yes {
 			t.Errorf("%s: the next record: got %s", expr, got)
 		}
+	}
+}
+
+// Without a macro there is no time limit: each level of nesting must not cost another look at all that lies below it.
+func TestWhereComparesDeeplyNestedValuesInOnePass(t *testing.T) {
+	const depth = maxDepth - 2
+	long := `"` + strings.Repeat("x", 8<<20) + `"`
+	objects := strings.Repeat(`{"a":`, depth) + long + strings.Repeat(`}`, depth)
+	arrays := strings.Repeat(`[`, depth) + long + strings.Repeat(`]`, depth)
+	start := time.Now()
+	for expr, want := range map[string]string{
+		`record.o == record.o`:                  yes,
+		`record.a == record.a`:                  yes,
+		`record.a != record.a`:                  no,
+		`record.o == record.a`:                  no,
+		`record.o in [record.o]`:                yes,
+		`[record.a, record.o] == [record.o, 1]`: no,
+	} {
+		if got := match(mustCompile(t, expr).Bind(nil), `{"o":`+objects+`,"a":`+arrays+`}`, 1); got != want {
+			t.Errorf("%s: got %s, want %s", expr, got, want)
+		}
+	}
+	// Milliseconds each; minutes if it is done level by level.
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("took %v", took)
 	}
 }
 
