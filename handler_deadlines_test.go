@@ -279,6 +279,65 @@ func TestAClientThatLeavesBeforeTheHeadersEndsItsUpstream(t *testing.T) {
 	wantQuiet(t, server)
 }
 
+// As those are whose upstream speaks FastCGI and says nothing.
+func TestAHandlerThatDoesNotEndIsLeftBehind(t *testing.T) {
+	ssetest.NoLeaks(t)
+	release, ended := make(chan struct{}), make(chan error)
+	next := nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", r.URL.Query().Get("type"))
+		_, _ = io.WriteString(w, "data: 1\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-release
+		w.Header().Set("X-Late", "1")
+		w.WriteHeader(http.StatusTeapot)
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Now()); err == nil {
+			t.Error("a handler that was left behind can reach the connection")
+		}
+		_, err := io.WriteString(w, "data: 2\n\n")
+		ended <- err
+	})
+	for name, options := range map[string]string{"own": "drain 1ms", "shared": "drain 1ms\nshare {\nlinger 0s\n}"} {
+		t.Run(name, func(t *testing.T) {
+			server := ssetest.Start(t, site(options, next))
+			var paths []string
+			var leaving []*ssetest.Stream
+			handlers := 0
+			for _, contentType := range []string{ndjson, "text/event-stream"} {
+				for _, protocol := range ssetest.Protocols {
+					path := "/?type=" + contentType + "&" + protocol
+					s := ssetest.Get(t, ssetest.Client(t, protocol), server.URL(protocol, path))
+					s.WaitEvents(1)
+					paths, leaving = append(paths, path), append(leaving, s)
+					handlers++
+					if name == "shared" {
+						continue // a source survives a reload
+					}
+					ssetest.Get(t, ssetest.Client(t, protocol), server.URL(protocol, path+"&staying")).WaitEvents(1)
+					handlers++
+				}
+			}
+			for _, s := range leaving {
+				s.Close()
+			}
+			for _, path := range paths {
+				if access := waitAccessLog(server, path); access.Fields["end_reason"] != "client_gone" {
+					t.Errorf("%s ended by %v", path, access.Fields["end_reason"])
+				}
+			}
+			server.Reload(ssetest.Site("respond new"))
+			ssetest.Wait(t, "the streams to end", func() bool { return len(openStreams.all()) == 0 })
+			for range handlers {
+				release <- struct{}{}
+				if err := <-ended; err == nil {
+					t.Error("a handler that was left behind can write")
+				}
+			}
+			server.Stop()
+			wantQuiet(t, server)
+		})
+	}
+}
+
 func TestAHandlerThatDoesNotLookAtItsContextLearnsThatItsClientHasLeft(t *testing.T) {
 	ssetest.NoLeaks(t)
 	ended := make(chan error)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"runtime/debug"
+	"sync"
 
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
@@ -97,7 +97,7 @@ func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) (er
 // server its life because it is a source that asks.
 func (u *nextUpstream) recoverPanic(err *error) {
 	if e := recover(); e != nil {
-		u.handler.logger.Error("next handler panicked", zap.Any("panic", e), zap.ByteString("stack", debug.Stack()))
+		u.handler.logger.Error("next handler panicked", zap.Any("panic", e))
 		*err = errUpstreamPanicked
 	}
 }
@@ -121,16 +121,32 @@ type sourceWriter struct {
 	handler *Handler
 	sink    Sink
 	header  http.Header
-	decided bool
-	body    *body
 	refuse  func() // ends a response that is not one of records
-	err     error
+
+	mu        sync.Mutex // held while the next handler writes
+	decided   bool
+	abandoned bool
+	body      *body
+	err       error
 }
 
 func (w *sourceWriter) Header() http.Header { return w.header }
 
+func (w *sourceWriter) abandon() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.abandoned = true
+	return true
+}
+
 func (w *sourceWriter) WriteHeader(status int) {
-	if w.decided || status < 200 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(status)
+}
+
+func (w *sourceWriter) writeHeader(status int) {
+	if w.decided || w.abandoned || status < 200 {
 		return
 	}
 	w.decided = true
@@ -144,7 +160,12 @@ func (w *sourceWriter) WriteHeader(status int) {
 }
 
 func (w *sourceWriter) Write(p []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.abandoned {
+		return written(0, errStreamEnded)
+	}
+	w.writeHeader(http.StatusOK)
 	if w.err == nil {
 		_, w.err = w.body.Write(p)
 	}
@@ -156,6 +177,6 @@ func (w *sourceWriter) FlushError() error { return nil }
 
 var (
 	_ Upstream                        = (*nextUpstream)(nil)
-	_ http.ResponseWriter             = (*sourceWriter)(nil)
+	_ nextWriter                      = (*sourceWriter)(nil)
 	_ interface{ FlushError() error } = (*sourceWriter)(nil)
 )

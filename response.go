@@ -2,14 +2,13 @@ package sse
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/quic-go/quic-go/http3"
@@ -130,10 +129,12 @@ func (b *body) close(clean bool) error {
 // but keeps its Unwrap for upgrades.
 type responseWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	direct  *direct
+	direct *direct
+	quiet  atomic.Bool // this response ends without the next handler's complaint
+
+	mu      sync.Mutex // held while the next handler writes
 	mode    responseMode
 	body    *body
-	quiet   atomic.Bool // this response ends without the next handler's complaint
 	refusal error       // instead of the response
 	unseen  http.Header // what the next handler sets once ours are out
 }
@@ -145,17 +146,48 @@ const (
 	isPassed                 // untouched
 	isEvents                 // an event stream already: untouched, but for the deadlines
 	isConverted
-	isGone // refused
+	isGone      // refused
+	isAbandoned // there is no response any more
 )
 
 func (w *responseWriter) Header() http.Header {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.unseen != nil {
 		return w.unseen
 	}
 	return w.ResponseWriter.Header()
 }
 
+// Unwrap is for upgrades, and for what a http.ResponseController can do besides.
+func (w *responseWriter) Unwrap() http.ResponseWriter {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mode == isAbandoned {
+		return nil
+	}
+	return w.ResponseWriter
+}
+
+// abandon cuts the next handler off from a stream that has ended. One that is on its way to its own response, or
+// has sent it, keeps it.
+func (w *responseWriter) abandon() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mode == isUndecided || w.mode == isPassed {
+		return false
+	}
+	w.mode, w.unseen = isAbandoned, make(http.Header)
+	return true
+}
+
 func (w *responseWriter) WriteHeader(status int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(status)
+}
+
+func (w *responseWriter) writeHeader(status int) {
 	switch {
 	case w.mode == isPassed || w.mode == isEvents:
 		w.ResponseWriter.WriteHeader(status) // net/http says what is wrong with that
@@ -171,7 +203,7 @@ func (w *responseWriter) decide(status int) {
 	s, header := w.direct.stream, w.ResponseWriter.Header()
 	switch {
 	case s.ended():
-		w.mode, w.refusal = isGone, errStreamEnded
+		w.mode, w.refusal, w.unseen = isGone, errStreamEnded, make(http.Header)
 		w.quiet.Store(true)
 		return
 	case s.request.Method == http.MethodConnect:
@@ -202,8 +234,10 @@ func (w *responseWriter) decide(status int) {
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.mode == isUndecided {
-		w.WriteHeader(http.StatusOK)
+		w.writeHeader(http.StatusOK)
 	}
 	switch w.mode {
 	case isEvents:
@@ -217,7 +251,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 			w.direct.fail(err)
 		}
 		return written(len(p), err)
-	case isGone:
+	case isGone, isAbandoned:
 		return written(len(p), errStreamEnded)
 	default:
 		return w.ResponseWriter.Write(p)
@@ -237,24 +271,29 @@ func written(n int, err error) (int, error) {
 var errNobodyWantsMore = fmt.Errorf("%w: %w", errStreamEnded, &http3.Error{Remote: true, ErrorCode: http3.ErrCodeRequestCanceled})
 
 func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.mu.Lock()
 	if w.mode == isUndecided {
-		w.WriteHeader(http.StatusOK)
+		w.writeHeader(http.StatusOK)
 	}
-	if w.mode == isPassed {
+	passed := w.mode == isPassed
+	w.mu.Unlock()
+	if passed {
 		return w.ResponseWriterWrapper.ReadFrom(r)
 	}
 	return io.Copy(struct{ io.Writer }{w}, r)
 }
 
 func (w *responseWriter) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.mode == isUndecided {
-		w.WriteHeader(http.StatusOK)
+		w.writeHeader(http.StatusOK)
 	}
 	switch w.mode {
 	case isEvents:
 		_ = w.direct.stream.flushForwarded() // as in Write
 		return nil
-	case isConverted, isGone:
+	case isConverted, isGone, isAbandoned:
 		return nil // each write has been flushed
 	default:
 		return http.NewResponseController(w.ResponseWriter).Flush()
@@ -263,7 +302,9 @@ func (w *responseWriter) FlushError() error {
 
 // Hijack hands over the connection; from then on the response is not ours.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if w.mode == isConverted || w.mode == isEvents {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mode != isUndecided && w.mode != isPassed {
 		return nil, nil, fmt.Errorf("the response is an event stream: %w", http.ErrNotSupported)
 	}
 	w.mode = isPassed
@@ -294,77 +335,10 @@ func (w *responseWriter) finish(err error) error {
 	}
 }
 
-// askNext runs the next handler. After its headers reverse_proxy reports every failure as a panic with
-// http.ErrAbortHandler; if catch says so, that becomes errUpstreamBroke.
-func askNext(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request, catch func() bool) (err error) {
-	defer func() {
-		if !catch() {
-			return
-		}
-		switch e := recover(); e {
-		case nil:
-		case http.ErrAbortHandler:
-			err = errUpstreamBroke
-		default:
-			panic(e)
-		}
-	}()
-	return next.ServeHTTP(w, r)
-}
-
-var (
-	errUpstreamBroke    = errors.New("upstream broke off its response")
-	errUpstreamPanicked = errors.New("next handler panicked")
-)
-
-// upstreamHeader is what the next handler is asked with. Compressed records could not be told apart, and a
-// request without Accept-Encoding would be given gzip by Go.
-func (h *Handler) upstreamHeader(header http.Header) {
-	header.Set("Accept-Encoding", "identity")
-	accept := acceptRecords
-	if h.framing.format == records.EventStream {
-		accept = acceptEvents
-	}
-	header.Set("Accept", accept)
-}
-
-const (
-	acceptRecords = "application/x-ndjson, application/jsonl, application/stream+json, application/json-seq;q=0.9, application/json;q=0.8, text/plain;q=0.7, text/event-stream;q=0.3, */*;q=0.1"
-	acceptEvents  = "text/event-stream, application/x-ndjson;q=0.5, */*;q=0.1"
-)
-
-// quietContext is the context of a request to the next handler whose end leaves no line in the log: once quiet
-// says so, it ends with io.EOF as its cause, which Go's HTTP/1 transport returns from the body's Read, so that
-// reverse_proxy sees a body that has come to its end.
-func quietContext(ctx context.Context, quiet func() bool) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	return ctx, func() {
-		if quiet() {
-			cancel(io.EOF)
-		} else {
-			cancel(context.Canceled)
-		}
-	}
-}
-
-// withHeader is r, with ctx and a header map of its own.
-func withHeader(ctx context.Context, r *http.Request) *http.Request {
-	r = r.WithContext(ctx)
-	r.Header = r.Header.Clone()
-	return r
-}
-
-// restoreHeader undoes what the next handler did to the headers of a response that is not sent.
-func restoreHeader(header, before http.Header) {
-	clear(header)
-	for name, values := range before {
-		header[name] = slices.Clone(values)
-	}
-}
-
 var (
 	_ http.ResponseWriter             = (*responseWriter)(nil)
 	_ io.ReaderFrom                   = (*responseWriter)(nil)
 	_ http.Hijacker                   = (*responseWriter)(nil)
+	_ nextWriter                      = (*responseWriter)(nil)
 	_ interface{ FlushError() error } = (*responseWriter)(nil)
 )

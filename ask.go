@@ -1,0 +1,119 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+)
+
+// nextWriter is the response writer that a next handler is asked with.
+type nextWriter interface {
+	http.ResponseWriter
+
+	// abandon makes the writer take nothing any more, if it can be done without.
+	abandon() bool
+}
+
+// askNext runs the next handler. After its headers reverse_proxy reports every failure as a panic with
+// http.ErrAbortHandler; if catch says so, that becomes errUpstreamBroke.
+//
+// The handler has a goroutine of its own, as not every one ends when its request does: over FastCGI, reverse_proxy
+// waits for its upstream to say something. A stop must not wait for that, nor may a client that has left still
+// count as one. Such a handler is left behind.
+func askNext(next caddyhttp.Handler, w nextWriter, r *http.Request, catch func() bool) error {
+	type end struct {
+		err      error
+		panicked any
+	}
+	ended := make(chan end, 1)
+	go func() {
+		var e end
+		defer func() {
+			if e.panicked = recover(); e.panicked != nil && e.panicked != http.ErrAbortHandler {
+				e.panicked = fmt.Sprintf("%v\n\n%s", e.panicked, debug.Stack())
+			}
+			ended <- e
+		}()
+		e.err = next.ServeHTTP(w, r)
+	}()
+
+	var e end
+	select {
+	case e = <-ended:
+	case <-r.Context().Done():
+		select {
+		case e = <-ended:
+		case <-time.After(lastWrite):
+			if w.abandon() {
+				return errUpstreamBroke
+			}
+			e = <-ended
+		}
+	}
+	switch {
+	case e.panicked == nil:
+		return e.err
+	case e.panicked == http.ErrAbortHandler && catch():
+		return errUpstreamBroke
+	default:
+		panic(e.panicked)
+	}
+}
+
+var (
+	errUpstreamBroke    = errors.New("upstream broke off its response")
+	errUpstreamPanicked = errors.New("next handler panicked")
+)
+
+// upstreamHeader is what the next handler is asked with. Compressed records could not be told apart, and a
+// request without Accept-Encoding would be given gzip by Go.
+func (h *Handler) upstreamHeader(header http.Header) {
+	header.Set("Accept-Encoding", "identity")
+	accept := acceptRecords
+	if h.framing.format == records.EventStream {
+		accept = acceptEvents
+	}
+	header.Set("Accept", accept)
+}
+
+const (
+	acceptRecords = "application/x-ndjson, application/jsonl, application/stream+json, application/json-seq;q=0.9, application/json;q=0.8, text/plain;q=0.7, text/event-stream;q=0.3, */*;q=0.1"
+	acceptEvents  = "text/event-stream, application/x-ndjson;q=0.5, */*;q=0.1"
+)
+
+// quietContext is the context of a request to the next handler whose end leaves no line in the log: once quiet
+// says so, it ends with io.EOF as its cause, which Go's HTTP/1 transport returns from the body's Read, so that
+// reverse_proxy sees a body that has come to its end.
+func quietContext(ctx context.Context, quiet func() bool) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	return ctx, func() {
+		if quiet() {
+			cancel(io.EOF)
+		} else {
+			cancel(context.Canceled)
+		}
+	}
+}
+
+// withHeader is r, with ctx and a header map of its own.
+func withHeader(ctx context.Context, r *http.Request) *http.Request {
+	r = r.WithContext(ctx)
+	r.Header = r.Header.Clone()
+	return r
+}
+
+// restoreHeader undoes what the next handler did to the headers of a response that is not sent.
+func restoreHeader(header, before http.Header) {
+	clear(header)
+	for name, values := range before {
+		header[name] = slices.Clone(values)
+	}
+}
