@@ -18,7 +18,7 @@ import (
 type nextWriter interface {
 	http.ResponseWriter
 
-	// abandon makes the writer take nothing any more, if it can be done without.
+	// abandon makes the writer take nothing any more. It is false if there is a response that needs it.
 	abandon() bool
 }
 

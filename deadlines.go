@@ -140,7 +140,7 @@ func (s *stream) unblockWrites() {
 		innermost = wrapper.Unwrap()
 	}
 	controller := http.NewResponseController(innermost)
-	ended := time.Now().UnixNano()
+	ended := s.clock()
 
 	var check func()
 	check = func() {
@@ -149,7 +149,7 @@ func (s *stream) unblockWrites() {
 		if s.finished {
 			return
 		}
-		if began := s.writing.Load(); began != 0 && (began <= ended || time.Since(time.Unix(0, began)) > lastWrite) {
+		if began := s.writing.Load(); began != 0 && (began <= ended || s.writingFor() > lastWrite) {
 			_ = controller.SetWriteDeadline(time.Unix(1, 0))
 		}
 		time.AfterFunc(lastWrite/10, check)

@@ -200,7 +200,7 @@ func TestAReloadDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
 	ssetest.Wait(t, "all streams to be stuck", func() bool {
 		stuck := 0
 		for _, s := range openStreams.all() {
-			if began := s.writing.Load(); began != 0 && time.Since(time.Unix(0, began)) > 100*time.Millisecond {
+			if s.writingFor() > 100*time.Millisecond {
 				stuck++
 			}
 		}

@@ -430,8 +430,7 @@ func fallBehind(t *testing.T, u *hub, s *ssetest.Stream, path string) {
 		}
 		for _, open := range openStreams.all() {
 			if open.request.URL.Path == path {
-				began := open.writing.Load()
-				return began != 0 && time.Since(time.Unix(0, began)) > 100*time.Millisecond
+				return open.writingFor() > 100*time.Millisecond
 			}
 		}
 		return true // it has fallen behind already

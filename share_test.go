@@ -435,8 +435,7 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 				}
 				for _, s := range openStreams.all() {
 					if s.request.URL.Path == "/stuck" {
-						began := s.writing.Load()
-						return began != 0 && time.Since(time.Unix(0, began)) > 100*time.Millisecond
+						return s.writingFor() > 100*time.Millisecond
 					}
 				}
 				return true // it has been too slow already

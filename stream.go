@@ -70,8 +70,8 @@ type stream struct {
 	stopWatch           func() bool
 
 	reason   atomic.Pointer[string]
-	lastByte atomic.Int64 // when the client was last written to, Unix nanoseconds
-	writing  atomic.Int64 // when the write in progress began, or 0
+	lastByte atomic.Int64 // when the client was last written to, by clock
+	writing  atomic.Int64 // when the write in progress began, by clock, or 0
 	events   atomic.Int64
 	bytes    atomic.Int64
 }
@@ -147,7 +147,7 @@ func (s *stream) flushForwarded() error {
 
 // register makes the stream known to the process and starts the clock of its life.
 func (s *stream) register() {
-	s.lastByte.Store(time.Now().UnixNano())
+	s.lastByte.Store(s.clock())
 	s.open.Store(true)
 	streamsActive.Inc()
 	if limit := time.Duration(s.handler.MaxDuration); limit > 0 {
@@ -206,8 +206,8 @@ func (s *stream) flushLeft() {
 
 // send is write for who holds the lock.
 func (s *stream) send(p []byte, events int, flush func() error) error {
-	start := time.Now()
-	s.writing.Store(start.UnixNano())
+	start := s.clock()
+	s.writing.Store(start)
 	var err error
 	if len(p) > 0 {
 		var n int
@@ -223,7 +223,7 @@ func (s *stream) send(p []byte, events int, flush func() error) error {
 		return err
 	}
 	s.writing.Store(0)
-	s.lastByte.Store(start.UnixNano())
+	s.lastByte.Store(start)
 	s.events.Add(int64(events))
 	return nil
 }
@@ -238,14 +238,25 @@ func (s *stream) writeFailure(err error) string {
 }
 
 func (s *stream) stalled() bool {
-	began, limit := s.writing.Load(), time.Duration(s.handler.StallTimeout)
-	return began != 0 && limit > 0 && time.Since(time.Unix(0, began)) >= limit*8/10
+	limit := time.Duration(s.handler.StallTimeout)
+	return limit > 0 && s.writingFor() >= limit*8/10
+}
+
+// clock is the time since the stream has been there, in nanoseconds, which no change of the system's clock moves.
+func (s *stream) clock() int64 { return int64(time.Since(s.started)) }
+
+// writingFor is how long the write in progress has taken, 0 if there is none.
+func (s *stream) writingFor() time.Duration {
+	if began := s.writing.Load(); began != 0 {
+		return time.Duration(s.clock() - began)
+	}
+	return 0
 }
 
 // beat sends a comment if the client has heard nothing for the time of a heartbeat.
 func (s *stream) beat() {
 	interval := time.Duration(s.handler.Heartbeat)
-	quiet := time.Since(time.Unix(0, s.lastByte.Load()))
+	quiet := time.Duration(s.clock() - s.lastByte.Load())
 	// A write in progress is a sign of life as good, and waiting for it would pile up goroutines.
 	if !s.mu.TryLock() {
 		quiet = 0
