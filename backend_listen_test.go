@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
 // freePort is one that nobody listens on.
@@ -197,4 +199,22 @@ func TestListenExpandsTheServersEnvironment(t *testing.T) {
 	if u := newUpstream(t, "listen :{env.SSE_TEST_PORT}", ""); u.Key() != newUpstream(t, "listen :9123", "").Key() {
 		t.Error("the keys differ")
 	}
+}
+
+func TestListenEndsWithTheConfig(t *testing.T) {
+	ssetest.NoLeaks(t)
+	address := freePort(t, "tcp")
+	server := ssetest.Start(t, ssetest.Site("sse {\nbackend listen "+address+"\nshare {\nlinger 1h\n}\ndrain 0\n}"))
+	ssetest.Wait(t, "the source to listen", func() bool { return slices.Equal(liveCounts(), []int{0}) })
+	s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"))
+	send(t, "tcp", address, "a\n")
+	s.WaitEvents(1)
+	server.Reload("# nothing runs")
+	ssetest.Wait(t, "the socket to be closed", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
 }

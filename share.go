@@ -75,8 +75,11 @@ func (h *Handler) serveShared(w http.ResponseWriter, r *http.Request, upstream U
 }
 
 // lingerAfter is how long the source is kept after this stream. The clients of a config that is reloaded come back
-// later than others.
+// later than others. A source that is always shared is open for as long as a config has it, and no longer.
 func (h *Handler) lingerAfter(s *stream) time.Duration {
+	if alwaysShared(h.backend) {
+		return 0
+	}
 	linger := time.Duration(h.Share.Linger)
 	if s.endReason() == endShutdown && !caddy.Exiting() {
 		base := max(time.Duration(h.Retry), time.Second)
