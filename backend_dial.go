@@ -82,7 +82,7 @@ func (b *DialBackend) compile() (err error) {
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}
-	if b.TLS != nil && address.IsUnixNetwork() && b.TLS.ServerName == "" {
+	if b.TLS != nil && b.TLS.ServerName == "" && hostOf(address) == "" {
 		return errNoServerName
 	}
 	return nil
@@ -92,7 +92,15 @@ func (b *DialBackend) compile() (err error) {
 // network or the path of a socket.
 var asHost = place{refused: "/\\?#@ \t\r\n"}
 
-var errNoServerName = errors.New("tls needs a server name, as a unix socket has none")
+var errNoServerName = errors.New("tls needs a server name, as the address has no host")
+
+// hostOf is the host of an address, empty if it has none, as that of a unix socket.
+func hostOf(address caddy.NetworkAddress) string {
+	if address.IsUnixNetwork() {
+		return ""
+	}
+	return address.Host
+}
 
 // parseDialAddress parses an address that leads to precisely one stream socket.
 func parseDialAddress(text string) (caddy.NetworkAddress, error) {
@@ -238,8 +246,8 @@ func (u *dialUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 
 // secure makes a TLS connection of one that is there.
 func secure(ctx context.Context, conn net.Conn, address caddy.NetworkAddress, serverName string) (net.Conn, error) {
-	if serverName == "" && !address.IsUnixNetwork() {
-		serverName = address.Host
+	if serverName == "" {
+		serverName = hostOf(address)
 	}
 	if serverName == "" {
 		return nil, errNoServerName

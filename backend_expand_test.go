@@ -36,7 +36,7 @@ func TestBackendMistakesAreConfigErrors(t *testing.T) {
 		"dial", "dial a:1 b:2", "dial a", "dial a:1-2", "dial udp/a:1", "dial unix/", "dial a:1 {\n what\n}", "dial {record}:1",
 		"dial a:1 {\n send\n}", "dial a:1 {\n send a b\n}", "dial a:1 {\n send `\\q`\n}", "dial a:1 {\n send `\\x4`\n}", "dial a:1 {\n send `a\\`\n}",
 		"dial a:1 {\n send a\n send b\n}", "dial a:1 {\n send {record.a\n}", "dial a:1 {\n send {seq}\n}", "dial a:1 {\n tls a b\n}",
-		"dial unix//run/a.sock {\n tls\n}", "dial a:1 {\n dial_timeout\n}", "dial a:1 {\n dial_timeout 0s\n}", "dial a:1 {\n dial_timeout x\n}",
+		"dial unix//run/a.sock {\n tls\n}", "dial :443 {\n tls\n}", "dial a:1 {\n dial_timeout\n}", "dial a:1 {\n dial_timeout 0s\n}", "dial a:1 {\n dial_timeout x\n}",
 		"exec", `exec ""`, "exec {record}", "exec a {\n what\n}", "exec a {\n dir\n}", "exec a {\n dir a b\n}", "exec a {\n dir {seq}\n}", "exec a {\n env A\n}",
 		"exec a {\n env A b c\n}", "exec a {\n env A=B c\n}", "exec a {\n env A b\n env A c\n}", "exec a {\n env A {record.x}\n}", "exec a {\n stderr both\n}",
 		"exec a {\n stderr\n}", "exec a {\n stop_timeout -1s\n}", "exec a {\n pty on\n}", "exec a {\n pty\n pty\n}",
