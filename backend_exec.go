@@ -131,6 +131,14 @@ func (b *ExecBackend) Bind(r *http.Request) (Upstream, error) {
 	return u, err
 }
 
+// Cleanup sees to it that no command outlives a server whose grace period is over before its streams are.
+func (*ExecBackend) Cleanup() error {
+	if caddy.Exiting() {
+		processes.endAll()
+	}
+	return nil
+}
+
 // execUpstream is a command to run.
 type execUpstream struct {
 	backend *ExecBackend
@@ -155,14 +163,12 @@ func (u *execUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		p.supervise(ctx, time.Duration(u.backend.StopTimeout))
-	}()
+	processes.add(p, cancel)
+	defer processes.remove(p)
+	go p.supervise(ctx, time.Duration(u.backend.StopTimeout))
 
 	err = u.read(p, sink, cancel)
-	<-stopped
+	<-p.gone
 	p.stdout.Close()
 	p.stderr.Close()
 	if err == nil && ctx.Err() == nil {
@@ -310,5 +316,6 @@ var (
 	_ Backend               = (*ExecBackend)(nil)
 	_ Upstream              = (*execUpstream)(nil)
 	_ caddy.Provisioner     = (*ExecBackend)(nil)
+	_ caddy.CleanerUpper    = (*ExecBackend)(nil)
 	_ caddyfile.Unmarshaler = (*ExecBackend)(nil)
 )

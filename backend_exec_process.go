@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -17,6 +18,45 @@ type process struct {
 	stdout, stderr *os.File      // what it writes
 	exited         chan struct{} // closed when the command has been waited for
 	waitErr        error         // then: how it ended
+	gone           chan struct{} // closed when all that it has started have ended, too
+}
+
+// processes are those of this server that run.
+var processes processSet
+
+type processSet struct {
+	mu   sync.Mutex
+	stop map[*process]func()
+}
+
+// add takes what ends the process.
+func (set *processSet) add(p *process, stop func()) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if set.stop == nil {
+		set.stop = make(map[*process]func())
+	}
+	set.stop[p] = stop
+}
+
+func (set *processSet) remove(p *process) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	delete(set.stop, p)
+}
+
+// endAll ends all of them, and returns when they have ended.
+func (set *processSet) endAll() {
+	set.mu.Lock()
+	var ending []*process
+	for p, stop := range set.stop {
+		stop()
+		ending = append(ending, p)
+	}
+	set.mu.Unlock()
+	for _, p := range ending {
+		<-p.gone
+	}
 }
 
 // start starts a command. What it writes goes through pipes of our own, not of os/exec, which would wait for
@@ -35,7 +75,7 @@ func start(cmd *exec.Cmd, pty bool) (*process, error) {
 	defer outWriter.Close()
 	cmd.Stdout, cmd.Stderr = outWriter, errWriter
 	cmd.SysProcAttr = processAttributes(pty)
-	p := &process{cmd: cmd, stdout: stdout, stderr: stderr, exited: make(chan struct{})}
+	p := &process{cmd: cmd, stdout: stdout, stderr: stderr, exited: make(chan struct{}), gone: make(chan struct{})}
 
 	started := make(chan error)
 	go func() {
@@ -60,6 +100,7 @@ func start(cmd *exec.Cmd, pty bool) (*process, error) {
 
 // supervise returns when the command and all that it has started have ended. When ctx ends, it sees to that.
 func (p *process) supervise(ctx context.Context, stopTimeout time.Duration) {
+	defer close(p.gone)
 	select {
 	case <-ctx.Done():
 	case <-p.exited:

@@ -156,6 +156,18 @@ func TestExecIsAskedToEndBeforeItIsKilled(t *testing.T) {
 	}
 }
 
+// A server that exits waits for its streams no longer than its grace period.
+func TestExecNoCommandOutlivesTheServer(t *testing.T) {
+	u := newUpstream(t, "exec sh -c `trap '' TERM; echo $$; (trap '' TERM; while :; do sleep 1; done) & echo $!; while :; do sleep 1; done` {\n stop_timeout 100ms\n}", "")
+	pids := append(run(t, u, "").pids(t, 2), run(t, u, "").pids(t, 2)...)
+	processes.endAll()
+	for _, pid := range pids {
+		if isAlive(pid) {
+			t.Errorf("process %d is alive", pid)
+		}
+	}
+}
+
 func TestExecEndsWhatACommandLeavesBehind(t *testing.T) {
 	r := run(t, newUpstream(t, "exec sh -c `sleep 1000 & echo $!`", ""), "")
 	if err := r.wait(t); err != nil {
