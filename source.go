@@ -66,7 +66,8 @@ const (
 )
 
 // Bounds of the wait before an upstream is opened anew: a random time up to a limit that starts here, doubles with
-// each failure in a row, and grows no further than there.
+// each failure in a row, and grows no further than there. A connection that brought a record, or lasted longer than any
+// wait, is no failure in that sense.
 const (
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = 30 * time.Second
@@ -100,7 +101,7 @@ func (s *Share) limits() history.Limits {
 func (s *source) run() {
 	defer close(s.done)
 	for failed := 0; ; failed++ {
-		before := s.count()
+		before, began := s.count(), time.Now()
 		err := s.connect()
 		if s.ctx.Err() != nil {
 			return
@@ -114,7 +115,7 @@ func (s *source) run() {
 			s.finish(h, err)
 			return
 		}
-		if s.count() != before {
+		if s.count() != before || time.Since(began) > maxBackoff {
 			failed = 0
 		}
 		s.down(h, err)

@@ -1,11 +1,16 @@
 package sse
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -134,6 +139,63 @@ func TestTheLastIDIsHandedToTheUpstream(t *testing.T) {
 			if got := u.waitJoin(t, 2).lastID; got != tc.want {
 				t.Errorf("last id %q, want %q", got, tc.want)
 			}
+		})
+	}
+}
+
+// connections is an Upstream that notes when it is opened.
+type connections struct {
+	last   time.Duration // how long each of them lasts
+	opened []time.Time
+}
+
+func (*connections) Key() string { return "connections" }
+
+func (c *connections) Stream(ctx context.Context, _ string, sink Sink) error {
+	c.opened = append(c.opened, time.Now())
+	if c.last > 0 {
+		if _, err := sink.Open(""); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-time.After(c.last):
+		return errHub
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestTheWaitBeforeAReconnectGrowsWithFailuresButNotWithSilence(t *testing.T) {
+	for name, tc := range map[string]struct {
+		last, atLeast, atMost time.Duration // the connection, and the longest of the waits
+	}{
+		"refused":                       {0, 2 * minBackoff, maxBackoff},
+		"soon broken off":               {time.Second, 2 * minBackoff, maxBackoff},
+		"broken off after long silence": {time.Hour, 0, minBackoff},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := &Handler{Share: new(Share), logger: zap.NewNop()}
+				h.setDefaults()
+				if err := h.compile(); err != nil {
+					t.Fatal(err)
+				}
+				upstream := &connections{last: tc.last}
+				s := newSource(h, "", upstream)
+				go s.run()
+				time.Sleep(30 * (tc.last + maxBackoff))
+				s.cancel()
+				<-s.done
+
+				var longest time.Duration
+				for i, at := range upstream.opened[1:] {
+					longest = max(longest, at.Sub(upstream.opened[i])-tc.last)
+				}
+				if longest < tc.atLeast || longest > tc.atMost {
+					t.Errorf("the longest of %d waits is %v, want from %v to %v", len(upstream.opened), longest, tc.atLeast, tc.atMost)
+				}
+			})
 		})
 	}
 }
