@@ -11,7 +11,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/history"
 )
 
-// feed is a source's records as frames of one mapping: each is made once and sent to all streams that map alike.
+// feed is a source's records as frames of one mapping: each is made once and sent to all streams that map alike, and
+// want as long a history.
 //
 // Streams whose mapping depends on their request make frames for themselves, of the source's own log. Their feed has
 // no mapper: it is there so that all records are kept.
@@ -71,23 +72,27 @@ func appendPlace(dst, id []byte) []byte {
 	return append(dst, '\n')
 }
 
+// keyOfFeed tells feeds of one source apart. Where the mapping depends on the request, all that a feed does is to give
+// ids.
+func (h *Handler) keyOfFeed() string {
+	mapping := Key("shared", *h.Data, h.Event, h.ID, h.Where, h.OnInvalid)
+	if h.perClient {
+		mapping = Key("per client", h.ID)
+	}
+	return Key(mapping, strconv.Itoa(h.Share.History), strconv.FormatInt(h.Share.HistorySize, 10))
+}
+
 // feedFor finds the source's feed for a handler's mapping, or makes it of the records that are kept. The source
 // is locked.
 func (s *source) feedFor(h *Handler) *feed {
-	key := h.mappingKey
-	if h.perClient {
-		key = Key("per client", h.ID)
-	}
-	f, ok := s.feeds[key]
+	f, ok := s.feeds[h.feedKey]
 	if !ok || f.err != nil {
 		f = s.newFeed(h)
-		s.feeds[key] = f
+		s.feeds[h.feedKey] = f
 		s.fitHistory()
 	}
 	if h.generation > f.handler.generation {
 		f.handler = h
-		f.frames.SetLimits(h.Share.limits())
-		s.fitHistory()
 	}
 	return f
 }
@@ -103,10 +108,10 @@ func (s *source) newFeed(h *Handler) *feed {
 		return f
 	}
 	f.mapper, f.frames = h.templates.bind(global), history.New(h.Share.limits())
-	if _, whole := s.records.AfterSeq(0); !whole {
-		f.frames.Missed(s.records.Stats().OldestSeq - 1)
-	}
-	reader := s.records.Subscribe(s.records.Oldest(), idle{})
+	// What the records' own history no longer offers may be in this one, or be what tells its beginning from a gap.
+	held := s.records.Held()
+	lost := held > 0
+	reader := s.records.Subscribe(held, idle{})
 	defer reader.Close()
 	for rec := new(record); ; {
 		entries, state, _ := reader.NextEntries(nil)
@@ -114,6 +119,10 @@ func (s *source) newFeed(h *Handler) *feed {
 			break
 		}
 		for _, e := range entries {
+			if lost {
+				f.frames.Missed(e.Seq - 1)
+				lost = false
+			}
 			if block, ok := unpack(e, rec); !ok {
 				f.frames.Append(history.Entry{Seq: e.Seq, Bytes: block})
 			} else {

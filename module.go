@@ -121,7 +121,7 @@ type Handler struct {
 	backendConfig string
 	framing       framing
 	templates     templates
-	mappingKey    string // the same for handlers that map alike
+	feedKey       string // the same for handlers that map alike, and keep as much
 	perClient     bool   // the mapping depends on the request
 	endFrame      []byte
 	limits        limits
@@ -317,7 +317,9 @@ func (h *Handler) compile() (err error) {
 		}
 	}
 	h.perClient = dependsOnRequest(h.templates.placeholders())
-	h.mappingKey = Key(*h.Data, h.Event, h.ID, h.Where, h.OnInvalid)
+	if h.Share != nil {
+		h.feedKey = h.keyOfFeed()
+	}
 	return h.compileEnd()
 }
 

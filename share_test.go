@@ -271,6 +271,26 @@ func TestRoutesWithDifferentMappingsShareAnUpstreamButNoFrame(t *testing.T) {
 	u.wait(t, 2)
 }
 
+func TestARouteKeepsItsHistoryWhateverAnotherOfTheSameSourceWants(t *testing.T) {
+	u := newHub(t)
+	route := func(path, history string) string {
+		return "handle " + path + " {\nsse {\nbackend test_hub " + u.name + "\nshare {\nreplay 9\nhistory " + history + "\n}\n}\n}\n"
+	}
+	server := startSharing(t, ssetest.Site(route("/long", "4")+route("/short", "2")+route("/large", "4 1KB")))
+	first := get(t, server, "/long")
+	u.wait(t, 1)
+	u.say(numbers(1, 9))
+	first.WaitEvents(9)
+	for range 2 {
+		wantEvents(t, get(t, server, "/long"), "6 7 8 9")
+		wantEvents(t, get(t, server, "/short"), "8 9")
+		wantEvents(t, get(t, server, "/large"), "6 7 8 9")
+	}
+	if n := len(u.joined()); n != 1 {
+		t.Errorf("%d upstream connections, want 1", n)
+	}
+}
+
 func TestFilteredRecordsDoNotCountToTheHistory(t *testing.T) {
 	server, u := sharing(t, "where `string(record).startsWith('1')`\nshare {\nhistory 3\nreplay 3\n}")
 	first := get(t, server, "/")

@@ -9,6 +9,13 @@ func (l *Log) Oldest() Cursor {
 	return l.first
 }
 
+// Held returns the place of the oldest entry that is held, be it slack.
+func (l *Log) Held() Cursor {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.oldest
+}
+
 // Tail returns the live edge, or the place of the event that lies replay
 // events before it; of the oldest event if the history has fewer.
 func (l *Log) Tail(replay int) Cursor {

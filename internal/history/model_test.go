@@ -341,6 +341,9 @@ func check(t *testing.T, what string, l *Log, m *model, readers []*reader, arg i
 	if got := l.Stats(); got != want {
 		t.Fatalf("%s:\nstats %+v\nwant  %+v", what, got, want)
 	}
+	if got := l.Held(); int(got) != m.oldest {
+		t.Fatalf("%s: held from %d, want %d", what, got, m.oldest)
+	}
 	if got := l.Oldest(); int(got) != m.first {
 		t.Fatalf("%s: oldest %d, want %d", what, got, m.first)
 	}
