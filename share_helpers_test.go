@@ -322,7 +322,6 @@ func (c *reader) read(conn net.Conn) error {
 		}
 	}
 	lines := bufio.NewReaderSize(httputil.NewChunkedReader(in), 1<<10)
-	// An event is there with its blank line: who is killed before that has neither seen it nor its id.
 	id, kind, data := c.last, "", ""
 	for {
 		line, err := lines.ReadSlice('\n')
@@ -330,11 +329,12 @@ func (c *reader) read(conn net.Conn) error {
 			return err
 		}
 		switch name, value, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), ": "); name {
-		case "":
+		case "": // not before is it an event: whoever is cut off in its midst gets it again
+			c.last = id
 			if data != "" {
 				c.event(kind, data)
 			}
-			c.last, kind, data = id, "", ""
+			kind, data = "", ""
 		case "id":
 			id = value
 		case "event":

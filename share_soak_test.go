@@ -2,11 +2,13 @@ package sse
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -115,10 +117,125 @@ func TestManyClientsGetEveryEventOnceInOrder(t *testing.T) {
 	if n := len(u.joined()); n != 1 {
 		t.Errorf("%d upstream connections, want 1", n)
 	}
-	slices.Sort(late)
 	if len(late) > 0 {
 		t.Logf("%d clients, %d records: latency p50 %v, p99 %v, max %v; CPU %v; %d KiB per client", clients, said,
-			late[len(late)/2], late[len(late)*99/100], late[len(late)-1], cpu, perClient>>10)
+			percentile(late, 0.5), percentile(late, 0.99), percentile(late, 1), cpu, perClient>>10)
+	}
+}
+
+// percentile is how late the record was that so much of 1 of them were earlier than.
+func percentile(late []time.Duration, p float64) time.Duration {
+	slices.Sort(late)
+	return late[int(float64(len(late)-1)*p)]
+}
+
+// Some of the clients stop reading half-way. What that does to the latency of the others is for the log only, as other
+// processes of the machine have a say in it.
+func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
+	if !soaking() {
+		t.Skip("it takes a minute to fill a connection's buffers")
+	}
+	const clients, stuck, half, interval = 1000, 10, 1500, 20 * time.Millisecond
+	raiseFileLimit(t, clients)
+	server, u := sharing(t, "end over\nstall_timeout 2s\ndata {record.n}\nid {record.n}-{record.pad}\nshare {\nhistory 64\n}")
+	stalled := counted(t, streamsEnded.WithLabelValues(endClientStalled))
+	before := inUse()
+
+	var sentAt [2*half + 1]atomic.Int64
+	release := make(chan struct{})
+	var mu sync.Mutex
+	var alone, beside []time.Duration // latencies, before some stopped and after
+	var reading sync.WaitGroup
+	readers := make([]*reader, clients)
+	for i := range readers {
+		c := &reader{path: "/", next: 1}
+		readers[i] = c
+		mine := make([]time.Duration, 0, 2*half)
+		c.onNumber = func(n int) {
+			mine = append(mine, time.Duration(time.Now().UnixNano()-sentAt[n].Load()))
+			if i < stuck && n == half {
+				<-release
+			}
+		}
+		conn, err := net.Dial("tcp", server.Addr("http"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		reading.Go(func() {
+			defer conn.Close()
+			_ = c.read(conn)
+			mu.Lock()
+			defer mu.Unlock()
+			if i >= stuck {
+				first := min(half, len(mine))
+				alone, beside = append(alone, mine[:first]...), append(beside, mine[first:]...)
+			}
+		})
+	}
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == clients })
+
+	pad := strings.Repeat("x", 8<<10)
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for n := 1; n <= 2*half; n++ {
+		<-tick.C
+		sentAt[n].Store(time.Now().UnixNano())
+		u.say(fmt.Sprintf("{\"n\":%d,\"pad\":%q}\n", n, pad))
+	}
+	perClient := int64(inUse()-before) / clients
+	if n := counted(t, streamsEnded.WithLabelValues(endClientStalled)) - stalled; n != stuck {
+		t.Errorf("%v streams ended as those of stalled clients, want %d", n, stuck)
+	}
+	u.end(nil)
+	close(release)
+	reading.Wait()
+
+	for i, c := range readers[stuck:] {
+		if c.got != 2*half || c.lost+c.again+c.gaps > 0 {
+			t.Errorf("client %d: %d of %d events, %d lost, %d again, %d gaps", i, c.got, 2*half, c.lost, c.again, c.gaps)
+		}
+	}
+	t.Logf("p99 %v while all read, %v while %d of %d do not; %d KiB per client", percentile(alone, 0.99), percentile(beside, 0.99),
+		stuck, clients, perClient>>10)
+}
+
+func TestSoakTenThousandQuietClients(t *testing.T) {
+	if !soaking() {
+		t.Skip("it takes 20,000 open files")
+	}
+	const clients = 10_000
+	raiseFileLimit(t, clients)
+	server, u := sharing(t, "end over\nheartbeat 5s")
+	before := inUse()
+	var reading sync.WaitGroup
+	readers := make([]*reader, clients)
+	for i := range readers {
+		readers[i] = &reader{path: "/", next: 1}
+		conn, err := net.Dial("tcp", server.Addr("http"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reading.Go(func() {
+			defer conn.Close()
+			_ = readers[i].read(conn)
+		})
+	}
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == clients })
+	cpu, bytes := cpuTime(), counted(t, bytesTotal)
+	time.Sleep(time.Minute)
+	cpu, bytes = cpuTime()-cpu, counted(t, bytesTotal)-bytes
+	if want := float64(clients * 10 * len(comment)); bytes < want {
+		t.Errorf("%v bytes of heartbeats in a minute, want %v", bytes, want)
+	}
+	t.Logf("%d quiet clients: %d KiB per client, both its ends, CPU %v in a minute", clients, int64(inUse()-before)/clients>>10, cpu)
+	u.say(numbers(1, 1))
+	u.end(nil)
+	reading.Wait()
+	for i, c := range readers {
+		if c.got != 1 || c.lost+c.again+c.gaps > 0 {
+			t.Errorf("client %d: %d events, %d lost, %d again, %d gaps", i, c.got, c.lost, c.again, c.gaps)
+		}
 	}
 }
 
