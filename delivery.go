@@ -158,15 +158,22 @@ func (d *delivery) send() {
 			d.stop()
 			return
 		case history.Lagged:
-			clientsLagged.Inc()
 			if d.share.Lag != lagSkip {
-				d.stream.end(endLag)
+				d.lag()
 				return
 			}
+			clientsLagged.Inc()
 			d.err = d.stream.write(appendGap(nil, gap{Reason: gapLag, OldestID: d.oldestID()}), 0)
 		}
 	}
 	d.stop()
+}
+
+// lag ends a stream that is behind the history.
+func (d *delivery) lag() {
+	if d.stream.end(endLag) {
+		clientsLagged.Inc()
+	}
 }
 
 // deliverMapped maps what is new for this stream alone.

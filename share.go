@@ -64,6 +64,7 @@ func (h *Handler) serveShared(w http.ResponseWriter, r *http.Request, upstream U
 	s.behind = d.behind
 	d.stream, d.opening = s, opening
 	d.subscriber = d.feed.frames.Subscribe(cursor, d)
+	src.enter(d)
 	panicked := d.run(r.Context())
 	tail, events := s.conclude(d.endErr())
 	s.finish(tail, events)
@@ -195,6 +196,7 @@ func (d *delivery) endErr() error {
 // close leaves the source, which is kept for linger.
 func (d *delivery) close(linger time.Duration) {
 	if d.subscriber != nil {
+		d.source.exit(d)
 		d.subscriber.Close()
 	}
 	sources.release(d.source, d.feed, linger)

@@ -2,6 +2,7 @@ package sse
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -340,7 +341,7 @@ func (c *reader) read(conn net.Conn) error {
 		case "event":
 			kind = value
 		case "data":
-			data = value
+			data = cmp.Or(data, value) // its first line is the number
 		}
 	}
 }

@@ -34,6 +34,8 @@ type source struct {
 	replaced  bool               // the connection is let go of because a new config has another
 	records   *history.Log       // packed records, from which frames can be made anew
 	feeds     map[string]*feed   // by mapping
+	streams   map[*delivery]struct{}
+	checking  bool // for laggards, before long
 	inputs    []*input
 	seq       uint64
 	lastID    []byte // the last id that config or upstream gave, for {last_id}
@@ -77,7 +79,7 @@ func newSource(h *Handler, key string, upstream Upstream) *source {
 	s := &source{
 		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}), renewed: make(chan struct{}, 1),
 		handler: h, upstream: upstream, state: isConnecting,
-		records: history.New(h.Share.limits()), feeds: make(map[string]*feed),
+		records: history.New(h.Share.limits()), feeds: make(map[string]*feed), streams: make(map[*delivery]struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.feedFor(h) // before the first record
@@ -346,7 +348,39 @@ func (s *source) commit() error {
 		}
 	}
 	s.quiet = false
+	if !s.checking && len(s.streams) > 0 {
+		s.checking = true
+		time.AfterFunc(lagInterval, s.endLaggards)
+	}
 	return s.ctx.Err()
+}
+
+// lagInterval is how often it is looked for streams that have fallen behind while they are blocked in a write.
+const lagInterval = time.Second
+
+// endLaggards ends the streams that are behind the history and are not to skip what they have missed. One that still
+// writes finds that out by itself; one whose client takes nothing would have to wait for its stall timeout.
+func (s *source) endLaggards() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checking = false
+	for d := range s.streams {
+		if d.share.Lag != lagSkip && d.subscriber.HasLagged() {
+			d.lag()
+		}
+	}
+}
+
+func (s *source) enter(d *delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[d] = struct{}{}
+}
+
+func (s *source) exit(d *delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, d)
 }
 
 var (

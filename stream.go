@@ -275,18 +275,19 @@ func (s *stream) beat() {
 	s.heartbeat.Reset(interval - quiet)
 }
 
-// end makes the stream end for that reason, unless it ends already. It does not wait for it.
-func (s *stream) end(reason string) {
+// end makes the stream end for that reason, unless it ends already: then it returns false. It does not wait for it.
+func (s *stream) end(reason string) bool {
 	if reason == endClientGone && s.stalled() {
 		reason = endClientStalled
 	}
 	if !s.reason.CompareAndSwap(nil, &reason) {
-		return
+		return false
 	}
 	s.cancel()
 	if s.clientListens() {
 		s.unblockWrites()
 	}
+	return true
 }
 
 func (s *stream) ended() bool { return s.reason.Load() != nil }

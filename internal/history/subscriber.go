@@ -39,7 +39,7 @@ type Batch struct {
 }
 
 // Subscriber is a reader with its own place in a log. Next and NextEntries are
-// for one goroutine at a time; Behind and Close may be called from any.
+// for one goroutine at a time; HasLagged, Behind and Close may be called from any.
 type Subscriber struct {
 	log    *Log
 	waker  Waker
@@ -125,6 +125,15 @@ func (s *Subscriber) look() (place Cursor, state State, missed uint64) {
 		return place, Lagged, uint64(l.first - place)
 	}
 	return place, Ready, 0
+}
+
+// HasLagged tells that the subscriber's place is no longer held, so that the
+// next look at it will find it Lagged.
+func (s *Subscriber) HasLagged() bool {
+	l := s.log
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return Cursor(s.place.Load()) < l.oldest
 }
 
 // Behind returns how many events that are still held the subscriber has not
