@@ -32,6 +32,18 @@ func TestEveryConfigInTheREADMEIsOneThatCaddyTakes(t *testing.T) {
 	}
 }
 
+func TestTheREADMEsJSONIsAConfigThatCaddyTakes(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllSubmatch(readme, -1)
+	if len(blocks) != 1 {
+		t.Fatalf("%d blocks", len(blocks))
+	}
+	validate(t, blocks[0][1])
+}
+
 func TestTheExampleIsOneThatCaddyTakesCommentedOutSitesToo(t *testing.T) {
 	example, err := os.ReadFile("Caddyfile.example")
 	if err != nil {

@@ -140,6 +140,12 @@ func TestBrowserReceivesTheExamplesEventsOnceAndStopsAtTheEnd(t *testing.T) {
 	}
 }
 
+// TestTheREADMEsScriptRunsInABrowser runs it as it stands there.
+func TestTheREADMEsScriptRunsInABrowser(t *testing.T) {
+	run(t, exec.Command("npm", "ci", "--no-audit", "--no-fund"))
+	run(t, exec.Command("node", "--test", "readme.test.mjs"))
+}
+
 // TestViewer runs the page's own tests against streams of a growing file, whose ids survive a restart.
 func TestViewer(t *testing.T) {
 	dir := t.TempDir()

@@ -215,3 +215,48 @@ func request(t *testing.T, url, accept, lastEventID string) *http.Request {
 	}
 	return r
 }
+
+func TestEventsPassAnNginxInFrontThatKnowsNothingOfThem(t *testing.T) {
+	records := make(chan string)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		w.(http.Flusher).Flush()
+		for {
+			select {
+			case record := <-records:
+				fmt.Fprintln(w, record)
+				w.(http.Flusher).Flush()
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}))
+	t.Cleanup(service.Close)
+	address := freeAddress(t)
+	caddy := startCommand(t, caddyCommand(t, "run", "--config", write(t, "Caddyfile", fmt.Sprintf(
+		"{\nadmin off\npersist_config off\n}\nhttp://%s {\nsse\nreverse_proxy %s\n}\n", address, service.Listener.Addr()))))
+	caddy.waitListening(t, address)
+
+	front, dir := freeAddress(t), t.TempDir()
+	config := write(t, "nginx.conf", fmt.Sprintf(`
+		daemon off; master_process off; pid %[1]s/pid; error_log stderr;
+		events {}
+		http {
+			access_log off;
+			client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
+			server {
+				listen %[2]s;
+				location / { proxy_pass http://%[3]s; }
+			}
+		}`, dir, front, address))
+	start(t, "nginx", "-p", dir, "-c", config).waitListening(t, front)
+
+	s := open(t, "http://"+front+"/")
+	s.WaitComments(1) // before there is any record
+	for n := 1; n <= 3; n++ {
+		records <- fmt.Sprintf(`{"n":%d}`, n)
+		if e := s.WaitEvents(n)[n-1]; e.Data != fmt.Sprintf(`{"n":%d}`, n) {
+			t.Errorf("event %d is %+v", n, e)
+		}
+	}
+}
