@@ -92,30 +92,33 @@ func (h *Handler) backendName() string {
 // warnUpstream counts an upstream's failure and says it in the log, with what else there is to say about it.
 func (h *Handler) warnUpstream(err error, about ...zap.Field) {
 	failures.WithLabelValues(h.backendName()).Inc()
-	h.warn(&h.upstreamWarnings, "upstream failed", append(about, zap.Error(plainError(err)))...)
+	if log := h.warnings(&h.upstreamWarnings); log != nil {
+		log.Warn("upstream failed", append(about, zap.Error(plainError(err)))...)
+	}
 }
 
 // warnTooLarge says in the log that a record is larger than the config allows.
 func (h *Handler) warnTooLarge() {
-	h.warn(&h.sizeWarnings, "record is larger than max_record_size",
-		zap.Int64("max_record_size", h.MaxRecordSize), zap.String("policy", h.Oversize))
+	if log := h.warnings(&h.sizeWarnings); log != nil {
+		log.Warn("record is larger than max_record_size", zap.Int64("max_record_size", h.MaxRecordSize), zap.String("policy", h.Oversize))
+	}
 }
 
 // warningRate is how often a warning is logged: an upstream that is down fails every client, over and over.
-var warningRate = logRate{most: 5, each: 10 * time.Second}
+var warningRate = logRate{most: 3, each: 10 * time.Second}
 
-// warn writes a warning to the log, if there have not been too many, and how many there were besides.
-func (h *Handler) warn(limit *logLimit, message string, about ...zap.Field) (logged bool) {
+// warnings is the log for a warning of a kind, which says how many there were besides. It is nil if there have been too
+// many.
+func (h *Handler) warnings(limit *logLimit) *zap.Logger {
 	ok, dropped := limit.allow(time.Now(), warningRate)
 	if !ok {
-		return false
+		return nil
 	}
-	fields := append([]zap.Field{zap.String("backend", h.backendName())}, about...)
+	log := h.logger.With(zap.String("backend", h.backendName()))
 	if dropped > 0 {
-		fields = append(fields, zap.Int("not_logged", dropped))
+		log = log.With(zap.Int("not_logged", dropped))
 	}
-	h.logger.Warn(message, fields...)
-	return true
+	return log
 }
 
 // drainBody reads the request's body, which no backend does: over HTTP/1 the server notices that a client has

@@ -223,7 +223,11 @@ func (s *source) down(h *Handler, err error) {
 		return
 	}
 	failures.WithLabelValues(h.backendName()).Inc()
-	if news && h.warn(&s.warnings, "upstream failed, connecting anew", zap.Error(plainError(err))) {
+	if !news {
+		return
+	}
+	if log := h.warnings(&s.warnings); log != nil {
+		log.Warn("upstream failed, connecting anew", zap.Error(plainError(err)))
 		s.mu.Lock()
 		s.reported = true
 		s.mu.Unlock()
