@@ -3,6 +3,7 @@ package sse
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -69,6 +70,26 @@ func TestTheExampleIsOneThatCaddyTakesCommentedOutSitesToo(t *testing.T) {
 		t.Fatalf("%s\n%v", sites.String(), err)
 	}
 	validate(t, adapted)
+}
+
+func TestTheREADMENamesEveryMetricAndReason(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := slices.Concat(endReasons, []string{gapRecordTooLarge, gapHistory, gapLag, gapUpstream, "invalid_record"})
+	for _, match := range regexp.MustCompile(`(?:gauge|counter|counterVec|Name:)\(? ?"(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+		names = append(names, "caddy_sse_"+match[1])
+	}
+	for _, name := range names {
+		if !regexp.MustCompile("`" + name + "[`{]").Match(readme) {
+			t.Errorf("%s is not in it", name)
+		}
+	}
 }
 
 func TestTheREADMENamesEveryOption(t *testing.T) {
