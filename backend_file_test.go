@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -228,6 +229,16 @@ func TestEventIDThatNamesNoPlaceInTheFileIsAGap(t *testing.T) {
 		events := ssetest.Get(t, client, server.URL("h1", "/"), ssetest.LastEventID(id)).WaitEvents(2)
 		if events[0].Type != eventGap || events[1].Data != "one" {
 			t.Errorf("with id %s came %+v", id, events)
+		}
+	}
+}
+
+func TestLinesThatNobodyAsksForAreAConfigError(t *testing.T) {
+	for _, b := range []*FileBackend{
+		{Path: "/a", From: fromLast}, {Path: "/a", From: fromLast, Last: -1}, {Path: "/a", From: fromEnd, Last: 3}, {Path: "/a", Last: 3}, {Path: "/a", From: "middle"},
+	} {
+		if err := b.Provision(caddy.Context{}); err == nil {
+			t.Errorf("%+v is taken", b)
 		}
 	}
 }
