@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -80,6 +81,20 @@ func (s *stream) releaseDeadline() {
 	if !s.held.IsZero() {
 		_ = http.NewResponseController(s.w).SetWriteDeadline(s.held)
 		s.held = time.Time{}
+	}
+}
+
+// withOwnTimeouts gives the next handler idle timeouts of its own to override, as a timeouts directive does when it is
+// asked and when it returns: those of the response are set while heartbeats are written. adopt makes what it has made
+// of them the response's, for one that is not a stream.
+func withOwnTimeouts(ctx context.Context) (own context.Context, adopt func()) {
+	reader, writer := caddyhttp.IdleTimeoutsFromContext(ctx)
+	if writer == nil {
+		return ctx, func() {}
+	}
+	overridden := *writer
+	return caddyhttp.ContextWithIdleTimeouts(ctx, reader, &overridden), func() {
+		writer.Deadline, writer.MaxChunk = overridden.Deadline, overridden.MaxChunk
 	}
 }
 

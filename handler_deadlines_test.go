@@ -140,19 +140,33 @@ func TestATimeoutsDirectiveDoesNotCutOffTheEndOfAStream(t *testing.T) {
 	ssetest.NoLeaks(t)
 	const timeout = 150 * time.Millisecond
 	next := "reverse_proxy " + ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", ndjson)
-		_, _ = io.WriteString(w, "1\n")
-		_ = http.NewResponseController(w).Flush()
-		time.Sleep(2 * timeout)
+		w.Header().Set("Content-Type", r.URL.Query().Get("type"))
+		for range 3 {
+			_, _ = io.WriteString(w, "1\n")
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(timeout)
+		}
 	})
-	directive := "timeouts {\nwrite_timeout 1m 1000000\nread_timeout 1m\n}\n"
+	directive := "timeouts {\nwrite_timeout " + timeout.String() + " 1000000\nread_timeout 1m\n}\n"
 	for name, routes := range map[string]string{"outside": directive + next, "inside": "handle {\n" + directive + next + "\n}"} {
 		t.Run(name, func(t *testing.T) {
-			server := ssetest.Start(t, withServer("timeouts {\nwrite "+timeout.String()+"\n}", site("heartbeat off\nend done", routes)))
+			server := ssetest.Start(t, withServer("timeouts {\nwrite 200ms\n}", site("heartbeat 1ms\nend done", routes)))
 			for _, protocol := range ssetest.Protocols {
-				if raw := wholeBody(t, getOver(t, server, protocol, "/")); raw != ":\n\ndata: 1\n\nevent: done\ndata: done\n\n" {
+				raw := wholeBody(t, getOver(t, server, protocol, "/?type=text/plain"))
+				if events := strings.ReplaceAll(raw, ":\n\n", ""); events != strings.Repeat("data: 1\n\n", 3)+"event: done\ndata: done\n\n" {
 					t.Errorf("%s: got %q", protocol, raw)
 				}
+			}
+		})
+		t.Run(name+", of what is no stream", func(t *testing.T) {
+			server := ssetest.Start(t, site("", routes))
+			response, err := ssetest.Client(t, "h1").Get(server.URL("h1", "/?type=text/html"))
+			if err == nil {
+				_, err = io.ReadAll(response.Body)
+				_ = response.Body.Close()
+			}
+			if err == nil {
+				t.Error("a response below the directive's minimum rate arrives whole")
 			}
 		})
 	}

@@ -132,6 +132,8 @@ type responseWriter struct {
 	direct *direct
 	quiet  atomic.Bool // this response ends without the next handler's complaint
 
+	adoptTimeouts func() // the next handler's are those of the response
+
 	mu      sync.Mutex // held while the next handler writes
 	mode    responseMode
 	body    *body
@@ -230,6 +232,7 @@ func (w *responseWriter) decide(status int) {
 	}
 	openStreams.remove(s) // not a stream: a stop lets it come to its own end
 	s.releaseDeadline()
+	w.adoptTimeouts()
 	w.ResponseWriter.WriteHeader(status)
 }
 

@@ -46,6 +46,7 @@ func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyht
 	rw.direct = &direct{stream: newStream(h, w, r, cancel)}
 	rw.direct.stream.watchClient()
 
+	ctx, rw.adoptTimeouts = withOwnTimeouts(ctx)
 	request := withHeader(ctx, r)
 	h.upstreamHeader(request.Header)
 	err := errUpstreamPanicked
