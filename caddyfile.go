@@ -2,6 +2,7 @@ package sse
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -86,7 +87,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "format":
 			h.Format, err = oneOf(d, "auto", "lines", "ndjson", "json_seq", "json", "event_stream")
 		case "charset":
-			h.Charset, err = checked(d, func(name string) error { _, err := records.LookupCharset(name); return err })
+			h.Charset, err = checked(d, checkCharset)
 		case "max_record_size":
 			h.MaxRecordSize, h.Oversize, err = parseMaxRecordSize(d)
 		case "data":
@@ -196,6 +197,14 @@ func checked(d *caddyfile.Dispenser, check func(string) error) (string, error) {
 		return "", d.WrapErr(fmt.Errorf("%s: %w", name, err))
 	}
 	return value, nil
+}
+
+func checkCharset(name string) error {
+	if name == "" {
+		return errors.New("must have a name, such as utf-8")
+	}
+	_, err := records.LookupCharset(name)
+	return err
 }
 
 func checkTemplate(text string) error {

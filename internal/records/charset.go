@@ -24,8 +24,11 @@ var (
 )
 
 // LookupCharset returns the charset of that name or label, WHATWG Encoding
-// §4.2, in any case.
+// §4.2, in any case; an empty name is UTF-8.
 func LookupCharset(name string) (*Charset, error) {
+	if name == "" {
+		return utf8Charset, nil
+	}
 	enc, err := htmlindex.Get(name)
 	if err != nil {
 		return nil, fmt.Errorf("unknown charset %q: use a name of the WHATWG Encoding Standard, such as utf-8, windows-1252 or shift_jis", name)

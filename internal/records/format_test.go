@@ -69,7 +69,7 @@ func TestOversizeNamesAreThoseOfTheConfiguration(t *testing.T) {
 
 func TestCharsetNames(t *testing.T) {
 	for name, want := range map[string]string{
-		"UTF-8": "utf-8", "utf8": "utf-8", "latin1": "windows-1252", "ISO-8859-1": "windows-1252",
+		"": "utf-8", "UTF-8": "utf-8", "utf8": "utf-8", "latin1": "windows-1252", "ISO-8859-1": "windows-1252",
 		"Shift_JIS": "shift_jis", "utf-16": "utf-16le", "iso-2022-jp": "iso-2022-jp",
 	} {
 		if c, err := LookupCharset(name); err != nil || c.String() != want {
