@@ -158,6 +158,11 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 	var reading sync.WaitGroup
 	readers := make([]*reader, clients)
 	for i := range readers {
+		conn, err := net.Dial("tcp", server.Addr("http"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 		c := &reader{path: "/", next: 1}
 		if i < stuck {
 			c.path = "/stops"
@@ -168,13 +173,9 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 			mine = append(mine, time.Duration(time.Now().UnixNano()-sentAt[n].Load()))
 			if i < stuck && n == half {
 				<-release
+				conn.Close()
 			}
 		}
-		conn, err := net.Dial("tcp", server.Addr("http"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 		reading.Go(func() {
 			defer conn.Close()
 			_ = c.read(conn)
