@@ -257,7 +257,7 @@ func TestSoakTenThousandQuietClients(t *testing.T) {
 func TestClientsThatAreKilledResumeWithoutLossOrRepetition(t *testing.T) {
 	clients, lasts, every := 20, 1500*time.Millisecond, 400*time.Millisecond
 	if soaking() {
-		clients, lasts, every = 500, time.Minute, 10*time.Second
+		clients, lasts, every = 500, time.Minute, 5*time.Second
 	}
 	clients = raiseFileLimit(t, clients)
 	u := newHub(t)
