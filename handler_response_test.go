@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -203,16 +204,19 @@ func TestHeadersOfTheUpstreamThatDoNotHoldForAStreamGo(t *testing.T) {
 func TestPostWithABodyIsAnsweredByAStream(t *testing.T) {
 	ssetest.NoLeaks(t)
 	prompt := strings.Repeat("prompt ", 50_000)
-	var asked string
+	asked := make(chan string, len(ssetest.Protocols))
 	server := ssetest.Start(t, site("", "reverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		text, _ := io.ReadAll(r.Body)
-		asked = string(text)
+		asked <- string(text)
 		saying(ndjson, "1\n")(w, r)
 	})))
 	for _, protocol := range ssetest.Protocols {
-		asked = ""
-		if _, text := do(t, ssetest.Client(t, protocol), "POST", server.URL(protocol, "/"), prompt); text != ":\n\ndata: 1\n\n" || asked != prompt {
-			t.Errorf("%s: got %q; the upstream was sent %d bytes of %d", protocol, text, len(asked), len(prompt))
+		_, text := do(t, ssetest.Client(t, protocol), "POST", server.URL(protocol, "/"), prompt)
+		if text != ":\n\ndata: 1\n\n" {
+			t.Fatalf("%s: got %q", protocol, text)
+		}
+		if sent := <-asked; sent != prompt {
+			t.Errorf("%s: the upstream was sent %d bytes of %d", protocol, len(sent), len(prompt))
 		}
 	}
 }
@@ -244,15 +248,15 @@ func TestInformationalResponsesPass(t *testing.T) {
 		saying(ndjson, "1\n")(w, r)
 	})))
 	for _, protocol := range []string{"h1", "h2"} {
-		hints := ""
+		var hints atomic.Value
 		r, _ := http.NewRequest("GET", server.URL(protocol, "/"), nil)
 		r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
-			hints = fmt.Sprint(code, header["Link"])
+			hints.Store(fmt.Sprint(code, header["Link"]))
 			return nil
 		}}))
 		s := ssetest.Do(t, ssetest.Client(t, protocol), r)
-		if text := wholeBody(t, s); text != ":\n\ndata: 1\n\n" || hints != "103 [</style.css>]" {
-			t.Errorf("%s: got %q after %q", protocol, text, hints)
+		if text := wholeBody(t, s); text != ":\n\ndata: 1\n\n" || hints.Load() != "103 [</style.css>]" {
+			t.Errorf("%s: got %q after %q", protocol, text, hints.Load())
 		}
 	}
 }

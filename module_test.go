@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -137,9 +138,9 @@ func TestFramesOfAConfig(t *testing.T) {
 
 func TestReconnectingAfterTheEndIsAnsweredWithNoContent(t *testing.T) {
 	ssetest.NoLeaks(t)
-	asked := false
+	var asked atomic.Bool
 	server := ssetest.Start(t, site("end done stop", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
-		asked = true
+		asked.Store(true)
 		saying(ndjson, "1\n")(w, r)
 	})))
 	s := get(t, server, "/")
@@ -152,7 +153,8 @@ func TestReconnectingAfterTheEndIsAnsweredWithNoContent(t *testing.T) {
 			t.Errorf("got %v, want 204", again)
 		}
 	}
-	if asked = false; get(t, server, "/", ssetest.LastEventID("41")) == nil || !asked {
+	asked.Store(false)
+	if wholeBody(t, get(t, server, "/", ssetest.LastEventID("41"))); !asked.Load() {
 		t.Error("another id is not the end")
 	}
 }

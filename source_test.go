@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -314,10 +315,9 @@ func TestAnAnswerOfTheNextHandlerThatIsNotRecordsIsAFailure(t *testing.T) {
 		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
 		u.ServeHTTP,
 	}
-	asked := 0
+	var asked atomic.Int64
 	next := nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
-		asked++
-		answers[min(asked, len(answers))-1](w, r)
+		answers[min(int(asked.Add(1)), len(answers))-1](w, r)
 	})
 	before := counted(t, failures.WithLabelValues("next"))
 	server := startSharing(t, site("share", next))
