@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -379,3 +380,6 @@ func numbers(from, to int) string {
 	}
 	return text.String()
 }
+
+// soaking is whether SSE_SOAK=1 asks for the runs of a minute each, with as many clients as the product is made for.
+func soaking() bool { return os.Getenv("SSE_SOAK") == "1" }

@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package sse
 
 import (
@@ -5,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,9 +18,6 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
-
-// soaking is whether SSE_SOAK=1 asks for the runs of a minute each, with as many clients as the product is made for.
-func soaking() bool { return os.Getenv("SSE_SOAK") == "1" }
 
 // raiseFileLimit lets this process hold both ends of so many connections, or of as many as it may. It returns how many.
 func raiseFileLimit(t *testing.T, connections int) int {
