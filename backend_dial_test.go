@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 )
@@ -153,20 +152,7 @@ func TestDialHugeLineTakesLittleMemory(t *testing.T) {
 		}
 		_, _ = conn.Write([]byte("\nnext\n"))
 	})
-	u := newUpstream(t, "dial "+address, "")
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	sink := new(tallySink)
-	if err := u.Stream(context.Background(), "", sink); err != nil {
-		t.Fatal(err)
-	}
-	runtime.ReadMemStats(&after)
-	if sink.records != 1 || sink.tooLong != 1 {
-		t.Errorf("%d records, %d too long", sink.records, sink.tooLong)
-	}
-	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 16<<20 {
-		t.Errorf("allocated %d bytes for a line of %d", allocated, size)
-	}
+	wantLittleMemory(t, newUpstream(t, "dial "+address, ""))
 }
 
 func TestDialLeavesNothingBehind(t *testing.T) {

@@ -340,18 +340,5 @@ func TestExecOutlivesTheThreadThatStartedIt(t *testing.T) {
 }
 
 func TestExecHugeLineTakesLittleMemory(t *testing.T) {
-	u := newUpstream(t, "exec sh -c `head -c 104857600 /dev/zero; echo; echo next`", "")
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	sink := new(tallySink)
-	if err := u.Stream(context.Background(), "", sink); err != nil {
-		t.Fatal(err)
-	}
-	runtime.ReadMemStats(&after)
-	if sink.records != 1 || sink.tooLong != 1 {
-		t.Errorf("%d records, %d too long", sink.records, sink.tooLong)
-	}
-	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 16<<20 {
-		t.Errorf("allocated %d bytes", allocated)
-	}
+	wantLittleMemory(t, newUpstream(t, "exec sh -c `head -c 104857600 /dev/zero; echo; echo next`", ""))
 }

@@ -93,6 +93,24 @@ func (*tallySink) blank()                 {}
 func (*tallySink) gap(string)             {}
 func (s *tallySink) commit() error        { s.mu.Unlock(); return nil }
 
+// wantLittleMemory wants u, which says a line of 100 MiB and one more, to be read without ever holding the long one.
+func wantLittleMemory(t *testing.T, u Upstream) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	sink := new(tallySink)
+	if err := u.Stream(context.Background(), "", sink); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if sink.records != 1 || sink.tooLong != 1 {
+		t.Errorf("%d records, %d too long", sink.records, sink.tooLong)
+	}
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 16<<20 {
+		t.Errorf("allocated %d bytes", allocated)
+	}
+}
+
 // newBackend is what a Caddyfile's backend becomes.
 func newBackend(t *testing.T, text string) Backend {
 	t.Helper()
