@@ -513,8 +513,7 @@ func TestAClientThatTakesNothingIsDisconnectedWhenItIsBehind(t *testing.T) {
 	for blocked := false; !blocked; {
 		say()
 		ssetest.Wait(t, "the record to be written, or the write to be blocked", func() bool {
-			began := stream.writing.Load()
-			blocked = began != 0 && time.Since(time.Unix(0, began)) > 500*time.Millisecond
+			blocked = stream.writingFor() > 500*time.Millisecond
 			return blocked || stream.events.Load() == sent
 		})
 	}
