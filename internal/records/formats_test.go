@@ -24,7 +24,7 @@ func TestJSONValuesOneAfterAnother(t *testing.T) {
 func TestWhatIsNoJSONDoesNotTakeTheNextValueAlong(t *testing.T) {
 	run(t, JSON, []vector{
 		{name: "word", in: `{"a":1} hello {"b":2}`, want: `"{\"a\":1}" "hello" "{\"b\":2}"`},
-		{name: "punctuation", in: `{"a":1},{"b":2}]}: 1`, want: `"{\"a\":1}" "," "{\"b\":2}" "]}:" "1"`},
+		{name: "punctuation", in: `{"a":1},{"b":2}]}: 1`, want: `"{\"a\":1}" "{\"b\":2}" "}:" "1"`},
 		{name: "in an array", in: `[1,,:}x,{}] 2`, want: `"1" ":}" "x" "{}" "2"`},
 		{name: "missing commas", in: `[1 2 {}"a"] 3`, want: `"1" "2" "{}" "\"a\"" "3"`},
 		{name: "cut after a value", in: "{\"a\":1\n{\"b\":2}\n", want: `"{\"a\":1" "{\"b\":2}"`},
@@ -33,7 +33,8 @@ func TestWhatIsNoJSONDoesNotTakeTheNextValueAlong(t *testing.T) {
 		{name: "cut in a string, CRLF", in: "{\"a\":\"x\r\n{\"b\":2}\r\n", want: `"{\"a\":\"x" "{\"b\":2}"`},
 		{name: "cut after a backslash", in: "\"x\\\n\"y\"\n", want: `"\"x\\" "\"y\""`},
 		{name: "cut in a number", in: "{\"a\":12\n\"b\" 3", want: `"{\"a\":12" "\"b\"" "3"`},
-		{name: "white space never joins numbers", in: `{"a":[1 2]}`, want: `"{\"a\":[1" "2" "]}"`},
+		{name: "white space never joins numbers", in: `{"a":[1 2]}`, want: `"{\"a\":[1" "2" "}"`},
+		{name: "from within an array", in: ",\n{\"a\":2},\n3] {\"b\":4}", want: `"{\"a\":2}" "3" "{\"b\":4}"`},
 		{name: "tab in a string", in: "\"a\tb\x01\" 1", want: `"\"a\tb\x01\"" "1"`},
 		{name: "brackets of the wrong kind", in: `{"a":1] {"b":2}`, want: `"{\"a\":1]" "{\"b\":2}"`},
 	})
@@ -55,6 +56,8 @@ func TestJSONSequence(t *testing.T) {
 		{name: "escapes", in: "\x1e\"a\\\"\\\\\"\n\x1e1\n", want: `"\"a\\\"\\\\\"" "1"`},
 		{name: "RS after a backslash", in: "\x1e\"a\\\x1e1\n", want: `"\"a\\" "1"`},
 		{name: "line break in a string", in: "\x1e\"a\nb\r\"\n", want: `"\"a\nb\r\""`},
+		{name: "no JSON", in: "\x1ehello big world\n\x1e{\"a\":1} {\"b\":2}\n\x1e1\r2 \r\n", want: `"hello big world" "{\"a\":1} {\"b\":2}" "1\r2"`},
+		{name: "LF after what is cut", in: "\x1e{\"a\":1\n\x1e\"un\r\n\x1e{\"b\":[ \n", want: `"{\"a\":1" "\"un" "{\"b\":["`},
 		{name: "garbage", in: "\x1ehello\n\x1e}}\n\x1e{}{}\n", want: `"hello" "}}" "{}{}"`},
 		{name: "blank lines", in: "\n\x1e1\n\n\n", want: `blank "1" blank blank`},
 	})

@@ -65,8 +65,9 @@ const (
 // little of what follows as can be: a value ends where no value may go on. So
 // one that the upstream broke off ends where the next one begins, at two
 // values with no comma between them, or at a line break within a string, which
-// JSON does not allow. Commas too many or missing in a top-level array are let
-// pass.
+// JSON does not allow. Commas too many or missing between values are let pass,
+// and so is the end of an array that has not begun: a file may be read from a
+// place within one.
 func (s *Splitter) jsonValue(rec *Record) Token {
 	j, text, i := &s.json, s.text, s.pos
 	run := i // text from here on belongs to the record and is not kept yet
@@ -110,9 +111,9 @@ func (s *Splitter) jsonValue(rec *Record) Token {
 			switch {
 			case c == '[' && !j.array:
 				j.array = true
-			case c == ']' && j.array:
+			case c == ']':
 				j.array = false
-			case c == ',' && j.array:
+			case c == ',':
 			case what == opening:
 				j.in, j.depth, j.last = nested, 1, wantsValue
 			case what == quote:
@@ -128,7 +129,7 @@ func (s *Splitter) jsonValue(rec *Record) Token {
 			}
 			i++
 		case stray:
-			if what < closing || what == quote || j.array && (c == ',' || c == ']') {
+			if what < closing || what == quote || c == ',' || c == ']' {
 				return s.jsonEnd(rec, text[run:i], i)
 			}
 			i++

@@ -1,13 +1,15 @@
 package records
 
+import "bytes"
+
 // recordSeparator begins each record of JSONSeq.
 const recordSeparator = 0x1E
 
 // jsonSeq finds the next record of JSONSeq. RFC 7464 lets a record go on to
 // the next RS, which comes only with the next record; so that none has to wait
-// for that, white space ends a record as well, where no bracket and no string
-// is open. An RS ends it in any state, as it cannot occur in JSON. The first
-// RS may be missing.
+// for that, a LF ends a record as well, where no bracket and no string is open.
+// An RS ends it in any state, as it cannot occur in JSON. The first RS may be
+// missing. White space at the end of a record is part of the framing.
 func (s *Splitter) jsonSeq(rec *Record) Token {
 	j, text, i := &s.json, s.text, s.pos
 	run := i // text from here on belongs to the record and is not kept yet
@@ -39,12 +41,15 @@ func (s *Splitter) jsonSeq(rec *Record) Token {
 				s.pos = i + 1
 				return s.blank(rec)
 			}
-		case what == space && j.depth == 0:
-			j.in = nested // a scalar with white space after it is whole
-			token := s.jsonSeqEnd(rec, text[run:i], i+1)
-			j.used = c != '\n'
-			return token
 		case what == space:
+			if j.in == scalar {
+				j.in = nested // with white space after it, it is whole
+			}
+			if c == '\n' && j.depth == 0 {
+				token := s.jsonSeqEnd(rec, text[run:i], i+1)
+				j.used = false
+				return token
+			}
 			j.lines = j.lines || c == '\n' || c == '\r'
 		default:
 			if j.in == between {
@@ -77,6 +82,10 @@ func (s *Splitter) jsonSeqEnd(rec *Record, part []byte, end int) Token {
 	s.pos = end
 	text, j := s.join(part), s.json
 	s.json = jsonState{used: true}
+	if len(text) > s.max+1 {
+		text, s.over = text[:s.max+1], true // as if it had been kept
+	}
+	text = bytes.TrimRight(text, " \t\r\n")
 	if j.in == scalar && !s.over && len(text) <= s.max {
 		s.carry, s.carryCR = s.carry[:0], false
 		return NeedMore

@@ -338,6 +338,8 @@ func TestRecordOverMaxSize(t *testing.T) {
 	run(t, JSONSeq, []vector{
 		{name: "json_seq, skip", in: "\x1e{\"a\":\n12}\n\x1e{}\n", max: 7, want: `skipped "{}"`},
 		{name: "json_seq, a long cut number", in: "\x1e12345678\x1e{}\n", max: 7, want: `skipped "{}"`},
+		{name: "json_seq, white space after it", in: "\x1e{}   \r\n\x1e1234567\r\n\x1e1      2\n", max: 7, want: `"{}" "1234567" skipped`},
+		{name: "json_seq, truncate to white space", in: "\x1e1          2\n", max: 7, over: Truncate, want: `"1" truncated`},
 		{name: "json_seq, truncate", in: "\x1e{\"a\":\n12}\n\x1e{}\n", max: 7, over: Truncate, want: `"{\"a\":\n1" truncated "{}"`},
 	})
 	run(t, EventStream, []vector{
