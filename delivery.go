@@ -32,6 +32,7 @@ type delivery struct {
 	started    bool
 	over       bool // nothing may be written any more
 	heartbeats uint64
+	lastID     []byte // of the last event with an id, as far as it may be asked for
 	err        error
 	panicked   any // what a writer around ours has panicked with
 
@@ -145,6 +146,9 @@ func (d *delivery) send() {
 			batch := d.subscriber.Next()
 			if state = batch.State; state == history.Ready {
 				d.err = d.stream.write(batch.Bytes, batch.Events)
+				if d.share.Lag == lagSkip && len(batch.LastID) > 0 {
+					d.lastID = append(d.lastID[:0], batch.LastID...)
+				}
 			}
 		} else {
 			state = d.deliverMapped()
@@ -163,7 +167,7 @@ func (d *delivery) send() {
 				return
 			}
 			clientsLagged.Inc()
-			d.err = d.stream.write(appendGap(nil, gap{Reason: gapLag, OldestID: d.oldestID()}), 0)
+			d.err = d.stream.write(appendGap(nil, gap{Reason: gapLag, LastEventID: string(d.lastID), OldestID: d.oldestID()}), 0)
 		}
 	}
 	d.stop()
@@ -182,17 +186,18 @@ func (d *delivery) deliverMapped() history.State {
 	d.entries, d.out = entries, d.out[:0]
 	events := 0
 	for _, e := range entries {
-		block, isRecord := unpack(e, &d.rec)
+		reason, isRecord := unpack(e, &d.rec)
 		if !isRecord {
-			d.out = append(d.out, block...)
+			d.out = appendGap(d.out, gap{Reason: reason, LastEventID: string(d.lastID)})
 			continue
 		}
 		d.fallback = d.source.appendID(d.fallback[:0], e.Seq)
-		var v verdict
-		d.out, _, v = d.mapper.appendFrame(d.out, &d.rec, d.fallback)
+		out, id, v := d.mapper.appendFrame(d.out, &d.rec, d.fallback)
+		d.out = out
 		switch v {
 		case isSent:
 			events++
+			d.lastID = append(d.lastID[:0], id...)
 		case isRefused:
 			d.err = errRecordInvalid
 			d.out = appendPlace(d.out, d.fallback) // as in feed.refuse

@@ -26,7 +26,8 @@ type direct struct {
 	seq    uint64
 	out    []byte
 	events int
-	err    error // why the upstream was cancelled, if it was us
+	lastID []byte // of the last event that had one
+	err    error  // why the upstream was cancelled, if it was us
 }
 
 // Open starts the client's response.
@@ -59,11 +60,14 @@ func (d *direct) record(rec *record) error {
 	if rec.Truncated {
 		d.stream.handler.warnTooLarge()
 	}
-	var v verdict
-	d.out, _, v = d.mapper.appendFrame(d.out, rec, nil)
+	out, id, v := d.mapper.appendFrame(d.out, rec, nil)
+	d.out = out
 	switch v {
 	case isSent:
 		d.events++
+		if len(id) > 0 {
+			d.lastID = append(d.lastID[:0], id...)
+		}
 	case isRefused:
 		return errRecordInvalid
 	}
@@ -82,8 +86,8 @@ func (d *direct) skipped() {
 func (d *direct) blank() { d.out = append(d.out, comment...) }
 
 func (d *direct) gap(reason string) {
-	g := gap{Reason: reason}
-	if reason == gapUpstream {
+	g := gap{Reason: reason, LastEventID: string(d.lastID)}
+	if len(d.lastID) == 0 {
 		g.LastEventID = lastEventID(d.stream.request)
 	}
 	d.out = appendGap(d.out, g)

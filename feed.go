@@ -22,6 +22,7 @@ type feed struct {
 	ids     *mapper // without a mapper: gives records their ids, if these depend on no request
 	frames  *history.Log
 	streams int    // those that are open, or have been less than their linger ago
+	lastID  []byte // of the last frame that had one
 	frame   []byte // scratch
 	err     error  // why it ended before its source
 }
@@ -52,10 +53,16 @@ func (f *feed) append(rec *record, fallbackID []byte) (v verdict, id []byte) {
 	f.frame, id, v = f.mapper.appendFrame(f.frame[:0], rec, fallbackID)
 	if v == isSent {
 		f.frames.Append(history.Entry{Seq: rec.seq, ID: id, Bytes: f.frame, Event: true})
+		f.lastID = append(f.lastID[:0], id...)
 	} else {
 		f.frames.Note(rec.seq)
 	}
 	return v, id
+}
+
+// gap adds a gap.
+func (f *feed) gap(seq uint64, reason string) {
+	f.frames.Append(history.Entry{Seq: seq, Bytes: appendGap(nil, gap{Reason: reason, LastEventID: string(f.lastID)})})
 }
 
 // refuse ends the feed's streams. They are told the record's id, so that those who come back go on after it.
@@ -123,8 +130,8 @@ func (s *source) newFeed(h *Handler) *feed {
 				f.frames.Missed(e.Seq - 1)
 				lost = false
 			}
-			if block, ok := unpack(e, rec); !ok {
-				f.frames.Append(history.Entry{Seq: e.Seq, Bytes: block})
+			if reason, ok := unpack(e, rec); !ok {
+				f.gap(e.Seq, reason)
 			} else {
 				f.append(rec, s.appendID(nil, e.Seq))
 			}
@@ -143,7 +150,8 @@ func (s *source) fitHistory() {
 	var most history.Limits
 	for _, f := range s.feeds {
 		limits := f.handler.Share.limits()
-		most.Count, most.Size, most.Slack = max(most.Count, limits.Count), max(most.Size, limits.Size), limits.Slack
+		limits.Count, limits.Size = max(most.Count, limits.Count), max(most.Size, limits.Size)
+		most = limits
 	}
 	s.records.SetLimits(most)
 }
@@ -200,10 +208,10 @@ func dependsOnRequest(placeholders []string) bool {
 	})
 }
 
-// A packed record is a byte of flags, its id and event type, each preceded by its length, and its text. A packed
-// control event is the flag and its frame.
+// A packed record is a byte of flags, its id and event type, each preceded by its length, and its text. A packed gap
+// is the flag and its reason.
 const (
-	packedControl = 1 << iota
+	packedGap = 1 << iota
 	packedJSON
 	packedOneLine
 )
@@ -222,15 +230,15 @@ func pack(dst []byte, rec *record) []byte {
 	return append(dst, rec.Text...)
 }
 
-func packControl(dst, block []byte) []byte {
-	return append(append(dst, packedControl), block...)
+func packGap(dst []byte, reason string) []byte {
+	return append(append(dst, packedGap), reason...)
 }
 
-// unpack reverses pack, or returns the frame of a control event.
-func unpack(e history.Entry, rec *record) (block []byte, isRecord bool) {
+// unpack reverses pack, or returns the reason of a gap.
+func unpack(e history.Entry, rec *record) (reason string, isRecord bool) {
 	flags, rest := e.Bytes[0], e.Bytes[1:]
-	if flags&packedControl != 0 {
-		return rest, false
+	if flags&packedGap != 0 {
+		return string(rest), false
 	}
 	field := func() []byte {
 		n, width := binary.Uvarint(rest)
@@ -244,5 +252,5 @@ func unpack(e history.Entry, rec *record) (block []byte, isRecord bool) {
 	rec.ID = field()
 	rec.Event = field()
 	rec.Text = rest
-	return nil, true
+	return "", true
 }

@@ -95,7 +95,7 @@ func TestFramesOfAConfig(t *testing.T) {
 		{"data", `data "{record.user.name}: {record.items.0.n} {record.none}{record.null}{record.b} {record.a\.b} {seq}"`, "text/plain",
 			`{"user":{"name":"J\u00f6\nrg"},"items":[{"n":1.50}],"null":null,"b":[true, {}],"a.b":"dot"}` + "\n", "data: Jö\ndata: rg: 1.50 [true, {}] dot 1\n\n"},
 		{"seq counts what is filtered, not what is blank", "id {seq}\nwhere `record.a`", ndjson, "{\"a\":true}\n\n{\"a\":false}\n{\"a\":true}\n", "id: 1\ndata: {\"a\":true}\n\n:\n\nid: 3\ndata: {\"a\":true}\n\n"},
-		{"seq counts what is too large", "id {seq}\nmax_record_size 4B", "text/plain", "a\nbbbbb\nc\n", "id: 1\ndata: a\n\nevent: sse-gap\ndata: {\"reason\":\"record_too_large\"}\n\nid: 3\ndata: c\n\n"},
+		{"seq counts what is too large", "id {seq}\nmax_record_size 4B", "text/plain", "a\nbbbbb\nc\n", "id: 1\ndata: a\n\nevent: sse-gap\ndata: {\"reason\":\"record_too_large\",\"last_event_id\":\"1\"}\n\nid: 3\ndata: c\n\n"},
 		{"request placeholders", `event {query.t}
 			data "{host} {header.X-A} {record} {unknown.name} {query.brace}"`, "text/plain", "r\n", "event: greeting\ndata: localhost h r {unknown.name} {record}\n\n"},
 		{"request placeholders that are not UTF-8", `event {query.bad}

@@ -116,7 +116,8 @@ func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening
 	if opened && (lost || lastID == "") {
 		at = 0 // even if there is more already than the history keeps
 	}
-	opening = appendPlace(nil, d.standing(at))
+	d.lastID = d.standing(at)
+	opening = appendPlace(nil, d.lastID)
 	if lost {
 		opening = appendGap(opening, gap{Reason: gapHistory, LastEventID: lastID, OldestID: d.oldestID()})
 	}

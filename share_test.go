@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -318,6 +319,24 @@ func TestTheUpstreamsHeartbeatReachesAllAndDrivesNothingOutOfTheHistory(t *testi
 	wantEvents(t, get(t, server, "/"), "event")
 }
 
+func TestABlankLineBesideRecordsReachesAllAsAComment(t *testing.T) {
+	server, u := sharing(t, "")
+	client := get(t, server, "/")
+	u.wait(t, 1)
+	u.say("\n1\n")
+	wantEvents(t, client, "1")
+	client.WaitComments(2) // with that of the opening
+}
+
+func TestWhatArrivesTogetherReachesTheClientsThoughTheHistoryIsSmaller(t *testing.T) {
+	server, u := sharing(t, "share {\nhistory 100 1KiB\n}")
+	client := get(t, server, "/")
+	u.wait(t, 1)
+	const lines = 600
+	u.say(strings.Repeat(strings.Repeat("x", 99)+"\n", lines))
+	client.WaitEvents(lines)
+}
+
 func TestARecordThatIsRefusedEndsTheStreamsAndTheyResumeAfterIt(t *testing.T) {
 	for name, option := range map[string]string{"for all": "", "for each": "where `{query.x} == ''`\n"} {
 		t.Run(name, func(t *testing.T) {
@@ -338,25 +357,31 @@ func TestARecordThatIsRefusedEndsTheStreamsAndTheyResumeAfterIt(t *testing.T) {
 }
 
 func TestOversizeRecordsGiveAllAGap(t *testing.T) {
-	server, u := sharing(t, "max_record_size 10\nshare {\nreplay 9\n}")
-	a := get(t, server, "/")
-	each := get(t, server, "/")
-	waitOpen(t, each)
-	u.wait(t, 1)
-	u.say("1\n", strings.Repeat("x", 50)+"\n2\n")
-	for _, s := range []*ssetest.Stream{a, each, get(t, server, "/", ssetest.LastEventID(a.WaitEvents(1)[0].ID))} {
-		ssetest.Wait(t, "the gap and what follows", func() bool { return strings.Contains(s.Raw(), "data: 2\n") })
-		if !strings.Contains(s.Raw(), "event: sse-gap\ndata: {\"reason\":\"record_too_large\"}\n\n") {
-			t.Errorf("no gap: %s", s)
-		}
+	for name, options := range map[string]string{"for all": "", "for each": "where `{query.x} == ''`\n"} {
+		t.Run(name, func(t *testing.T) {
+			server, u := sharing(t, options+"max_record_size 10\nshare {\nreplay 9\n}")
+			a := get(t, server, "/")
+			b := get(t, server, "/")
+			waitOpen(t, b)
+			u.wait(t, 1)
+			u.say("1\n", strings.Repeat("x", 50)+"\n2\n")
+			first := a.WaitEvents(1)[0].ID
+			gap := fmt.Sprintf("event: sse-gap\ndata: {\"reason\":\"record_too_large\",\"last_event_id\":%q}\n\n", first)
+			for _, s := range []*ssetest.Stream{a, b, get(t, server, "/", ssetest.LastEventID(first))} {
+				ssetest.Wait(t, "the gap and what follows", func() bool { return strings.Contains(s.Raw(), "data: 2\n") })
+				if !strings.Contains(s.Raw(), gap) {
+					t.Errorf("no gap: %s", s)
+				}
+			}
+		})
 	}
 
 	t.Run("or an error", func(t *testing.T) {
 		before := counted(t, failures.WithLabelValues("test_hub"))
-		server.Reload(shared(u, "max_record_size 10 error"))
+		server, u := sharing(t, "max_record_size 10 error")
 		a, b := get(t, server, "/"), get(t, server, "/")
 		waitOpen(t, b)
-		ssetest.Wait(t, "the source", func() bool { return len(u.joined()) == 2 && len(u.connected()) > 0 })
+		u.wait(t, 1)
 		u.say("1\n", strings.Repeat("x", 50)+"\n")
 		for _, s := range []*ssetest.Stream{a, b} {
 			if body := wholeBody(t, s); !strings.HasSuffix(body, "event: sse-error\ndata: {\"reason\":\"record_too_large\"}\n\n") {
@@ -485,12 +510,13 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 				e := stuck.Events()
 				return len(e) > 0 && e[len(e)-1].Data == "end"
 			})
-			gap := false
-			for _, e := range stuck.Events() {
-				gap = gap || e.Type == eventGap && strings.Contains(e.Data, `"reason":"lag"`)
+			events := stuck.Events()
+			i := slices.IndexFunc(events, func(e ssetest.Event) bool { return e.Type == eventGap })
+			if i < 1 || i+1 == len(events) {
+				t.Fatal("no sse-gap, or nothing around it")
 			}
-			if !gap {
-				t.Error("no sse-gap")
+			if want := fmt.Sprintf(`{"reason":"lag","last_event_id":%q,"oldest_id":%q}`, events[i-1].ID, events[i+1].ID); events[i].Data != want {
+				t.Errorf("gap %s, want %s", events[i].Data, want)
 			}
 		})
 	}
@@ -517,7 +543,7 @@ func TestAClientThatTakesNothingIsDisconnectedWhenItIsBehind(t *testing.T) {
 			return blocked || stream.events.Load() == sent
 		})
 	}
-	for range 10 { // the history is shorter
+	for range 20 { // the history is shorter
 		say()
 	}
 	ssetest.Wait(t, "the stream to end", func() bool { return counted(t, streamsEnded.WithLabelValues(endLag)) == ended+1 })

@@ -91,12 +91,15 @@ func newEpoch() string {
 	return strconv.FormatInt(time.Now().UnixMicro(), 36) + strconv.FormatUint(rand.Uint64N(36*36), 36)
 }
 
-// burst is how many events beyond those of the history are kept for streams that are reading already, as far as its
-// size allows: what one read of an upstream brings must not put every client behind.
-const burst = 16 << 10
+// burst is how many events beyond those of the history are kept for streams that are reading already, and burstSize how
+// many bytes at least of both: what a read or two of an upstream bring must not put every client behind.
+const (
+	burst     = 16 << 10
+	burstSize = 2 * httpReadSize
+)
 
 func (s *Share) limits() history.Limits {
-	return history.Limits{Count: s.History, Size: int(s.HistorySize), Slack: burst}
+	return history.Limits{Count: s.History, Size: int(s.HistorySize), Slack: burst, SlackSize: burstSize}
 }
 
 // run opens the upstream, again and again, until the source is let go or the upstream is over.
@@ -292,7 +295,6 @@ func (s *source) begin() { s.mu.Lock() }
 func (s *source) record(rec *record) error {
 	s.seq++
 	rec.seq = s.seq
-	s.quiet = false
 	if rec.Truncated {
 		s.handler.warnTooLarge()
 	}
@@ -330,11 +332,10 @@ func (s *source) gap(reason string) { s.control(s.seq+1, reason) }
 
 // control appends a gap that is to reach every stream.
 func (s *source) control(seq uint64, reason string) {
-	block := appendGap(nil, gap{Reason: reason})
-	s.records.Append(history.Entry{Seq: seq, Bytes: packControl(nil, block)})
+	s.records.Append(history.Entry{Seq: seq, Bytes: packGap(nil, reason)})
 	for _, f := range s.feeds {
 		if f.mapper != nil {
-			f.frames.Append(history.Entry{Seq: seq, Bytes: block})
+			f.gap(seq, reason)
 		}
 	}
 }

@@ -379,7 +379,7 @@ func TestSourceHistoryAndEpochSurviveAReload(t *testing.T) {
 				tc.hub.wait(t, 1)
 			}
 			if tc.gap {
-				want = append(want, `{"reason":"upstream"}`)
+				want = append(want, fmt.Sprintf(`{"reason":"upstream","last_event_id":%q}`, b.WaitEvents(3)[2].ID))
 			}
 			tc.hub.say(record(6))
 			wantEvents(t, b, strings.Join(append(want, "6"), " "))

@@ -19,15 +19,18 @@ const controlCost = 64
 type Limits struct {
 	// Count is how many events the history offers at most; less than 1 means 1.
 	Count int
-	// Size is how many bytes of frames and ids are held at most; less than 1
-	// means the newest entry only. Memory stays below twice that, plus two
-	// blocks of 64 KiB and about 100 bytes per entry.
+	// Size is how many bytes of frames and ids the history has at most; less
+	// than 1 means the newest entry only. Memory stays below twice what is
+	// held, plus two blocks of 64 KiB and about 100 bytes per entry.
 	Size int
-	// Slack is how many entries beyond Count are held, within Size, for
-	// subscribers that are on their way. Tail, Oldest, AfterSeq and AfterID do
-	// not offer them. Without it a burst of more than Count records in one
-	// read would be lost to every subscriber, however fast. Default 0.
+	// Slack is how many entries beyond the history are held for subscribers
+	// that are on their way. Tail, Oldest, AfterSeq and AfterID do not offer
+	// them. Without it a burst of more records in one read than the history
+	// keeps would be lost to every subscriber, however fast. Default 0.
 	Slack int
+	// SlackSize is how many bytes the history and its slack have at most, if
+	// that is more than Size.
+	SlackSize int
 }
 
 // Entry is one frame and what the log must know of it.
@@ -108,7 +111,8 @@ func New(limits Limits) *Log {
 }
 
 func (l Limits) sane() Limits {
-	return Limits{Count: max(l.Count, 1), Size: max(l.Size, 1), Slack: max(l.Slack, 0)}
+	size := max(l.Size, 1)
+	return Limits{Count: max(l.Count, 1), Size: size, Slack: max(l.Slack, 0), SlackSize: max(l.SlackSize, size)}
 }
 
 // SetLimits changes the limits at once.
@@ -231,7 +235,7 @@ func (l *Log) evict() {
 	}
 	for l.oldest < l.first {
 		s := l.at(l.oldest)
-		if l.first-l.oldest <= Cursor(l.limits.Slack) && l.cost-s.cost <= uint64(l.limits.Size) {
+		if l.first-l.oldest <= Cursor(l.limits.Slack) && l.cost-s.cost <= uint64(l.limits.SlackSize) {
 			break
 		}
 		*s = slot{}

@@ -258,6 +258,28 @@ func TestSlackHoldsABurstForSubscribersOnly(t *testing.T) {
 	}
 }
 
+func TestSlackHoldsABurstLargerThanTheHistory(t *testing.T) {
+	l := New(Limits{Count: 100, Size: 50, Slack: 1000, SlackSize: 1 << 20})
+	s := l.Subscribe(l.Tail(0), make(signal, 1))
+	for n := 1; n <= 300; n++ {
+		l.Append(event(n))
+	}
+	l.Publish()
+	got := 0
+	for b := s.Next(); b.State != Parked; b = s.Next() {
+		if b.State == Lagged {
+			t.Fatal("a subscriber at the live edge lagged by one burst")
+		}
+		got += b.Events
+	}
+	if got != 300 {
+		t.Errorf("%d events, want 300", got)
+	}
+	if _, ok := l.AfterSeq(200); ok {
+		t.Error("a number beyond the history was found")
+	}
+}
+
 func TestAnUnusableIDEndsAtTheOldest(t *testing.T) {
 	l := New(Limits{Count: 3, Size: 1 << 20})
 	for n := range 10 {

@@ -42,10 +42,11 @@ func events(entries []Entry) (n int) {
 
 func (m *model) evict() {
 	count, size, slack := max(m.limits.Count, 1), max(m.limits.Size, 1), max(m.limits.Slack, 0)
+	held := max(size, m.limits.SlackSize)
 	for m.first+1 < len(m.all) && (events(m.all[m.first:]) > count || m.cost(m.first) > size) {
 		m.first++
 	}
-	for m.oldest < m.first && (m.first-m.oldest > slack || m.cost(m.oldest) > size) {
+	for m.oldest < m.first && (m.first-m.oldest > slack || m.cost(m.oldest) > held) {
 		m.oldest++
 	}
 }
@@ -216,7 +217,7 @@ func run(t *testing.T, script []byte) {
 			l.Note(m.seq)
 		case 10:
 			if arg < 50 {
-				m.limits = Limits{Count: arg % 20, Size: []int{1 << 20, 400, 70000, 0}[arg%4], Slack: arg % 7 * (arg % 3)}
+				m.limits = Limits{Count: arg % 20, Size: []int{1 << 20, 400, 70000, 0}[arg%4], Slack: arg % 7 * (arg % 3), SlackSize: arg % 5 * 300}
 				m.evict()
 				l.SetLimits(m.limits)
 			}

@@ -33,6 +33,7 @@ type Waker interface {
 // Batch is what Next returns.
 type Batch struct {
 	Bytes  []byte // the frames of all entries taken; never changes
+	LastID []byte // of the last of them that has an id, nil if none has; never changes
 	Events int    // events among them
 	State  State
 	Missed uint64 // if Lagged: entries, control frames included, that were lost
@@ -82,7 +83,11 @@ func (s *Subscriber) Next() Batch {
 		events++
 	}
 	s.place.Store(uint64(end))
-	return Batch{Bytes: first.block.buf[first.from:last.to:last.to], Events: int(events)}
+	b := Batch{Bytes: first.block.buf[first.from:last.to:last.to], Events: int(events)}
+	if last.named > place {
+		b.LastID = l.at(last.named - 1).id
+	}
+	return b
 }
 
 // NextEntries is Next entry by entry, for subscribers that look into them: it
