@@ -233,6 +233,21 @@ func TestEventIDThatNamesNoPlaceInTheFileIsAGap(t *testing.T) {
 	}
 }
 
+func TestARecordHasTheSameDataWhereverReadingBegins(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	if err := os.WriteFile(path, []byte("\ufeffone\n\ufefftwo\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	server := ssetest.Start(t, ssetest.Site("sse {\nbackend file "+path+" {\nfrom start\n}\n}"))
+	all := get(t, server, "/").WaitEvents(2)
+	if all[0].Data != "one" || all[1].Data != "\ufefftwo" {
+		t.Errorf("from the start came %+v", all)
+	}
+	if again := get(t, server, "/", ssetest.LastEventID(all[0].ID)).WaitEvents(1); again[0] != all[1] {
+		t.Errorf("after the first came %+v, want %+v", again[0], all[1])
+	}
+}
+
 func TestLinesThatNobodyAsksForAreAConfigError(t *testing.T) {
 	for _, b := range []*FileBackend{
 		{Path: "/a", From: fromLast}, {Path: "/a", From: fromLast, Last: -1}, {Path: "/a", From: fromEnd, Last: 3}, {Path: "/a", Last: 3}, {Path: "/a", From: "middle"},

@@ -91,6 +91,9 @@ func (in *input) End(clean bool) error {
 func (in *input) At(generation string, offset int64) {
 	in.generation = append(append(in.generation[:0], generation...), '-')
 	in.origin = offset - in.fed
+	if in.fed == 0 && offset > 0 {
+		in.splitter.Resume()
+	}
 }
 
 func (in *input) Gap() error {
@@ -119,6 +122,12 @@ func (in *input) next() error {
 		case records.IsRecord:
 			if in.rec.Truncated {
 				recordsDropped.truncated.Inc()
+			}
+			if in.rec.IDDropped {
+				fieldsDropped.id.Inc()
+			}
+			if in.rec.EventDropped {
+				fieldsDropped.event.Inc()
 			}
 			if in.generation != nil {
 				in.placeID = append(in.placeID[:0], in.generation...)

@@ -28,10 +28,12 @@ type eventState struct {
 	part    []byte // the first line's value, while it need not be copied
 	event   []byte
 	hasType bool
+	badType bool
 
 	// The stream: an id stays for the next record if its event has no data.
 	id    []byte
 	hasID bool
+	badID bool // so does what is known of one that was ignored
 }
 
 // field is the kind of line being read.
@@ -195,7 +197,10 @@ func (s *Splitter) eventLine(rec *Record) Token {
 	}
 	ended := e.field
 	switch {
+	case e.bad && ended == idField:
+		e.badID = true
 	case e.bad:
+		e.badType = true
 	case ended == idField:
 		e.id, e.value, e.hasID = e.value, e.id, true
 	case ended == eventField:
@@ -225,8 +230,8 @@ func (s *Splitter) eventLine(rec *Record) Token {
 // dispatch ends an event.
 func (s *Splitter) dispatch(rec *Record) Token {
 	e := &s.event
-	begun, hasData, lines, hasType := e.begun, e.hasData, e.lines, e.hasType
-	e.begun, e.hasData, e.lines, e.hasType = false, false, false, false
+	begun, hasData, lines, hasType, badType := e.begun, e.hasData, e.lines, e.hasType, e.badType
+	e.begun, e.hasData, e.lines, e.hasType, e.badType = false, false, false, false, false
 	if !hasData {
 		if !begun {
 			return s.blank(rec)
@@ -243,7 +248,8 @@ func (s *Splitter) dispatch(rec *Record) Token {
 		if hasType {
 			rec.Event = e.event
 		}
-		e.hasID = false
+		rec.IDDropped, rec.EventDropped = e.badID, badType
+		e.hasID, e.badID = false, false
 	}
 	return token
 }

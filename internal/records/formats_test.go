@@ -1,6 +1,9 @@
 package records
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestJSONValuesOneAfterAnother(t *testing.T) {
 	run(t, JSON, []vector{
@@ -112,6 +115,17 @@ func TestEventStreamIgnoresAnIDTooLongForAHeader(t *testing.T) {
 		{name: "too long", in: "id:1\nid:" + string(long) + "\nevent:" + string(long) + "\ndata:x\n\n", want: `"x" id=1`},
 		{name: "just not", in: "id:" + string(long[1:]) + "\ndata:x\n\n", want: `"x" id=` + string(long[1:])},
 	})
+}
+
+func TestEventStreamTellsOfFieldsThatNobodyCanBeSent(t *testing.T) {
+	s := New(Options{Format: EventStream})
+	s.Feed([]byte("id: a\x00\n\nevent: " + strings.Repeat("x", maxFieldSize+1) + "\ndata: 1\n\ndata: 2\n\n"))
+	for _, want := range []bool{true, false} {
+		var rec Record
+		if s.Next(&rec) != IsRecord || rec.IDDropped != want || rec.EventDropped != want {
+			t.Errorf("%s: id dropped %v, event dropped %v, want %v", rec.Text, rec.IDDropped, rec.EventDropped, want)
+		}
+	}
 }
 
 func TestEventStreamKeepsDataWhenAChunkEndsInAComment(t *testing.T) {

@@ -41,6 +41,9 @@ type Record struct {
 	ID []byte
 	// Event is, in an EventStream, the event's type; nil if it has none.
 	Event []byte
+	// IDDropped and EventDropped say that, in an EventStream, there was an id
+	// or a type that nobody can be sent: an id with NUL, or one over 8 KiB.
+	IDDropped, EventDropped bool
 	// End is how many of the bytes fed lie before the end of this record and
 	// its terminator: source bytes, as they were before decoding. Of a
 	// terminator that may have two bytes (the CRLF of an EventStream), or
@@ -115,6 +118,12 @@ func New(o Options) *Splitter {
 // those before. p must stay unchanged until Next returns NeedMore again.
 func (s *Splitter) Feed(p []byte) {
 	s.source.chunk = p
+}
+
+// Resume says, before the first Feed, that the bytes go on with a text that
+// began before: U+FEFF at their beginning is no byte order mark.
+func (s *Splitter) Resume() {
+	s.source.begun = true
 }
 
 // Finish says that the upstream has ended, once Next has returned NeedMore.
