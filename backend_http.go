@@ -195,8 +195,8 @@ func (u *httpUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 		return roundTripError(err)
 	}
 	defer response.Body.Close()
-	if !isOfRecords(response.StatusCode, response.Header) {
-		return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with status %d and content type %q, which is not a response of records", response.StatusCode, response.Header.Get("Content-Type")))
+	if response.StatusCode != http.StatusOK {
+		return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with status %d, not with records", response.StatusCode))
 	}
 	body, err := openBody(sink, response.Header)
 	if err != nil {

@@ -1,10 +1,14 @@
 package sse
 
 import (
+	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -68,5 +72,37 @@ handle {
 	}
 	if _, err := os.Stat(ran); err == nil {
 		t.Error("HEAD has run the command")
+	}
+}
+
+func TestABackendsContentTypeHasToBeOneOfRecords(t *testing.T) {
+	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Content-Type"] = []string{r.URL.Query().Get("type")}
+		_, _ = io.WriteString(w, "a\n")
+	})
+	server := ssetest.Start(t, ssetest.Site(
+		route("/auto", "backend http http://"+upstream+"/?{query}", "")+
+			route("/lines", "backend http http://"+upstream+"/?{query}\nformat lines", "")+
+			route("/shared", "backend http http://"+upstream+"/?{query}\nshare", "")))
+	for contentType, accepted := range map[string]string{
+		"application/x-ndjson": "/auto /lines", "text/plain": "/auto /lines", "text/csv; header=present": "/auto /lines", "": "/auto /lines",
+		"application/octet-stream": "/lines", "image/png": "/lines",
+		"text/html": "", "TEXT/HTML; charset=utf-8": "", "application/xhtml+xml": "",
+	} {
+		for _, path := range []string{"/auto", "/lines"} {
+			want, text := http.StatusBadGateway, ""
+			if strings.Contains(accepted, path) {
+				want, text = http.StatusOK, ":\n\ndata: a\n\n"
+			}
+			response, body := do(t, ssetest.Client(t, "h1"), "GET", server.URL("h1", path+"?type="+url.QueryEscape(contentType)), "")
+			if response.StatusCode != want || body != text {
+				t.Errorf("%s, %q: got %d, %q", path, contentType, response.StatusCode, body)
+			}
+		}
+	}
+	get(t, server, "/shared?type=text/html")
+	line := server.WaitLog("the refusal", func(l ssetest.Log) bool { return l.Message == "upstream failed, connecting anew" })
+	if got := fmt.Sprint(line.Fields["error"]); !strings.Contains(got, `"text/html"`) {
+		t.Errorf("the log says %q", got)
 	}
 }

@@ -87,8 +87,11 @@ func runCommand(fl caddycmd.Flags) error {
 		h := &Handler{
 			BackendRaw: caddyconfig.JSONModuleObject(&commandLine{BackendRaw: backend}, "name", "command_line", nil),
 			Format:     fl.String("format"), Event: fl.String("event"), ID: fl.String("id"), Where: fl.String("where"),
-			Viewer: true, Drain: turnedOff, End: &End{Event: "end", Stop: true},
+			Viewer: true, Drain: turnedOff,
 			Share: &Share{History: fl.Int("history"), Replay: fl.Int("history")},
+		}
+		if fl.String("from") == "" { // standard input or a command; all else is opened anew when it ends
+			h.End = &End{Event: "end", Stop: true}
 		}
 		if data := fl.String("data"); data != "" {
 			h.Data = &data
@@ -102,6 +105,9 @@ func runCommand(fl caddycmd.Flags) error {
 		return fmt.Errorf("--%w", err)
 	}
 
+	if err := checkFree(address); err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
 	caddy.TrapSignals()
 	caddy.RegisterModule(new(commandLine))
 	if err := caddy.Run(commandConfig(handler(), address, path, fl.Bool("debug"))); err != nil {
@@ -116,6 +122,19 @@ func runCommand(fl caddycmd.Flags) error {
 	}
 	sources.closeAll()
 	return err
+}
+
+// checkFree fails where somebody listens already. Caddy would listen beside another Caddy, and each of them get some
+// of the clients.
+func checkFree(address caddy.NetworkAddress) error {
+	if address.IsUnixNetwork() {
+		return nil
+	}
+	listener, err := net.Listen(address.Network, address.JoinHostPort(0))
+	if err != nil {
+		return err
+	}
+	return listener.Close()
 }
 
 func commandConfig(handler *Handler, address caddy.NetworkAddress, path string, debug bool) *caddy.Config {

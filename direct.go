@@ -33,6 +33,9 @@ type direct struct {
 // Open starts the client's response.
 func (d *direct) Open(contentType string) (Input, error) {
 	h := d.stream.handler
+	if err := h.checkType(contentType); err != nil {
+		return nil, err
+	}
 	if d.mapper == nil {
 		d.mapper = h.templates.bind(lookup(d.stream.request))
 		if err := d.stream.start(nil); err != nil {

@@ -21,7 +21,7 @@ var (
 	errTooManyForOneOfAll = errors.New("max_streams_per_client is reached")
 )
 
-// enter counts a stream in, before anything is opened for it. leave counts it out.
+// enter counts a stream in, before anything is opened for it. leave counts it out, once.
 func (l *limits) enter(h *Handler, w http.ResponseWriter, r *http.Request) (leave func(), err error) {
 	if h.MaxStreams == 0 && h.MaxStreamsPerClient == 0 {
 		return func() {}, nil
@@ -36,7 +36,7 @@ func (l *limits) enter(h *Handler, w http.ResponseWriter, r *http.Request) (leav
 		w.Header().Set("Retry-After", "5")
 		return nil, caddyhttp.Error(status, err)
 	}
-	return func() { l.uncount(client) }, nil
+	return sync.OnceFunc(func() { l.uncount(client) }), nil
 }
 
 func (l *limits) count(h *Handler, client string) (status int, err error) {

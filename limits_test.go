@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,27 @@ func TestStreamsBeyondTheLimitsAreRefusedBeforeAnUpstreamIsOpened(t *testing.T) 
 		s := ssetest.Get(t, client, server.URL("h1", "/?who=a"))
 		return s.Status == http.StatusOK
 	})
+}
+
+func TestAResponseThatIsNoStreamIsNotCounted(t *testing.T) {
+	end := make(chan struct{})
+	server := startSharing(t, site("max_streams 1", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<html>")
+		_ = http.NewResponseController(w).Flush()
+		<-end
+	})))
+	defer close(end)
+	for range 3 {
+		response, err := ssetest.Client(t, "h1").Get(server.URL("h1", "/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("status %d, want 200", response.StatusCode)
+		}
+	}
 }
 
 func TestTheCountOfStreamsIsExactUnderRaces(t *testing.T) {

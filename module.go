@@ -435,7 +435,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	}
 	defer leave()
-	return h.serve(w, r, next)
+	return h.serve(w, r, next, leave)
 }
 
 // upgrades is whether the client asks for another protocol on its connection. Clients that offer HTTP/2 in this

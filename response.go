@@ -73,9 +73,23 @@ func isOfRecords(status int, header http.Header) bool {
 		return false
 	}
 	contentType := header.Get("Content-Type")
+	return isRecordType(contentType) || mediaType(contentType) == "text/plain"
+}
+
+func isRecordType(contentType string) bool {
+	_, ok := records.ForContentType(contentType)
+	return ok || mediaType(contentType) == ""
+}
+
+// checkType refuses what an upstream says that its bytes are, if they cannot be records: a page that stands in their
+// place, or, unless the config has a format, what is no text. Of the next handler's response that is known already.
+func (h *Handler) checkType(contentType string) error {
 	name := mediaType(contentType)
-	_, isRecords := records.ForContentType(contentType)
-	return isRecords || name == "text/plain" || name == ""
+	isText := isRecordType(contentType) || strings.HasPrefix(name, "text/") || h.framing.format != records.Auto
+	if h.backend == nil || isText && name != "text/html" && name != "application/xhtml+xml" {
+		return nil
+	}
+	return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with content type %q, which is not one of records: if it is text all the same, set a format", contentType))
 }
 
 func isEventStream(header http.Header) bool {
@@ -133,6 +147,7 @@ type responseWriter struct {
 	quiet  atomic.Bool // this response ends without the next handler's complaint
 
 	adoptTimeouts func() // the next handler's are those of the response
+	leave         func() // it is not counted as a stream
 
 	mu      sync.Mutex // held while the next handler writes
 	mode    responseMode
@@ -231,6 +246,7 @@ func (w *responseWriter) decide(status int) {
 		w.mode = isPassed
 	}
 	openStreams.remove(s) // not a stream: a stop lets it come to its own end
+	w.leave()
 	s.releaseDeadline()
 	w.adoptTimeouts()
 	w.ResponseWriter.WriteHeader(status)

@@ -14,8 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// serve opens the stream of a request that is to get one.
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+// serve opens the stream of a request that is to get one. It calls leave if the response turns out to be none.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	shares := h.Share != nil && (h.backend != nil || r.Method == http.MethodGet)
 	if shares {
 		r = takeLastEventID(r)
@@ -24,7 +24,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		if shares {
 			return h.serveShared(w, r, h.newNextUpstream(r, next))
 		}
-		return h.serveNext(w, r, next)
+		return h.serveNext(w, r, next, leave)
 	}
 	upstream, err := h.backend.Bind(r)
 	if err != nil {
@@ -38,9 +38,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 }
 
 // serveNext streams the response of the next handler, if it is one of records.
-func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	before := w.Header().Clone()
-	rw := &responseWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
+	rw := &responseWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, leave: leave}
 	ctx, cancel := quietContext(r.Context(), rw.quiet.Load)
 	defer cancel()
 	rw.direct = &direct{stream: newStream(h, w, r, cancel)}

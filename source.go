@@ -247,6 +247,9 @@ func (s *source) config() *Handler {
 func (s *source) Open(contentType string) (Input, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.handler.checkType(contentType); err != nil {
+		return nil, err
+	}
 	if s.reported {
 		s.handler.logger.Info("upstream is back", zap.String("backend", s.handler.backendName()))
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,6 +158,29 @@ func TestCommandServesWhatFromNames(t *testing.T) {
 	}
 }
 
+func TestCommandOpensAnewWhatHasEnded(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for n := 1; ; n++ {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintln(conn, n)
+			conn.Close()
+		}
+	}()
+	_, _, url := startCaddySSE(t, "--from", listener.Addr().String())
+	s := open(t, url)
+	if got := s.WaitEvents(3); got[0].Data != "1" || got[2].Data != "3" {
+		t.Errorf("events are %v, want those of three connections", got)
+	}
+}
+
 func TestCtrlCEndsTheCommandAndWhatItRuns(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
 	caddy, _, url := startCaddySSE(t, "--", "sh", "-c", `echo $$ >"$1"; echo started; sleep 1000`, "sh", pid)
@@ -240,10 +264,16 @@ func TestCommandSaysWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+	_, _, running := startCaddySSE(t, "--from", "localhost:1")
+	other, err := url.Parse(running)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args []string
 		want string
 	}{
+		"address of another":    {[]string{"--listen", other.Host}, "address already in use"},
 		"two upstreams":         {[]string{"--from", "localhost:1", "--", "cat"}, "give only one"},
 		"unknown flag":          {[]string{"--form", "localhost:1"}, "--form"},
 		"path without slash":    {[]string{"--path", "events"}, "/events"},
