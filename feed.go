@@ -38,6 +38,7 @@ func (f *feed) take(rec *record, fallbackID []byte) (sent bool, id []byte) {
 		}
 		return true, id
 	}
+	f.mapper.silent = f.handler.stopped.Load() // who takes over counts
 	v, id := f.append(rec, fallbackID)
 	if v == isRefused {
 		f.refuse(rec.seq, fallbackID)
@@ -115,6 +116,7 @@ func (s *source) newFeed(h *Handler) *feed {
 		return f
 	}
 	f.mapper, f.frames = h.templates.bind(global), history.New(h.Share.limits())
+	f.mapper.silent = true // they were counted when they came
 	// What the records' own history no longer offers may be in this one, or be what tells its beginning from a gap.
 	held := s.records.Held()
 	lost := held > 0

@@ -3,6 +3,8 @@ package sse
 import (
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/seed-4dedbcea/caddy-sse/internal/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/records"
 )
@@ -67,6 +69,7 @@ type mapper struct {
 	where           *mapping.Filter
 	onInvalid       string
 	plain           bool // the record's text is the data, and there is nothing else to work out
+	silent          bool // what it drops has been counted
 
 	record  mapping.Record
 	scratch []byte
@@ -81,7 +84,7 @@ func (m *mapper) appendFrame(dst []byte, rec *record, fallbackID []byte) (out, i
 
 	m.record.Reset(rec.Text, rec.seq)
 	if rec.wantsJSON && m.onInvalid != onInvalidPass && !m.record.IsJSON() {
-		recordsDropped.invalid.Inc()
+		m.count(recordsDropped.invalid)
 		if m.onInvalid == onInvalidError {
 			return dst, nil, isRefused
 		}
@@ -90,11 +93,11 @@ func (m *mapper) appendFrame(dst []byte, rec *record, fallbackID []byte) (out, i
 	if m.where != nil {
 		matches, err := m.where.Match(&m.record)
 		if err != nil {
-			recordsDropped.whereFailed.Inc()
+			m.count(recordsDropped.whereFailed)
 			return dst, nil, isDropped
 		}
 		if !matches {
-			recordsFiltered.Inc()
+			m.count(recordsFiltered)
 			return dst, nil, isFiltered
 		}
 	}
@@ -108,6 +111,12 @@ func (m *mapper) appendFrame(dst []byte, rec *record, fallbackID []byte) (out, i
 	return AppendData(dst, m.scratch), id, isSent
 }
 
+func (m *mapper) count(c prometheus.Counter) {
+	if !m.silent {
+		c.Inc()
+	}
+}
+
 func (m *mapper) appendID(dst []byte, rec *record, fallbackID []byte) (out, id []byte) {
 	id = rec.ID
 	if m.id != nil {
@@ -117,7 +126,7 @@ func (m *mapper) appendID(dst []byte, rec *record, fallbackID []byte) (out, id [
 	start := len(dst)
 	dst, ok := AppendID(dst, id)
 	if !ok {
-		fieldsDropped.id.Inc()
+		m.count(fieldsDropped.id)
 	}
 	if len(dst) == start {
 		dst, _ = AppendID(dst, fallbackID)
@@ -146,7 +155,7 @@ func (m *mapper) appendType(dst []byte, rec *record) []byte {
 	}
 	dst, ok := AppendType(dst, name)
 	if !ok {
-		fieldsDropped.event.Inc()
+		m.count(fieldsDropped.event)
 	}
 	return dst
 }

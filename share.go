@@ -111,7 +111,7 @@ func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening
 		at, found = d.find(lastID)
 		lost = !found
 	} else {
-		at = d.feed.frames.Tail(d.share.Replay)
+		at = d.tail(d.share.Replay)
 	}
 	if opened && (lost || lastID == "") {
 		at = 0 // even if there is more already than the history keeps
@@ -122,6 +122,29 @@ func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening
 		opening = appendGap(opening, gap{Reason: gapHistory, LastEventID: lastID, OldestID: d.oldestID()})
 	}
 	return at, opening, lost
+}
+
+// tail is history.Log.Tail, with the events that this stream's mapping makes.
+func (d *delivery) tail(replay int) (at history.Cursor) {
+	if d.mapper == nil || replay == 0 {
+		return d.feed.frames.Tail(replay)
+	}
+	d.mapper.silent = true
+	defer func() { d.mapper.silent = false }()
+	var last []history.Cursor // the places of the newest events, as many as there are to be
+	d.each(func(place history.Cursor) {
+		if _, _, v := d.mapper.appendFrame(nil, &d.rec, nil); v != isSent {
+			return
+		}
+		if len(last) == replay {
+			last = append(last[:0], last[1:]...)
+		}
+		last = append(last, place)
+	})
+	if len(last) == 0 {
+		return d.feed.frames.Tail(0)
+	}
+	return last[0]
 }
 
 // find finds the place after the event with that id.
@@ -137,25 +160,33 @@ func (d *delivery) find(id string) (at history.Cursor, ok bool) {
 
 // findMapped is history.Log.AfterID for ids that only this stream's mapping gives.
 func (d *delivery) findMapped(id string) (at history.Cursor, ok bool) {
+	at = d.feed.frames.Oldest()
+	same := false
+	whole := d.each(func(place history.Cursor) {
+		before := same
+		if same = string(d.mapper.idOf(&d.rec)) == id; same && !before {
+			at, ok = place+1, true
+		}
+	})
+	return at, ok && whole
+}
+
+// each goes through the records of the history: d.rec is the one at place. It is false if some have left the history
+// meanwhile.
+func (d *delivery) each(do func(place history.Cursor)) (whole bool) {
 	place := d.feed.frames.Oldest()
-	at = place
 	reader := d.feed.frames.Subscribe(place, idle{})
 	defer reader.Close()
-	for same := false; ; {
+	for {
 		var state history.State
-		d.entries, state, _ = reader.NextEntries(d.entries[:0])
-		if state != history.Ready {
-			return at, ok && state != history.Lagged
+		if d.entries, state, _ = reader.NextEntries(d.entries[:0]); state != history.Ready {
+			return state != history.Lagged
 		}
 		for _, e := range d.entries {
+			if _, isRecord := unpack(e, &d.rec); isRecord {
+				do(place)
+			}
 			place++
-			if _, isRecord := unpack(e, &d.rec); !isRecord {
-				continue
-			}
-			before := same
-			if same = string(d.mapper.idOf(&d.rec)) == id; same && !before {
-				at, ok = place, true
-			}
 		}
 	}
 }

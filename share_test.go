@@ -61,23 +61,25 @@ func TestTheClientThatOpensTheSourceMissesNothing(t *testing.T) {
 }
 
 func TestANewClientStartsAtTheLiveEdgeOrSoManyEventsBeforeIt(t *testing.T) {
-	for options, want := range map[string]string{
-		"share":                                     "9",
-		"share {\nreplay 3\n}":                      "6 7 8 9",
-		"share {\nreplay 3\nhistory 2\n}":           "7 8 9",
-		"share {\nreplay 99\n}":                     "1 2 3 4 5 6 7 8 9",
-		"where `record != 7`\nshare {\nreplay 3\n}": "5 6 8 9",
+	for name, tc := range map[string]struct{ options, want string }{
+		"live edge":              {"share", "9"},
+		"replay":                 {"share {\nreplay 3\n}", "6 7 8 9"},
+		"shorter history":        {"share {\nreplay 3\nhistory 2\n}", "7 8 9"},
+		"all there is":           {"share {\nreplay 99\n}", "1 2 3 4 5 6 7 8 9"},
+		"what is sent":           {"where `record != 7`\nshare {\nreplay 3\n}", "5 6 8 9"},
+		"what this one is sent":  {"where `string(record) != {query.not}`\nshare {\nreplay 3\n}", "5 6 8 9"},
+		"nothing that it's sent": {"where `record > 8 || {query.not} == ''`\nshare {\nreplay 3\n}", "9"},
 	} {
-		t.Run(options, func(t *testing.T) {
-			server, u := sharing(t, options)
+		t.Run(name, func(t *testing.T) {
+			server, u := sharing(t, tc.options)
 			first := get(t, server, "/")
 			u.wait(t, 1)
 			u.say(numbers(1, 8))
 			ssetest.Wait(t, "the eighth", func() bool { return strings.Contains(first.Raw(), "data: 8\n") })
-			second := get(t, server, "/")
+			second := get(t, server, "/?not=7")
 			waitOpen(t, second)
 			u.say("9\n")
-			wantEvents(t, second, want)
+			wantEvents(t, second, tc.want)
 		})
 	}
 }

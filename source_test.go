@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -327,6 +328,28 @@ func TestAnAnswerOfTheNextHandlerThatIsNotRecordsIsAFailure(t *testing.T) {
 	wantEvents(t, client, "1")
 	if n := counted(t, failures.WithLabelValues("next")) - before; n != float64(len(answers)-1) {
 		t.Errorf("%v failures counted, want %d", n, len(answers)-1)
+	}
+}
+
+func TestAReloadThatMapsAnewCountsNothingTwice(t *testing.T) {
+	u := newHub(t)
+	config := func(data string) string {
+		return shared(u, "data "+data+"{record.n}\nid {record.id}\nwhere record.n>1\nshare {\nreplay 9\n}")
+	}
+	server := startSharing(t, config("a"))
+	client := get(t, server, "/")
+	u.wait(t, 1)
+	u.say(`{"n":1}` + "\n" + `{"n":2,"id":"\n"}` + "\n" + `{}` + "\n" + `{"n":3}` + "\n")
+	wantEvents(t, client, "a2 a3")
+	before := []float64{counted(t, recordsFiltered), counted(t, recordsDropped.whereFailed), counted(t, fieldsDropped.id)}
+	server.Reload(config("b"))
+	again := get(t, server, "/")
+	wantEvents(t, again, "b2 b3")
+	u.say(`{"n":1}` + "\n" + `{"n":4}` + "\n")
+	wantEvents(t, again, "b2 b3 b4")
+	after := []float64{counted(t, recordsFiltered) - 1, counted(t, recordsDropped.whereFailed), counted(t, fieldsDropped.id)}
+	if !slices.Equal(before, after) {
+		t.Errorf("filtered, failed and dropped were counted %v, and after one more was filtered %v beyond that", before, after)
 	}
 }
 
