@@ -95,9 +95,10 @@ func testLog(t *testing.T, lines int) {
 
 	w := &logWriter{t: t, path: path}
 	w.open()
-	written := make(chan struct{})
+	opened, written := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(written)
+		<-opened // or the first lines may have been rotated away
 		for n := 1; n <= lines; n++ {
 			w.line(n)
 			switch {
@@ -119,6 +120,9 @@ func testLog(t *testing.T, lines int) {
 			options = append(options, ssetest.LastEventID(last))
 		}
 		s := ssetest.Get(t, client, server.URL("h1", "/"), options...)
+		if kills == 0 {
+			close(opened)
+		}
 		take := lines - got
 		if kills < 20 {
 			take = min(take, 1+rand.IntN(lines/20))
