@@ -22,20 +22,20 @@ func withServer(options, caddyfile string) string {
 
 func TestServerTimeoutsAndMinimumRatesDoNotEndAStream(t *testing.T) {
 	ssetest.NoLeaks(t)
-	const lasts = 6500 * time.Millisecond
+	const records, interval = 14, 500 * time.Millisecond
 	slowly := func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", r.URL.Query().Get("type"))
-		for start, n := time.Now(), 1; ; n++ {
+		for n := 1; ; n++ {
 			fmt.Fprintf(w, "data:%d\n\n", n)
-			if time.Since(start) > lasts {
+			if n == records {
 				return
 			}
 			if http.NewResponseController(w).Flush() != nil {
 				return
 			}
 			select {
-			case <-time.After(lasts / 13):
+			case <-time.After(interval):
 			case <-r.Context().Done():
 				return
 			}
@@ -58,7 +58,7 @@ func TestServerTimeoutsAndMinimumRatesDoNotEndAStream(t *testing.T) {
 				start := time.Now()
 				clients.Go(func() {
 					<-s.Done()
-					whole := s.Err() == nil && strings.Contains(s.Raw(), "data:14\n")
+					whole := s.Err() == nil && strings.Contains(s.Raw(), fmt.Sprintf("data:%d\n", records))
 					if isStream := contentType != "text/html"; whole != isStream {
 						t.Errorf("%s: arrived whole: %t, ended after %v with %v", name, whole, time.Since(start), s.Err())
 					}
