@@ -25,6 +25,7 @@ func TestStreamsBeyondTheLimitsAreRefusedBeforeAnUpstreamIsOpened(t *testing.T) 
 	refused("/?who=a", http.StatusTooManyRequests)
 	get(t, server, "/?who=b")
 	refused("/?who=b", http.StatusServiceUnavailable)
+	u.wait(t, 1)
 	if len(u.joined()) != 1 {
 		t.Errorf("%d upstream connections, want 1", len(u.joined()))
 	}

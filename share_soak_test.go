@@ -101,6 +101,7 @@ func TestManyClientsGetEveryEventOnceInOrder(t *testing.T) {
 		})
 	}
 	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == float64(clients) })
+	u.wait(t, 1)
 	perClient := (inUse() - before) / uint64(clients)
 
 	ctx, cancel := context.WithTimeout(context.Background(), lasts)
@@ -186,6 +187,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 		})
 	}
 	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == float64(clients) })
+	u.wait(t, 1)
 
 	pad := strings.Repeat("\n"+strings.Repeat("x", 500), 32)
 	tick := time.NewTicker(interval)
@@ -234,6 +236,7 @@ func TestSoakTenThousandQuietClients(t *testing.T) {
 		})
 	}
 	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == float64(clients) })
+	u.wait(t, 1)
 	cpu, bytes := cpuTime(), counted(t, bytesTotal)
 	time.Sleep(time.Minute)
 	cpu, bytes = cpuTime()-cpu, counted(t, bytesTotal)-bytes

@@ -33,6 +33,7 @@ func TestClientsShareOneUpstreamAndEachGetsEveryEventOnceInOrder(t *testing.T) {
 		})
 	}
 	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == clients })
+	u.wait(t, 1)
 	for n := range records {
 		u.say(numbers(n+1, n+1))
 	}
