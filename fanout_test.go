@@ -101,6 +101,7 @@ func TestATakerThatFailsIsNobodyElsesBusiness(t *testing.T) {
 	in, w := io.Pipe()
 	u := only{newStdinUpstream(in)}
 	stays := run(t, u, "")
+	eventually(t, func() bool { return len(stays.sink.texts()) == 1 }, func() string { return "is not open" })
 	enough := errors.New("enough")
 	failed := make(chan error)
 	sink := &tapeSink{err: enough}
