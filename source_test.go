@@ -393,6 +393,7 @@ func TestSourceHistoryAndEpochSurviveAReload(t *testing.T) {
 			server.Reload(tc.config("share {\nhistory 5\n}"))
 			_ = wholeBody(t, a)
 			tc.hub.say(record(5)) // while nobody is there
+			ssetest.Wait(t, "it to be recorded", func() bool { return theSource(t).count() == 5 })
 			b := get(t, server, "/", ssetest.LastEventID(first[1].ID))
 			want := []string{"3", "4", "5"}
 			if tc.joins > 1 {
