@@ -437,31 +437,30 @@ func TestKeysOfDifferentPartsDoNotCollide(t *testing.T) {
 }
 
 func TestTheUpstreamIsKeptForLinger(t *testing.T) {
-	server, u := sharing(t, "share {\nlinger 300ms\n}")
-	first := get(t, server, "/")
-	u.wait(t, 1)
-	u.say("1\n")
-	id := first.WaitEvents(1)[0].ID
-	first.Close()
-	ssetest.Wait(t, "no stream", func() bool { return counted(t, streamsActive) == 0 })
-	u.say("2\n") // nobody is there
-	wantEvents(t, get(t, server, "/", ssetest.LastEventID(id)), "2")
-	if len(u.joined()) != 1 {
-		t.Errorf("%d upstream connections, want 1", len(u.joined()))
-	}
-	for _, s := range openStreams.all() {
-		s.end(endAdmin)
-	}
-	u.wait(t, 0)
-	ssetest.Wait(t, "no source", func() bool { return counted(t, sourcesActive) == 0 && len(sources.list()) == 0 })
-
-	t.Run("or not at all", func(t *testing.T) {
-		server.Reload(shared(u, "share {\nlinger 0\n}"))
-		second := get(t, server, "/")
+	t.Run("and no upstream is opened anew", func(t *testing.T) {
+		server, u := sharing(t, "share {\nlinger 1h\n}")
+		first := get(t, server, "/")
 		u.wait(t, 1)
-		second.Close()
-		u.wait(t, 0)
+		u.say("1\n")
+		id := first.WaitEvents(1)[0].ID
+		first.Close()
+		ssetest.Wait(t, "no stream", func() bool { return counted(t, streamsActive) == 0 })
+		u.say("2\n") // nobody is there
+		wantEvents(t, get(t, server, "/", ssetest.LastEventID(id)), "2")
+		if len(u.joined()) != 1 {
+			t.Errorf("%d upstream connections, want 1", len(u.joined()))
+		}
 	})
+	for name, linger := range map[string]string{"and no longer": "300ms", "or not at all": "0"} {
+		t.Run(name, func(t *testing.T) {
+			server, u := sharing(t, "share {\nlinger "+linger+"\n}")
+			client := get(t, server, "/")
+			u.wait(t, 1)
+			client.Close()
+			u.wait(t, 0)
+			ssetest.Wait(t, "no source", func() bool { return counted(t, sourcesActive) == 0 && len(sources.list()) == 0 })
+		})
+	}
 }
 
 func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
