@@ -424,20 +424,12 @@ func fallBehind(t *testing.T, u *hub, s *ssetest.Stream, path string) {
 	u.say("1\n")
 	waitSent(t, path)
 	s.Pause()
-	ssetest.Wait(t, "the client to block its writer", func() bool {
+	ssetest.Wait(t, "the client to fall behind", func() bool {
 		for range 20 {
 			u.say(noise())
 		}
-		for _, open := range openStreams.all() {
-			if open.request.URL.Path == path {
-				return open.writingFor() > 100*time.Millisecond
-			}
-		}
-		return true // it has fallen behind already
+		return hasLagged(path)
 	})
-	for range 20 { // the history is shorter
-		u.say(noise())
-	}
 	s.Resume()
 }
 

@@ -289,6 +289,20 @@ func theSource(t testing.TB) *source {
 	return list[0]
 }
 
+// hasLagged is whether the stream of that path is behind the history, or was and has ended.
+func hasLagged(path string) bool {
+	for _, src := range sources.list() {
+		src.mu.Lock()
+		defer src.mu.Unlock()
+		for d := range src.streams {
+			if d.stream.request.URL.Path == path {
+				return d.subscriber.HasLagged()
+			}
+		}
+	}
+	return true
+}
+
 // reader is a client that costs next to nothing: it takes numbers, one per event, and notes what is wrong with them.
 type reader struct {
 	address string

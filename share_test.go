@@ -480,18 +480,8 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 					u.say(fmt.Sprintf("%d:%s\n", sent, record))
 					fine.WaitEvents(sent)
 				}
-				for _, s := range openStreams.all() {
-					if s.request.URL.Path == "/stuck" {
-						return s.writingFor() > 100*time.Millisecond
-					}
-				}
-				return true // it has been too slow already
+				return hasLagged("/stuck")
 			})
-			for range 20 { // the history is shorter
-				sent++
-				u.say(fmt.Sprintf("%d:%s\n", sent, record))
-				fine.WaitEvents(sent)
-			}
 			if lag == lagSkip {
 				stuck.Resume() // or else it cannot be told
 			}
@@ -533,20 +523,11 @@ func TestAClientThatTakesNothingIsDisconnectedWhenItIsBehind(t *testing.T) {
 	u.wait(t, 1)
 	client.Pause()
 	stream := openStreams.all()[0]
-	sent := int64(0)
-	say := func() {
-		sent++
+	for sent := int64(1); !hasLagged("/"); sent++ {
 		u.say(strings.Repeat("x", 20_000) + "\n")
-	}
-	for blocked := false; !blocked; {
-		say()
 		ssetest.Wait(t, "the record to be written, or the write to be blocked", func() bool {
-			blocked = stream.writingFor() > 500*time.Millisecond
-			return blocked || stream.events.Load() == sent
+			return stream.events.Load() == sent || stream.writingFor() > 500*time.Millisecond || stream.ended()
 		})
-	}
-	for range 20 { // the history is shorter
-		say()
 	}
 	ssetest.Wait(t, "the stream to end", func() bool { return counted(t, streamsEnded.WithLabelValues(endLag)) == ended+1 })
 	if n := counted(t, clientsLagged) - lagged; n != 1 {
