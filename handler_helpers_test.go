@@ -81,6 +81,15 @@ func saying(contentType, text string) http.HandlerFunc {
 	}
 }
 
+// staying is an upstream that says this and nothing more.
+func staying(contentType, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		saying(contentType, text)(w, r)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}
+}
+
 // inProcess are next handlers of the directive `in_process <name>`.
 var inProcess sync.Map
 

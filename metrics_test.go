@@ -341,10 +341,10 @@ func TestTheAccessLogNamesWhyEachStreamEnded(t *testing.T) {
 	scripted(endUpstreamEnd, "end done")
 	scripted(endUpstreamError, "")
 	scripted(endClientGone, "")
-	scripted(endMaxDuration, "max_duration 1s")
 	scripted(endShutdown, "drain 50ms")
 	scripted(endRecordTooLarge, "max_record_size 10 error")
 	scripted(endAdmin, "")
+	routes.WriteString(route("/"+endMaxDuration, "max_duration 1s", "reverse_proxy "+ssetest.Upstream(t, staying("text/plain", "1\n"))))
 	routes.WriteString(route("/"+endClientStalled, "stall_timeout 300ms", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {
 			_, _ = io.WriteString(w, strings.Repeat("x", 10_000)+"\n")

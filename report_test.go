@@ -99,12 +99,13 @@ func TestEndReasonsOverHTTP2AndHTTP3CompressedToo(t *testing.T) {
 			scripts := make(map[string]*script)
 			var routes strings.Builder
 			for reason, options := range map[string]string{
-				endUpstreamEnd: "end done", endUpstreamError: "", endClientGone: "", endMaxDuration: "max_duration 1s",
+				endUpstreamEnd: "end done", endUpstreamError: "", endClientGone: "",
 				endRecordTooLarge: "max_record_size 10 error", endAdmin: "", endShutdown: "drain 50ms",
 			} {
 				scripts[reason] = newScript("text/plain")
 				routes.WriteString(route("/"+reason, options, "reverse_proxy "+ssetest.Upstream(t, scripts[reason].ServeHTTP)))
 			}
+			routes.WriteString(route("/"+endMaxDuration, "max_duration 1s", "reverse_proxy "+ssetest.Upstream(t, staying("text/plain", "1\n"))))
 			routes.WriteString(route("/"+endClientStalled, "stall_timeout 300ms", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
 				for r.Context().Err() == nil {
 					_, _ = io.WriteString(w, noise())
