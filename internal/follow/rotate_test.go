@@ -222,6 +222,7 @@ func TestEachLineComesOnceThroughRotationAndTruncation(t *testing.T) {
 	path := logPath(t)
 	appendTo(t, path, "")
 	steady := follow(t, Options{Path: path, From: FromStart})
+	cuttable := make(chan struct{}) // closed when steady reads the file that is to be truncated
 
 	// A helper that fails ends only its goroutine: then the readers wait in vain.
 	go func() {
@@ -263,6 +264,7 @@ func TestEachLineComesOnceThroughRotationAndTruncation(t *testing.T) {
 				out.Close()
 				out = fresh
 			case n == 5000:
+				<-cuttable // or the truncation is nothing that it could tell of
 				must(t, os.Truncate(path, 0))
 			}
 			if n%100 == 0 {
@@ -301,6 +303,9 @@ func TestEachLineComesOnceThroughRotationAndTruncation(t *testing.T) {
 		resumed <- got
 	}()
 
+	for !slices.Contains(steady.lines, "line 2701") && steady.step(patient) {
+	}
+	close(cuttable)
 	steady.until("line " + strconv.Itoa(lines))
 	check(t, "steady", steady.lines, lines)
 	check(t, "resumed", <-resumed, lines)
