@@ -296,15 +296,20 @@ func TestASilentStreamIsKeptAliveByComments(t *testing.T) {
 
 func TestMaxDurationEndsAStream(t *testing.T) {
 	ssetest.NoLeaks(t)
-	upstream := newScript(ndjson)
-	server := ssetest.Start(t, site("max_duration 300ms 200ms", "reverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)))
+	left := make(chan struct{}, len(ssetest.Protocols))
+	server := ssetest.Start(t, site("max_duration 2s 1s", "reverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		staying(ndjson, "1\n{\"partial\":")(w, r)
+		left <- struct{}{}
+	})))
+	streams := make(map[string]*ssetest.Stream)
 	for _, protocol := range ssetest.Protocols {
-		s := getOver(t, server, protocol, "/?"+protocol)
-		upstream.say("1\n{\"partial\":")
+		streams[protocol] = getOver(t, server, protocol, "/?"+protocol)
+	}
+	for protocol, s := range streams {
 		if raw := wholeBody(t, s); raw != ":\n\ndata: 1\n\n" {
 			t.Errorf("%s: got %q", protocol, raw)
 		}
-		<-upstream.left
+		<-left
 		if access := waitAccessLog(server, "/?"+protocol); access.Fields["end_reason"] != "max_duration" || access.Fields["events"] != 1.0 {
 			t.Errorf("access log: %v", access.Fields)
 		}
