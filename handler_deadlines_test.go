@@ -189,7 +189,7 @@ func TestAClientThatStopsReadingIsDropped(t *testing.T) {
 		"no idle timeouts": "timeouts {\nwrite_idle -1ns\nread_body_idle -1ns\n}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := ssetest.Start(t, withServer(timeouts, site("stall_timeout 300ms\nheartbeat 10ms", fmt.Sprintf("reverse_proxy /lines %s\nreverse_proxy /events %s",
+			server := ssetest.Start(t, withServer(timeouts, site("stall_timeout 2s\nheartbeat 10ms", fmt.Sprintf("reverse_proxy /lines %s\nreverse_proxy /events %s",
 				ssetest.Upstream(t, flood("text/plain")), ssetest.Upstream(t, flood("text/event-stream"))))))
 			var paths []string // not h1tls: crypto/tls then tries for five seconds to say goodbye
 			for _, protocol := range []string{"h1", "h2c", "h2", "h3"} {

@@ -106,7 +106,7 @@ func TestEndReasonsOverHTTP2AndHTTP3CompressedToo(t *testing.T) {
 				routes.WriteString(route("/"+reason, options, "reverse_proxy "+ssetest.Upstream(t, scripts[reason].ServeHTTP)))
 			}
 			routes.WriteString(route("/"+endMaxDuration, "max_duration 1s", "reverse_proxy "+ssetest.Upstream(t, staying("text/plain", "1\n"))))
-			routes.WriteString(route("/"+endClientStalled, "stall_timeout 300ms", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+			routes.WriteString(route("/"+endClientStalled, "stall_timeout 2s", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
 				for r.Context().Err() == nil {
 					_, _ = io.WriteString(w, noise())
 				}
