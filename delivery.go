@@ -135,12 +135,14 @@ func (d *delivery) send() {
 			return
 		}
 	}
-	// The upstream's heartbeat is not in its log: it would drive events out of the history.
-	if heard := d.source.heartbeats.Load(); heard != d.heartbeats {
-		d.heartbeats = heard
-		d.err = d.stream.write([]byte(comment), 0)
-	}
 	for d.err == nil && !d.stream.ended() {
+		// The upstream's heartbeat is not in its log: it would drive events out of the history.
+		if heard := d.source.heartbeats.Load(); heard != d.heartbeats {
+			d.heartbeats = heard
+			if d.err = d.stream.write([]byte(comment), 0); d.err != nil {
+				break
+			}
+		}
 		var state history.State
 		if d.mapper == nil {
 			batch := d.subscriber.Next()
@@ -155,7 +157,8 @@ func (d *delivery) send() {
 		}
 		switch state {
 		case history.Parked:
-			if d.err == nil {
+			// A heartbeat that came before it was parked has woken nobody.
+			if d.err == nil && d.source.heartbeats.Load() == d.heartbeats {
 				return
 			}
 		case history.Closed:

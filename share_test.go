@@ -310,12 +310,12 @@ func TestFilteredRecordsDoNotCountToTheHistory(t *testing.T) {
 }
 
 func TestTheUpstreamsHeartbeatReachesAllAndDrivesNothingOutOfTheHistory(t *testing.T) {
-	server, u := sharing(t, "share {\nreplay 1\nhistory 1 100\n}")
+	server, u := sharing(t, "heartbeat off\nshare {\nreplay 1\nhistory 1 100\n}")
 	first := get(t, server, "/")
 	u.wait(t, 1)
 	u.say("event\n")
 	wantEvents(t, first, "event")
-	for n := range 50 {
+	for n := range 500 {
 		u.say("\n")
 		first.WaitComments(2 + n)
 	}
