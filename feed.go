@@ -35,6 +35,10 @@ func (f *feed) take(rec *record, fallbackID []byte) (sent bool, id []byte) {
 	if f.mapper == nil {
 		if f.ids != nil {
 			id = f.ids.idOf(rec)
+			var sendable bool
+			if f.frame, sendable = AppendID(f.frame[:0], id); !sendable {
+				id = nil // the event goes out without it
+			}
 		}
 		return true, id
 	}

@@ -127,6 +127,8 @@ func TestTheLastIDIsHandedToTheUpstream(t *testing.T) {
 		"of the config":             {"id c{record.id}", "{\"id\":1}\n{\"id\":2}\n", "c2"},
 		"of a config that filters":  {"id c{record.id}\nwhere record.id==1", "{\"id\":1}\n{\"id\":2}\n", "c1"},
 		"where each maps otherwise": {"id c{record.id}\ndata {query.x}", "{\"id\":1}\n{\"id\":2}\n", "c2"},
+		"that cannot be sent":       {"id {record.id}", "{\"id\":\"a\"}\n{\"id\":\"x\\ny\"}\n", "a"},
+		"nor where each maps":       {"id {record.id}\ndata {query.x}", "{\"id\":\"a\"}\n{\"id\":\"x\\ny\"}\n", "a"},
 		"of the upstream":           {"format event_stream", "id: up\ndata: 1\n\n", "up"},
 	} {
 		t.Run(name, func(t *testing.T) {
