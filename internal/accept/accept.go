@@ -71,8 +71,12 @@ type mediaRange struct {
 	weight       int
 }
 
-// closeness is 0 if r does not match mediaType.
+// closeness is 0 if r does not match mediaType. One with parameters is taken to, as clients mean no other type by
+// text/event-stream;charset=utf-8; but to refuse that is not to refuse the type.
 func (r mediaRange) closeness(mediaType string) int {
+	if r.parameters && r.weight == 0 {
+		return 0
+	}
 	typ, subtype, _ := strings.Cut(mediaType, "/")
 	var c int
 	switch {

@@ -48,6 +48,8 @@ func TestQuality(t *testing.T) {
 		{"empty parameters", []string{"text/event-stream;; ;q=0.5;"}, 500, 500},
 
 		{"parameters name the type", []string{"text/event-stream;charset=utf-8"}, 1000, 1000},
+		{"to refuse parameters is not to refuse the type", []string{"text/event-stream;charset=utf-8;q=0, */*;q=0.5"}, 500, 0},
+		{"parameters refused, the type named", []string{"text/event-stream;v=1;q=0, text/event-stream"}, 1000, 1000},
 		{"parameters outrank the bare name", []string{"text/event-stream, text/event-stream;charset=utf-8;q=0.4"}, 400, 400},
 		{"parameters of a wildcard do not outrank a type", []string{"*/*;a=b, text/*;q=0.6"}, 600, 0},
 		{"parameters of a type wildcard do not outrank a name", []string{"text/*;a=b, text/event-stream;q=0.6"}, 600, 600},
