@@ -70,7 +70,7 @@ func askNext(next caddyhttp.Handler, w nextWriter, r *http.Request, catch func()
 
 var (
 	errUpstreamBroke    = errors.New("upstream broke off its response")
-	errUpstreamPanicked = errors.New("next handler panicked")
+	errUpstreamPanicked = errors.New("upstream panicked")
 )
 
 // upstreamHeader is what the next handler is asked with. Compressed records could not be told apart, and a

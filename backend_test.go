@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+	"go.uber.org/zap"
 )
 
 // An hour of silence at the default heartbeat is 240 comments.
@@ -55,23 +57,63 @@ func TestHEADIsAnsweredAsGETWouldBeWithoutOpeningABackend(t *testing.T) {
 		backend file /var/log/{query.x}
 	}
 }
+handle /raw {
+	sse {
+		accept negotiate
+		backend exec touch `+ran+`
+	}
+}
 handle {
 	sse {
 		backend exec touch `+ran+` {query.x}
 	}
 }`))
-	for target, want := range map[string]int{"/file?x=a": 200, "/file?x=../a": 404, "/?x=a": 200, "/?x=%00": 400} {
-		response, err := ssetest.Client(t, "h1").Head(server.URL("h1", target))
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
+	for target, want := range map[string]int{"/file?x=a": 200, "/file?x=../a": 404, "/?x=a": 200, "/?x=%00": 400, "/raw": 200} {
+		response, _ := do(t, ssetest.Client(t, "h1"), http.MethodHead, server.URL("h1", target), "", func(r *http.Request) {
+			if target == "/raw" {
+				r.Header.Set("Accept", "text/plain")
+			}
+		})
 		if response.StatusCode != want {
 			t.Errorf("HEAD %s: status %d, want %d", target, response.StatusCode, want)
 		}
 	}
 	if _, err := os.Stat(ran); err == nil {
 		t.Error("HEAD has run the command")
+	}
+}
+
+func TestABackendsStreamNeitherWaitsForTheRequestsBodyNorDoesAStop(t *testing.T) {
+	for _, options := range []string{"", "share", "accept negotiate"} {
+		t.Run(options, func(t *testing.T) {
+			ssetest.NoLeaks(t)
+			t.Cleanup(sources.closeAll)
+			u := newHub(t)
+			server := ssetest.Start(t, ssetest.Site("sse {\nbackend test_hub "+u.name+"\ndrain 0\n"+options+"\n}"))
+			for i, protocol := range ssetest.Protocols {
+				body, unsent := io.Pipe()
+				defer unsent.Close()
+				r, _ := http.NewRequest(http.MethodPost, server.URL(protocol, "/"), body)
+				r.ContentLength = 100
+				if options == "accept negotiate" {
+					r.Header.Set("Accept", "text/plain")
+				}
+				go func() { _, _ = io.WriteString(unsent, "abc") }()
+				response, err := ssetest.Client(t, protocol).Do(r)
+				if err != nil {
+					t.Fatalf("%s: %v", protocol, err)
+				}
+				defer response.Body.Close()
+				if options == "share" {
+					i = 0
+				}
+				u.wait(t, i+1)
+			}
+			server.Stop()
+			if len(openStreams.all()) > 0 {
+				t.Error("there are streams after the stop")
+			}
+		})
 	}
 }
 
@@ -104,5 +146,18 @@ func TestABackendsContentTypeHasToBeOneOfRecords(t *testing.T) {
 	line := server.WaitLog("the refusal", func(l ssetest.Log) bool { return l.Message == "upstream failed, connecting anew" })
 	if got := fmt.Sprint(line.Fields["error"]); !strings.Contains(got, `"text/html"`) {
 		t.Errorf("the log says %q", got)
+	}
+}
+
+// panicking is an Upstream that does not do what it should.
+type panicking struct{}
+
+func (panicking) Key() string                                { return Key("panicking") }
+func (panicking) Stream(context.Context, string, Sink) error { panic("the test says so") }
+
+func TestABackendThatPanicsFails(t *testing.T) {
+	h := &Handler{backend: new(hubBackend), logger: zap.NewNop()}
+	if err := h.open(t.Context(), panicking{}, "", nil); err != errUpstreamPanicked {
+		t.Errorf("got %v", err)
 	}
 }

@@ -88,10 +88,10 @@ func (h *Handler) watchLifecycle(ctx caddy.Context) error {
 		return err
 	}
 	events := app.(*caddyevents.App)
-	if err := events.On("started", listener(h.onStarted)); err != nil {
+	if err := events.On("started", &listener{h.onStarted}); err != nil {
 		return err
 	}
-	return events.On("stopping", listener(func() { h.onStopping(gracePeriod(ctx)) }))
+	return events.On("stopping", &listener{func() { h.onStopping(gracePeriod(ctx)) }})
 }
 
 // gracePeriod is the time after which Caddy cuts off responses that have not ended, 0 if it does not.
@@ -103,11 +103,11 @@ func gracePeriod(ctx caddy.Context) time.Duration {
 	return time.Duration(app.(*caddyhttp.App).GracePeriod)
 }
 
-// listener is a caddyevents.Handler.
-type listener func()
+// listener is a caddyevents.Handler. It is a struct since Caddy's log shows it as JSON.
+type listener struct{ hear func() }
 
-func (l listener) Handle(context.Context, caddy.Event) error {
-	l()
+func (l *listener) Handle(context.Context, caddy.Event) error {
+	l.hear()
 	return nil
 }
 
@@ -199,4 +199,4 @@ func jitter(limit time.Duration) time.Duration {
 	return rand.N(limit)
 }
 
-var _ caddyevents.Handler = listener(nil)
+var _ caddyevents.Handler = (*listener)(nil)

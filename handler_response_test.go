@@ -261,6 +261,21 @@ func TestInformationalResponsesPass(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatIsAnUpgradePasses(t *testing.T) {
+	ssetest.NoLeaks(t)
+	next := nextHandler(t, saying(ndjson, "1\n"))
+	server := ssetest.Start(t, ssetest.Site("handle /next {\nsse\n"+next+"\n}\nhandle /backend {\nsse {\nbackend exec echo 1\n}\n"+next+"\n}"))
+	for path, connection := range map[string]string{"/next": "keep-alive", "/backend": "Upgrade"} {
+		_, text := do(t, ssetest.Client(t, "h1"), "GET", server.URL("h1", path), "", func(r *http.Request) {
+			r.Header.Set("Connection", connection)
+			r.Header.Set("Upgrade", "websocket")
+		})
+		if text != ":\n\ndata: 1\n\n" {
+			t.Errorf("%s: got %q", path, text)
+		}
+	}
+}
+
 func TestUpgradesPass(t *testing.T) {
 	ssetest.NoLeaks(t)
 	server := ssetest.Start(t, site("accept strict", "reverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
@@ -547,5 +562,15 @@ func TestAHandlerThatBreaksOffLeavesNothingBehind(t *testing.T) {
 			t.Errorf("%s: the client sees a whole response: %v", name, response)
 		}
 		ssetest.Wait(t, "the stream to be forgotten", func() bool { return len(openStreams.all()) == 0 })
+	}
+}
+
+func TestTheNextHandlersOwnContentTypeDecides(t *testing.T) {
+	ssetest.NoLeaks(t)
+	server := ssetest.Start(t, ssetest.Site("header Content-Type text/event-stream\nsse\n"+
+		"reverse_proxy "+ssetest.Upstream(t, saying(ndjson, "1\n"))))
+	response, text := do(t, ssetest.Client(t, "h1"), "GET", server.URL("h1", "/"), "")
+	if types := response.Header["Content-Type"]; len(types) != 1 || text != ":\n\ndata: 1\n\n" {
+		t.Errorf("got %q of %q", text, types)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -394,7 +395,7 @@ var errMatchOfBackend = errors.New("match is for responses of the next handler: 
 
 // ServeHTTP serves an event stream, or lets the request pass.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if r.Method == http.MethodConnect || upgrades(r) {
+	if h.backend == nil && (r.Method == http.MethodConnect || upgrades(r)) {
 		return next.ServeHTTP(w, r) // a tunnel, not a response
 	}
 	if h.Viewer && wantsPage(r) {
@@ -406,6 +407,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			return next.ServeHTTP(w, r)
 		}
 		if h.Accept == acceptNegotiate {
+			if r.Method == http.MethodHead {
+				return h.serveHead(w, r, addVary)
+			}
 			leave, err := h.limits.enter(h, w, r)
 			if err != nil {
 				return err
@@ -422,13 +426,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	if h.backend != nil && r.Method == http.MethodHead {
-		if _, err := h.backend.Bind(r); err != nil {
-			return err // as GET would
-		}
-		setStreamHeaders(w.Header())
-		w.WriteHeader(http.StatusOK)
-		_ = http.NewResponseController(w).Flush() // or HTTP/3 says that the stream is empty
-		return nil
+		return h.serveHead(w, r, setStreamHeaders)
 	}
 	leave, err := h.limits.enter(h, w, r)
 	if err != nil {
@@ -442,7 +440,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // obsolete way (RFC 9113 §3.1) want a response all the same.
 func upgrades(r *http.Request) bool {
 	protocol := r.Header.Get("Upgrade")
-	return protocol != "" && !strings.EqualFold(protocol, "h2c")
+	return protocol != "" && !strings.EqualFold(protocol, "h2c") && httpguts.HeaderValuesContainsToken(r.Header["Connection"], "Upgrade")
 }
 
 // accepts is whether the client takes an event stream.

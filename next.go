@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"sync"
 
-	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
@@ -67,18 +66,17 @@ const nobody = "0.0.0.0:0"
 func (u *nextUpstream) Key() string { return u.key }
 
 // Stream asks the next handler. As an EventSource would, it says which event of the upstream's it saw last.
-func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) (err error) {
+func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
 	quiet, cancel := quietContext(ctx, func() bool { return true })
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	defer u.recoverPanic(&err)
 
 	w := &sourceWriter{handler: u.handler, sink: sink, header: make(http.Header), refuse: cancel}
 	r := u.newRequest(quiet, w)
 	if lastID != "" && httpguts.ValidHeaderFieldValue(lastID) {
 		r.Header.Set("Last-Event-ID", lastID)
 	}
-	err = askNext(u.next, w, r, func() bool { return true })
+	err := askNext(u.next, w, r, func() bool { return true })
 	if err == nil {
 		w.WriteHeader(http.StatusOK) // as net/http does for a handler that says nothing
 	}
@@ -91,15 +89,6 @@ func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) (er
 		return w.err
 	}
 	return err
-}
-
-// recoverPanic makes an error of a panic of the next handler: what costs a client its connection must not cost the
-// server its life because it is a source that asks.
-func (u *nextUpstream) recoverPanic(err *error) {
-	if e := recover(); e != nil {
-		u.handler.logger.Error("next handler panicked", zap.Any("panic", e))
-		*err = errUpstreamPanicked
-	}
 }
 
 func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *http.Request {
@@ -153,7 +142,7 @@ func (w *sourceWriter) writeHeader(status int) {
 	eventStream := status == http.StatusOK && isEventStream(w.header)
 	if !eventStream && !w.handler.converts(status, w.header) {
 		w.refuse()
-		w.err = fmt.Errorf("next handler answered with status %d and content type %q, which is not a response of records", status, w.header.Get("Content-Type"))
+		w.err = fmt.Errorf("next handler answered with status %d and content type %q, which is not a response of records", status, contentTypeOf(w.header))
 		return
 	}
 	w.body, w.err = openBody(w.sink, w.header)

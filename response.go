@@ -72,7 +72,7 @@ func isOfRecords(status int, header http.Header) bool {
 	if status != http.StatusOK {
 		return false
 	}
-	contentType := header.Get("Content-Type")
+	contentType := contentTypeOf(header)
 	return isRecordType(contentType) || mediaType(contentType) == "text/plain"
 }
 
@@ -93,7 +93,16 @@ func (h *Handler) checkType(contentType string) error {
 }
 
 func isEventStream(header http.Header) bool {
-	return mediaType(header.Get("Content-Type")) == "text/event-stream"
+	return mediaType(contentTypeOf(header)) == "text/event-stream"
+}
+
+// contentTypeOf is the Content-Type that the next handler has set. reverse_proxy adds its upstream's to what is there
+// already, from a header directive, say.
+func contentTypeOf(header http.Header) string {
+	if values := header["Content-Type"]; len(values) > 0 {
+		return values[len(values)-1]
+	}
+	return ""
 }
 
 // body feeds the body of a response to a sink.
@@ -110,7 +119,7 @@ func openBody(sink Sink, header http.Header) (*body, error) {
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusBadGateway, err)
 	}
-	input, err := sink.Open(header.Get("Content-Type"))
+	input, err := sink.Open(contentTypeOf(header))
 	if err != nil {
 		return nil, err
 	}

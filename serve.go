@@ -30,11 +30,22 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return err
 	}
-	drainBody(r)
+	defer drainBody(w, r)()
 	if shares {
 		return h.serveShared(w, r, upstream)
 	}
 	return h.serveBackend(w, r, upstream)
+}
+
+// serveHead answers HEAD as GET would be, but opens nothing.
+func (h *Handler) serveHead(w http.ResponseWriter, r *http.Request, setHeaders func(http.Header)) error {
+	if _, err := h.backend.Bind(r); err != nil {
+		return err
+	}
+	setHeaders(w.Header())
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush() // or HTTP/3 says that the stream is empty
+	return nil
 }
 
 // serveNext streams the response of the next handler, if it is one of records.
@@ -73,7 +84,14 @@ func (h *Handler) serveBackend(w http.ResponseWriter, r *http.Request, upstream 
 }
 
 // open opens a backend's upstream and counts that.
-func (h *Handler) open(ctx context.Context, upstream Upstream, lastID string, sink Sink) error {
+func (h *Handler) open(ctx context.Context, upstream Upstream, lastID string, sink Sink) (err error) {
+	defer func() {
+		// What costs a client its connection elsewhere must not cost the server its life because it is a source that asks.
+		if e := recover(); e != nil {
+			h.logger.Error("upstream panicked", zap.String("backend", h.backendName()), zap.Any("panic", e), zap.StackSkip("stack", 1))
+			err = errUpstreamPanicked
+		}
+	}()
 	connects.WithLabelValues(h.backendName()).Inc()
 	if alwaysShared(h.backend) {
 		return streamOnly(ctx, upstream, sink)
@@ -122,12 +140,31 @@ func (h *Handler) warnings(limit *logLimit) *zap.Logger {
 	return log
 }
 
-// drainBody reads the request's body, which no backend does: over HTTP/1 the server notices that a client has
-// left only once the body has been read.
-func drainBody(r *http.Request) {
-	const most = 1 << 20
-	if r.Body != nil {
+// drainBody reads the request's body beside the stream, which no backend does: over HTTP/1 the server notices that a
+// client has left only once the body has been read. What has not come until the stream ends is not waited for; so that
+// nobody takes it for the next request, an HTTP/1 connection ends with the stream.
+func drainBody(w http.ResponseWriter, r *http.Request) (stop func()) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return func() {}
+	}
+	controller := http.NewResponseController(w)
+	if r.ProtoMajor == 1 {
+		_ = controller.EnableFullDuplex() // or the headers wait for the body
+		w.Header().Set("Connection", "close")
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		const most = 1 << 20
 		_, _ = io.CopyN(io.Discard, r.Body, most)
+	}()
+	return func() {
+		select {
+		case <-done:
+		default:
+			_ = controller.SetReadDeadline(time.Unix(1, 0))
+			<-done
+		}
 	}
 }
 
@@ -140,7 +177,7 @@ func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	drainBody(r)
+	defer drainBody(w, r)()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	u := &unchanged{stream: newStream(h, w, r, cancel)}

@@ -131,20 +131,17 @@ func (d *delivery) tail(replay int) (at history.Cursor) {
 	}
 	d.mapper.silent = true
 	defer func() { d.mapper.silent = false }()
-	var last []history.Cursor // the places of the newest events, as many as there are to be
+	var events []history.Cursor
 	d.each(func(place history.Cursor) {
-		if _, _, v := d.mapper.appendFrame(nil, &d.rec, nil); v != isSent {
-			return
+		var v verdict
+		if d.out, _, v = d.mapper.appendFrame(d.out[:0], &d.rec, nil); v == isSent {
+			events = append(events, place)
 		}
-		if len(last) == replay {
-			last = append(last[:0], last[1:]...)
-		}
-		last = append(last, place)
 	})
-	if len(last) == 0 {
+	if len(events) == 0 {
 		return d.feed.frames.Tail(0)
 	}
-	return last[0]
+	return events[max(0, len(events)-replay)]
 }
 
 // find finds the place after the event with that id.
