@@ -237,7 +237,7 @@ func (u *dialUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	if err != nil {
 		return err
 	}
-	// Over TLS an end without close_notify is a failure: anyone on the way could have cut the stream (RFC 8446 §6.1).
+	// Over TLS, an end without close_notify is a failure only within a TLS record: more crypto/tls does not tell.
 	if err := copyInput(input, stream, readSize); err != nil {
 		return fmt.Errorf("reading from %s: %w", given[0], err)
 	}

@@ -15,23 +15,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// freePort is one that nobody listens on.
-func freePort(t *testing.T, network string) string {
+// freeAddress is one that nobody listens on.
+func freeAddress(t *testing.T) string {
 	t.Helper()
-	if strings.HasPrefix(network, "udp") {
-		conn, err := net.ListenPacket(network, "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		return conn.LocalAddr().String()
-	}
-	listener, err := net.Listen(network, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", ssetest.FreePort(t))
 }
 
 // listens waits until the upstream is there.
@@ -66,7 +53,7 @@ func (r *running) has(t *testing.T, text string, ends ...bool) {
 }
 
 func TestListenTellsSendersApart(t *testing.T) {
-	address := freePort(t, "tcp")
+	address := freeAddress(t)
 	r := run(t, newUpstream(t, "listen "+address, ""), "")
 	r.listens(t)
 	held := send(t, "tcp", address, "half a li")
@@ -110,7 +97,7 @@ func TestListenDatagramsAreWholeRecords(t *testing.T) {
 	for _, network := range []string{"udp", "unixgram"} {
 		address := filepath.Join(t.TempDir(), "s")
 		if network == "udp" {
-			address = freePort(t, network)
+			address = freeAddress(t)
 		}
 		r := run(t, newUpstream(t, "listen "+network+"/"+address, ""), "")
 		r.listens(t)
@@ -164,7 +151,7 @@ func TestListenWhereItCannotIsAFailure(t *testing.T) {
 }
 
 func TestListenEndsWhenNobodyWantsMore(t *testing.T) {
-	address := freePort(t, "tcp")
+	address := freeAddress(t)
 	u := newUpstream(t, "listen "+address, "")
 	enough := errors.New("enough")
 	sink := &tapeSink{err: enough}
@@ -178,7 +165,7 @@ func TestListenEndsWhenNobodyWantsMore(t *testing.T) {
 }
 
 func TestListenLeavesNothingBehind(t *testing.T) {
-	address := freePort(t, "tcp")
+	address := freeAddress(t)
 	u := newUpstream(t, "listen "+address, "")
 	leavesNothing(t, func() {
 		for range 50 {
@@ -209,7 +196,7 @@ func TestListenExpandsTheServersEnvironment(t *testing.T) {
 
 func TestListenEndsWithTheConfig(t *testing.T) {
 	ssetest.NoLeaks(t)
-	address := freePort(t, "tcp")
+	address := freeAddress(t)
 	server := ssetest.Start(t, ssetest.Site("sse {\nbackend listen "+address+"\nshare {\nlinger 1h\n}\ndrain 0\n}"))
 	ssetest.Wait(t, "the source to listen", func() bool { return slices.Equal(liveCounts(), []int{0}) })
 	s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"))

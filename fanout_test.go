@@ -22,7 +22,7 @@ func TestHandlersThatMakeRecordsInDifferentWaysHearTheSameSenders(t *testing.T) 
 	for _, network := range []string{"tcp", "udp"} {
 		t.Run(network, func(t *testing.T) {
 			ssetest.NoLeaks(t)
-			address := freePort(t, network)
+			address := freeAddress(t)
 			handler := "sse {\nbackend listen " + network + "/" + address + "\nshare {\nreplay 100\nlinger 0\n}\n"
 			server := ssetest.Start(t, ssetest.Site("handle /lines {\n"+handler+"}\n}\nhandle /ndjson {\n"+handler+"format ndjson\n}\n}"))
 			for want := range 20 {

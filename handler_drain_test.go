@@ -153,7 +153,7 @@ func TestAReloadKeepsStreamsThatAreToBeKept(t *testing.T) {
 func TestAReloadEndsStreamsBeforeTheGracePeriodCutsThemOff(t *testing.T) {
 	ssetest.NoLeaks(t)
 	upstream := newScript(ndjson)
-	server := ssetest.Start(t, "{\ngrace_period 2s\n}\n"+site("drain 1h", "reverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)))
+	server := ssetest.Start(t, "{\ngrace_period 5s\n}\n"+site("drain 1h", "reverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)))
 	s := getOver(t, server, "h3", "/")
 	s.WaitComments(1)
 	server.Reload(ssetest.Site("respond new"))

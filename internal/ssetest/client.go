@@ -9,10 +9,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -87,15 +89,16 @@ func Cert(t testing.TB) (certFile, keyFile string) {
 	return write("cert.pem", "CERTIFICATE", certificate), write("key.pem", "PRIVATE KEY", keyDER)
 }
 
-// FreePort returns a port of 127.0.0.1 that is free for TCP and UDP, so that HTTP/3 finds its twin.
+// FreePort returns a port of 127.0.0.1 that is free for TCP and UDP, so that HTTP/3 finds its twin. It is none of those
+// that systems give to clients, any of which could be taken by a connection before the server listens.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
-		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		port := 10_000 + mathrand.IntN(20_000)
+		tcp, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := tcp.Addr().(*net.TCPAddr).Port
 		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 		_ = tcp.Close()
 		if err == nil {
