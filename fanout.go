@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"sync"
@@ -129,12 +130,14 @@ type fanInput struct {
 	fanOut      *fanOut
 	contentType string
 	taps        []tap
-	version     int // of the takers that taps are of
+	version     int  // of the takers that taps are of
+	within      bool // a line
 }
 
 type tap struct {
-	taker *taker
-	input Input
+	taker  *taker
+	input  Input
+	within bool // the line that its taker has come into is not for it
 }
 
 // refresh opens inputs of takers that are new, and forgets those of takers that have left. The fanOut is locked.
@@ -146,14 +149,14 @@ func (in *fanInput) refresh() {
 		} else if input, err := t.sink.Open(in.contentType); err != nil {
 			t.fail(err)
 		} else {
-			taps = append(taps, tap{t, input})
+			taps = append(taps, tap{t, input, in.within})
 		}
 	}
 	in.taps, in.version = taps, in.fanOut.version
 }
 
-// each hands something to each taker. The failure of one is no other's.
-func (in *fanInput) each(hand func(Input) error) error {
+// each hands something to each taker, after which the input is within a line or not. The failure of one is no other's.
+func (in *fanInput) each(within bool, hand func(*tap) error) error {
 	in.fanOut.mu.RLock()
 	defer in.fanOut.mu.RUnlock()
 	if in.version != in.fanOut.version {
@@ -162,28 +165,49 @@ func (in *fanInput) each(hand func(Input) error) error {
 	if len(in.fanOut.takers) == 0 {
 		return context.Canceled
 	}
-	for _, tap := range in.taps {
-		if err := hand(tap.input); err != nil {
-			tap.taker.fail(err)
+	for i := range in.taps {
+		if err := hand(&in.taps[i]); err != nil {
+			in.taps[i].taker.fail(err)
 		}
 	}
+	in.within = within
 	return nil
 }
 
 func (in *fanInput) Write(p []byte) (int, error) {
-	err := in.each(func(to Input) error { _, err := to.Write(p); return err })
+	within := in.within
+	if len(p) > 0 {
+		within = p[len(p)-1] != '\n'
+	}
+	err := in.each(within, func(t *tap) error {
+		part := p
+		if t.within {
+			i := bytes.IndexByte(p, '\n')
+			part, t.within = p[i+1:], i < 0
+			if t.within {
+				return nil
+			}
+		}
+		_, err := t.input.Write(part)
+		return err
+	})
 	return len(p), err
 }
 
 func (in *fanInput) End(clean bool) error {
-	return in.each(func(to Input) error { return to.End(clean) })
+	return in.each(false, func(t *tap) error {
+		t.within = false
+		return t.input.End(clean)
+	})
 }
 
 func (in *fanInput) At(generation string, offset int64) {
-	_ = in.each(func(to Input) error { to.At(generation, offset); return nil })
+	_ = in.each(in.within, func(t *tap) error { t.input.At(generation, offset); return nil })
 }
 
-func (in *fanInput) Gap() error { return in.each(Input.Gap) }
+func (in *fanInput) Gap() error {
+	return in.each(in.within, func(t *tap) error { return t.input.Gap() })
+}
 
 var (
 	_ Sink  = (*fanOut)(nil)

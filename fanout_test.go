@@ -97,6 +97,24 @@ func TestAnInputOfWhichThereIsOneIsHeardByAllWhoTakeIt(t *testing.T) {
 	}
 }
 
+func TestWhoComesWithinALineHearsTheNextOne(t *testing.T) {
+	in, w := io.Pipe()
+	u := only{newStdinUpstream(in)}
+	first := run(t, u, "")
+	for _, text := range []string{"a\nb", "b"} {
+		_, _ = io.WriteString(w, text)
+	}
+	first.hears(t, "a\nbb")
+	second := run(t, u, "")
+	eventually(t, func() bool { return len(second.sink.texts()) == 1 }, func() string { return "is not open" })
+	for _, text := range []string{"b", "b\nc", "\nd\n"} {
+		_, _ = io.WriteString(w, text)
+	}
+	first.hears(t, "a\nbbbb\nc\nd\n")
+	second.hears(t, "c\nd\n")
+	w.Close()
+}
+
 func TestATakerThatFailsIsNobodyElsesBusiness(t *testing.T) {
 	in, w := io.Pipe()
 	u := only{newStdinUpstream(in)}
