@@ -117,6 +117,15 @@ func TestABackendsStreamNeitherWaitsForTheRequestsBodyNorDoesAStop(t *testing.T)
 	}
 }
 
+func TestAConnectionIsKeptAfterAStreamOfARequestWithoutABody(t *testing.T) {
+	ssetest.NoLeaks(t)
+	server := ssetest.Start(t, ssetest.Site("sse {\nbackend exec echo 1\n}"))
+	response, _ := do(t, ssetest.Client(t, "h1"), http.MethodGet, server.URL("h1", "/"), "")
+	if response.Close {
+		t.Error("it is closed")
+	}
+}
+
 func TestABackendsContentTypeHasToBeOneOfRecords(t *testing.T) {
 	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Content-Type"] = []string{r.URL.Query().Get("type")}

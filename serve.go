@@ -144,7 +144,7 @@ func (h *Handler) warnings(limit *logLimit) *zap.Logger {
 // client has left only once the body has been read. What has not come until the stream ends is not waited for; so that
 // nobody takes it for the next request, an HTTP/1 connection ends with the stream.
 func drainBody(w http.ResponseWriter, r *http.Request) (stop func()) {
-	if r.Body == nil || r.Body == http.NoBody {
+	if r.Body == nil || r.ContentLength == 0 { // Caddy wraps http.NoBody, too
 		return func() {}
 	}
 	controller := http.NewResponseController(w)
