@@ -126,6 +126,20 @@ func TestAConnectionIsKeptAfterAStreamOfARequestWithoutABody(t *testing.T) {
 	}
 }
 
+func TestAClientThatStillSendsItsBodyGetsTheAnswerOfABackendThatFails(t *testing.T) {
+	ssetest.NoLeaks(t)
+	server := ssetest.Start(t, ssetest.Site("sse {\nbackend dial 127.0.0.1:1\n}"))
+	prompt := strings.Repeat("prompt ", 140_000)
+	for _, protocol := range ssetest.Protocols {
+		for range 30 {
+			response, _ := do(t, ssetest.Client(t, protocol), http.MethodPost, server.URL(protocol, "/"), prompt)
+			if response.StatusCode != 502 {
+				t.Fatalf("%s: status %d", protocol, response.StatusCode)
+			}
+		}
+	}
+}
+
 func TestABackendsContentTypeHasToBeOneOfRecords(t *testing.T) {
 	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Content-Type"] = []string{r.URL.Query().Get("type")}

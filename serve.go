@@ -30,7 +30,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return err
 	}
-	defer drainBody(w, r)()
+	defer h.drainBody(w, r)()
 	if shares {
 		return h.serveShared(w, r, upstream)
 	}
@@ -141,9 +141,10 @@ func (h *Handler) warnings(limit *logLimit) *zap.Logger {
 }
 
 // drainBody reads the request's body beside the stream, which no backend does: over HTTP/1 the server notices that a
-// client has left only once the body has been read. What has not come until the stream ends is not waited for; so that
-// nobody takes it for the next request, an HTTP/1 connection ends with the stream.
-func drainBody(w http.ResponseWriter, r *http.Request) (stop func()) {
+// client has left only once the body has been read. Who still sends it when the stream ends has a moment left, or would
+// be cut off from what was answered. What has not come by then is not waited for; so that nobody takes it for the next
+// request, an HTTP/1 connection ends with the stream.
+func (h *Handler) drainBody(w http.ResponseWriter, r *http.Request) (stop func()) {
 	if r.Body == nil || r.ContentLength == 0 { // Caddy wraps http.NoBody, too
 		return func() {}
 	}
@@ -162,7 +163,11 @@ func drainBody(w http.ResponseWriter, r *http.Request) (stop func()) {
 		select {
 		case <-done:
 		default:
-			_ = controller.SetReadDeadline(time.Unix(1, 0))
+			left := lastWrite
+			if stall := time.Duration(h.StallTimeout); stall > 0 {
+				left = min(left, stall/2) // the response's last bytes have no longer than that
+			}
+			_ = controller.SetReadDeadline(time.Now().Add(left))
 			<-done
 		}
 	}
@@ -177,7 +182,7 @@ func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer drainBody(w, r)()
+	defer h.drainBody(w, r)()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	u := &unchanged{stream: newStream(h, w, r, cancel)}
