@@ -140,6 +140,31 @@ func TestAClientThatStillSendsItsBodyGetsTheAnswerOfABackendThatFails(t *testing
 	}
 }
 
+func TestReadTimeoutsDoNotEndAStreamWhoseRequestsBodyIsStillToCome(t *testing.T) {
+	ssetest.NoLeaks(t)
+	for _, timeout := range []string{"read_body 300ms", "read_body_idle 300ms"} {
+		t.Run(timeout, func(t *testing.T) {
+			server := ssetest.Start(t, "{\nservers {\ntimeouts {\n"+timeout+"\n}\n}\n}\n"+ssetest.Site("sse {\nbackend exec sh -c \"sleep 1; echo 1\"\n}"))
+			for _, protocol := range ssetest.Protocols {
+				body, unsent := io.Pipe()
+				r, _ := http.NewRequest(http.MethodPost, server.URL(protocol, "/"), body)
+				r.ContentLength = 100
+				go func() { _, _ = io.WriteString(unsent, "abc") }()
+				response, err := ssetest.Client(t, protocol).Do(r)
+				if err != nil {
+					t.Fatalf("%s: %v", protocol, err)
+				}
+				text, _ := io.ReadAll(response.Body)
+				if string(text) != ":\n\ndata: 1\n\n" {
+					t.Errorf("%s: got %q", protocol, text)
+				}
+				response.Body.Close()
+				unsent.Close()
+			}
+		})
+	}
+}
+
 func TestABackendsContentTypeHasToBeOneOfRecords(t *testing.T) {
 	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Content-Type"] = []string{r.URL.Query().Get("type")}

@@ -153,15 +153,25 @@ func (h *Handler) drainBody(w http.ResponseWriter, r *http.Request) (stop func()
 		_ = controller.EnableFullDuplex() // or the headers wait for the body
 		w.Header().Set("Connection", "close")
 	}
+	// The server's timeouts for reading it would end the stream.
+	if reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context()); reader != nil {
+		reader.Deadline.HardDeadline = time.Time{}
+		reader.Override(noLimit, 0)
+	}
+	_ = controller.SetReadDeadline(time.Time{})
+	var err error // nil if there may be more than was read
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		const most = 1 << 20
-		_, _ = io.CopyN(io.Discard, r.Body, most)
+		_, err = io.CopyN(io.Discard, r.Body, most)
 	}()
 	return func() {
 		select {
 		case <-done:
+			if err == nil {
+				_ = controller.SetReadDeadline(time.Now().Add(lastWrite)) // for what net/http reads of it
+			}
 		default:
 			left := lastWrite
 			if stall := time.Duration(h.StallTimeout); stall > 0 {
