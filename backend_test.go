@@ -209,3 +209,16 @@ func TestABackendThatPanicsFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestHEADIsRefusedAsGETWouldBe(t *testing.T) {
+	ssetest.NoLeaks(t)
+	server := ssetest.Start(t, ssetest.Site("sse {\naccept negotiate\nbackend listen 127.0.0.1:{{port \"in\"}}\n}"))
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		response, _ := do(t, ssetest.Client(t, "h1"), method, server.URL("h1", "/"), "", func(r *http.Request) {
+			r.Header.Set("Accept", "text/plain")
+		})
+		if response.StatusCode != http.StatusNotAcceptable {
+			t.Errorf("%s: status %d", method, response.StatusCode)
+		}
+	}
+}

@@ -407,6 +407,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			return next.ServeHTTP(w, r)
 		}
 		if h.Accept == acceptNegotiate {
+			if alwaysShared(h.backend) {
+				return caddyhttp.Error(h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", h.backendName()))
+			}
 			if r.Method == http.MethodHead {
 				return h.serveHead(w, r, addVary)
 			}

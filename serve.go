@@ -2,7 +2,6 @@ package sse
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -185,9 +184,6 @@ func (h *Handler) drainBody(w http.ResponseWriter, r *http.Request) (stop func()
 
 // serveUnchanged answers a client that has negotiated for the backend's own format.
 func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request) error {
-	if _, shared := h.backend.(AlwaysShared); shared {
-		return caddyhttp.Error(h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", h.backendName()))
-	}
 	upstream, err := h.backend.Bind(r)
 	if err != nil {
 		return err
