@@ -127,7 +127,7 @@ func runCommand(fl caddycmd.Flags) error {
 // checkFree fails where somebody listens already. Caddy would listen beside another Caddy, and each of them get some
 // of the clients.
 func checkFree(address caddy.NetworkAddress) error {
-	if address.IsUnixNetwork() {
+	if address.IsUnixNetwork() || address.IsFdNetwork() {
 		return nil
 	}
 	listener, err := net.Listen(address.Network, address.JoinHostPort(0))
@@ -189,7 +189,7 @@ func listening(address caddy.NetworkAddress) caddy.NetworkAddress {
 
 // commandURL is where a browser on this machine finds the stream.
 func commandURL(address caddy.NetworkAddress, path string) string {
-	if address.IsUnixNetwork() {
+	if address.IsUnixNetwork() || address.IsFdNetwork() {
 		return address.String() + " " + path
 	}
 	host := address.Host

@@ -223,6 +223,27 @@ func TestCommandSaysWhichPortTheSystemHasChosen(t *testing.T) {
 	}
 }
 
+func TestCommandServesASocketThatItIsGiven(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	socket, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	cmd := caddyCommand(t, "sse", "--listen", "fd/3")
+	cmd.ExtraFiles = []*os.File{socket}
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	caddy := startCommand(t, cmd)
+	ssetest.Wait(t, "the command to serve", func() bool { return strings.Contains(caddy.output.String(), "Serving events at ") })
+	open(t, "http://"+listener.Addr().String()+"/events")
+}
+
 func TestCommandWaitsForAFileAndSaysSo(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "app.log")
 	caddy, _, url := startCaddySSE(t, "--from", file)
