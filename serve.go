@@ -158,19 +158,14 @@ func (h *Handler) drainBody(w http.ResponseWriter, r *http.Request) (stop func()
 		reader.Override(noLimit, 0)
 	}
 	_ = controller.SetReadDeadline(time.Time{})
-	var err error // nil if there may be more than was read
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		const most = 1 << 20
-		_, err = io.CopyN(io.Discard, r.Body, most)
+		_, _ = io.Copy(io.Discard, r.Body)
 	}()
 	return func() {
 		select {
 		case <-done:
-			if err == nil {
-				_ = controller.SetReadDeadline(time.Now().Add(lastWrite)) // for what net/http reads of it
-			}
 		default:
 			left := lastWrite
 			if stall := time.Duration(h.StallTimeout); stall > 0 {
