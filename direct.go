@@ -160,9 +160,9 @@ func (d *direct) refusal(err error) error {
 	switch {
 	case s.endReason() == endShutdown:
 		s.w.Header().Set("Retry-After", "1")
-		return caddyhttp.Error(http.StatusServiceUnavailable, err)
+		return caddyhttp.Error(http.StatusServiceUnavailable, plainError(err)) // whatever status it had
 	case s.ended():
-		return caddyhttp.Error(499, err) // as reverse_proxy has it; nobody is there to read it
+		return caddyhttp.Error(499, plainError(err)) // as reverse_proxy has it; nobody is there to read it
 	}
 	status := gatewayStatus(err)
 	if status >= http.StatusBadGateway {

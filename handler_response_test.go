@@ -240,6 +240,25 @@ func TestHTTP10StreamEndsWithItsConnection(t *testing.T) {
 	}
 }
 
+func TestAClientThatLeavesInTheMiddleOfItsBodyIsNoError(t *testing.T) {
+	ssetest.NoLeaks(t)
+	server := ssetest.Start(t, ssetest.Site(logging+"sse\nreverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	})))
+	for i := range 10 {
+		connection, err := net.Dial("tcp", server.Addr("http"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(connection, "POST /%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\nab", i)
+		ssetest.Wait(t, "the request", func() bool { return len(openStreams.all()) == 1 })
+		connection.Close()
+		if l := waitAccessLog(server, fmt.Sprintf("/%d", i)); l.Fields["status"] != 499.0 {
+			t.Errorf("status %v, want 499", l.Fields["status"])
+		}
+	}
+}
+
 func TestInformationalResponsesPass(t *testing.T) {
 	ssetest.NoLeaks(t)
 	server := ssetest.Start(t, site("", "reverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {

@@ -347,6 +347,9 @@ func (w *responseWriter) finish(err error) error {
 		}
 	}
 	s := w.direct.stream
+	if err != nil && w.mode == isUndecided && s.request.Context().Err() != nil {
+		s.end(endClientGone) // in the middle of its request's body, say, which reverse_proxy takes for a 502
+	}
 	switch {
 	case w.mode == isPassed, w.mode == isUndecided && !s.ended():
 		s.finish(nil, 0)

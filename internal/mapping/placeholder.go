@@ -14,7 +14,7 @@ import (
 
 // placeholder is what counts as one in an expression. CEL's own braces, of maps
 // and messages, always hold a colon or nothing.
-var placeholder = regexp.MustCompile(`\{([A-Za-z_$][^\s{}:"']*)\}`)
+var placeholder = regexp.MustCompile(`\{([A-Za-z_$][^\s{}:,"']*)\}`)
 
 // placeholders are those of one expression. Each becomes a CEL variable that
 // holds a string, so that a value is never read as code.

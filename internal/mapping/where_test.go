@@ -168,13 +168,13 @@ func TestWhereManyLookupsInOneRecord(t *testing.T) {
 func TestWherePlaceholderStandsForItsStringValue(t *testing.T) {
 	lookup := values(map[string]string{
 		"x": "v", "http.auth.user.id": `ann" || true || "`, "a-b": "{x}", "empty": "", "$E": "env", "a_b": "2", "a.b": "1",
-		"file./run/x,y": "f",
+		"file./run/x-y": "f",
 	})
 	for expr, want := range map[string]string{
 		`record.user == {x}`: yes,
 		`{x} == "v"`:         yes,
 		`{x}.size() == 1`:    yes,
-		`{file./run/x,y} == "f" && "{file./run/x,y}" == "f"`: yes,
+		`{file./run/x-y} == "f" && "{file./run/x-y}" == "f"`: yes,
 		`record[{x}] == 1`:                                         yes,
 		`"{x}" == "v"`:                                             yes,
 		`'{x}' == "v"`:                                             yes,
