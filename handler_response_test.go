@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -292,6 +294,15 @@ func TestOnlyWhatIsAnUpgradePasses(t *testing.T) {
 		if text != ":\n\ndata: 1\n\n" {
 			t.Errorf("%s: got %q", path, text)
 		}
+	}
+}
+
+func TestATunnelIsForTheNextHandlerThoughThereIsABackend(t *testing.T) {
+	asked := false
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { asked = true; return nil })
+	err := (&Handler{backend: new(hubBackend)}).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodConnect, "localhost:80", nil), next)
+	if err != nil || !asked {
+		t.Errorf("asked %v, %v", asked, err)
 	}
 }
 

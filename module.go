@@ -395,7 +395,7 @@ var errMatchOfBackend = errors.New("match is for responses of the next handler: 
 
 // ServeHTTP serves an event stream, or lets the request pass.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if h.backend == nil && (r.Method == http.MethodConnect || upgrades(r)) {
+	if r.Method == http.MethodConnect || h.backend == nil && upgrades(r) {
 		return next.ServeHTTP(w, r) // a tunnel, not a response
 	}
 	if h.Viewer && wantsPage(r) {
