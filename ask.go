@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // nextWriter is the response writer that a next handler is asked with.

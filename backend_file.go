@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/follow"
-	"github.com/seed-4dedbcea/caddy-sse/internal/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 )
 
 func init() {

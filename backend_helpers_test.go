@@ -18,7 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // tapeSink records what an upstream delivers.

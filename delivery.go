@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed-4dedbcea/caddy-sse/internal/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
 // delivery takes what a source has to one stream: frames of a feed that others get, too, or, where the mapping

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/seed-4dedbcea/caddy-sse/internal/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
 // feed is a source's records as frames of one mapping: each is made once and sent to all streams that map alike, and

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"strconv"
 
-	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // Errors that end a stream because of a record, by config.

@@ -5,8 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/seed-4dedbcea/caddy-sse/internal/mapping"
-	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // templates is what a config says of how a record becomes an event. It is compiled when the config loads and

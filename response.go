@@ -14,7 +14,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-4dedbcea/caddy-sse/internal/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // setStreamHeaders makes a response's headers those of an event stream. What described the upstream's bytes goes:

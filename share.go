@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/seed-4dedbcea/caddy-sse/internal/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
 // Resumer is what an Upstream implements that can itself go on after an event that a shared source's history no

@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/seed-4dedbcea/caddy-sse/internal/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
 // source is an upstream that streams share: it numbers the upstream's records, keeps the last of them, and has a

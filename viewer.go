@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/seed-4dedbcea/caddy-sse/internal/accept"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
 )
 
 // viewerPage shows the stream at its own URL.
