@@ -45,6 +45,7 @@ func (a adminAPI) Routes() []caddy.AdminRoute {
 type streamInfo struct {
 	ID       string    `json:"id"`
 	Server   string    `json:"server"`
+	Name     string    `json:"name,omitempty"`
 	Backend  string    `json:"backend"`
 	ClientIP string    `json:"client_ip"`
 	URI      string    `json:"uri"` // without the values in its query, which may be secret
@@ -59,6 +60,7 @@ type streamInfo struct {
 type sourceInfo struct {
 	Key        string      `json:"key"` // hashed, as it holds what the backend was given
 	Epoch      string      `json:"epoch"`
+	Name       string      `json:"name,omitempty"`
 	Backend    string      `json:"backend"`
 	State      sourceState `json:"state"`
 	Since      time.Time   `json:"since"`
@@ -126,7 +128,7 @@ func writeJSON(w http.ResponseWriter, value any) error {
 
 func (s *stream) info() streamInfo {
 	info := streamInfo{
-		ID: strconv.FormatUint(s.id, 10), Backend: s.handler.backendName(), ClientIP: s.clientIP,
+		ID: strconv.FormatUint(s.id, 10), Name: s.handler.Name, Backend: s.handler.backendName(), ClientIP: s.clientIP,
 		URI: s.uri(), Protocol: s.request.Proto, Since: s.started,
 		Events: s.events.Load(), Bytes: s.bytes.Load(),
 	}
@@ -163,7 +165,7 @@ func (s *source) info() sourceInfo {
 	stats := s.records.Stats()
 	key := sha256.Sum256([]byte(s.key))
 	info := sourceInfo{
-		Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Backend: s.handler.backendName(), State: s.state, Since: s.since,
+		Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Name: s.handler.Name, Backend: s.handler.backendName(), State: s.state, Since: s.since,
 		Streams: stats.Subscribers, History: stats.Events, Bytes: stats.Bytes, Records: s.seq,
 		Reconnects: s.reconnects,
 	}

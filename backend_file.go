@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-4dedbcea/caddy-sse/internal/follow"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/follow"
 )
 
 func init() {

@@ -87,6 +87,7 @@ func (s *tallySink) Open(string) (Input, error) {
 }
 
 func (s *tallySink) begin()               { s.mu.Lock() }
+func (s *tallySink) counts() *meters      { return newMeters("", "test") }
 func (s *tallySink) record(*record) error { s.records++; return nil }
 func (s *tallySink) skipped()             { s.tooLong++ }
 func (*tallySink) blank()                 {}
@@ -216,7 +217,7 @@ func leavesNothing(t *testing.T, do func()) {
 
 // statusOf is the status of the response that a failure before the first record becomes.
 func statusOf(err error) int {
-	d := &direct{stream: newStream(&Handler{logger: zap.NewNop()}, httptest.NewRecorder(), newRequest("/"), func() {})}
+	d := &direct{stream: newStream(&Handler{logger: zap.NewNop(), meters: newMeters("", "test")}, httptest.NewRecorder(), newRequest("/"), func() {})}
 	defer openStreams.remove(d.stream)
 	var handlerError caddyhttp.HandlerError
 	if errors.As(d.refusal(err), &handlerError) {

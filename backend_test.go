@@ -204,7 +204,7 @@ func (panicking) Key() string                                { return Key("panic
 func (panicking) Stream(context.Context, string, Sink) error { panic("the test says so") }
 
 func TestABackendThatPanicsFails(t *testing.T) {
-	h := &Handler{backend: new(hubBackend), logger: zap.NewNop()}
+	h := &Handler{backend: new(hubBackend), logger: zap.NewNop(), meters: newMeters("", "test")}
 	if err := h.open(t.Context(), panicking{}, "", nil); err != errUpstreamPanicked {
 		t.Errorf("got %v", err)
 	}

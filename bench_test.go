@@ -26,7 +26,8 @@ type frames struct {
 	out    []byte
 }
 
-func (f *frames) begin() { f.out = f.out[:0] }
+func (f *frames) begin()          { f.out = f.out[:0] }
+func (f *frames) counts() *meters { return f.mapper.counts }
 func (f *frames) record(rec *record) error {
 	f.out, _, _ = f.mapper.appendFrame(f.out, rec, nil)
 	return nil

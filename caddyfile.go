@@ -59,6 +59,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    on_reload     end | keep
 //	    match         { status <code...> | header <field> [<value>] }
 //	    viewer
+//	    name          <name>
 //
 //	    share [<key>] {
 //	        history <count> [<size>]
@@ -121,6 +122,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.Match, err = parseMatch(d)
 		case "viewer":
 			h.Viewer, err = true, noArgs(d)
+		case "name":
+			h.Name, err = checked(d, checkName)
 		case "share":
 			h.Share, err = parseShare(d)
 		case "max_streams":

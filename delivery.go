@@ -169,7 +169,7 @@ func (d *delivery) send() {
 				d.lag()
 				return
 			}
-			clientsLagged.Inc()
+			d.stream.handler.meters.clientsLagged.Inc()
 			d.err = d.stream.write(appendGap(nil, gap{Reason: gapLag, LastEventID: string(d.lastID), OldestID: d.oldestID()}), 0)
 		}
 	}
@@ -179,7 +179,7 @@ func (d *delivery) send() {
 // lag ends a stream that is behind the history.
 func (d *delivery) lag() {
 	if d.stream.end(endLag) {
-		clientsLagged.Inc()
+		d.stream.handler.meters.clientsLagged.Inc()
 	}
 }
 

@@ -55,7 +55,8 @@ func lookup(r *http.Request) func(name string) (string, bool) {
 	return repl.GetString
 }
 
-func (d *direct) begin() { d.mu.Lock() }
+func (d *direct) begin()          { d.mu.Lock() }
+func (d *direct) counts() *meters { return d.stream.handler.meters }
 
 func (d *direct) record(rec *record) error {
 	d.seq++

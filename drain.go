@@ -21,9 +21,11 @@ type registry struct {
 	mu      sync.Mutex
 	streams map[uint64]*stream
 	last    uint64
-
-	events, bytes int64 // of streams that have ended
+	ended   map[string]sent // what was sent to streams that have ended, by the name of their sse
 }
+
+// sent is what was sent to clients.
+type sent struct{ events, bytes int64 }
 
 func (reg *registry) add(s *stream) {
 	reg.mu.Lock()
@@ -41,22 +43,39 @@ func (reg *registry) remove(s *stream) {
 	defer reg.mu.Unlock()
 	if reg.streams[s.id] == s {
 		delete(reg.streams, s.id)
-		reg.events += s.events.Load()
-		reg.bytes += s.bytes.Load()
+		reg.countLocked(s.handler.Name, sent{s.events.Load(), s.bytes.Load()})
 	}
 }
 
-// sent is how much has been sent to all streams there have been. It is added up when somebody asks: a counter for all,
-// which every processor writes to for each event of each client, would cost more than the rest of the accounting.
-func (reg *registry) sent() (events, bytes int64) {
+// count adds to what was sent to streams that have ended.
+func (reg *registry) count(name string, more sent) {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
-	events, bytes = reg.events, reg.bytes
-	for _, s := range reg.streams {
-		events += s.events.Load()
-		bytes += s.bytes.Load()
+	reg.countLocked(name, more)
+}
+
+func (reg *registry) countLocked(name string, more sent) {
+	if reg.ended == nil {
+		reg.ended = make(map[string]sent)
 	}
-	return events, bytes
+	total := reg.ended[name]
+	reg.ended[name] = sent{total.events + more.events, total.bytes + more.bytes}
+}
+
+// sent is how much has been sent to all streams there have been, by name. It is added up when somebody asks: a counter
+// for all, which every processor writes to for each event of each client, would cost more than the rest of the
+// accounting.
+func (reg *registry) sent(amount func(sent) int64) map[string]float64 {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	byName := make(map[string]float64, len(reg.ended))
+	for name, s := range reg.ended {
+		byName[name] = float64(amount(s))
+	}
+	for _, s := range reg.streams {
+		byName[s.handler.Name] += float64(amount(sent{s.events.Load(), s.bytes.Load()}))
+	}
+	return byName
 }
 
 func (reg *registry) get(id uint64) *stream {

@@ -105,6 +105,9 @@ func (s *source) feedFor(h *Handler) *feed {
 	}
 	if h.generation > f.handler.generation {
 		f.handler = h
+		if f.mapper != nil {
+			f.mapper.counts = h.meters
+		}
 	}
 	return f
 }

@@ -22,11 +22,12 @@ type collector struct {
 	twice  mapping.Record
 }
 
-func (c *collector) begin()        {}
-func (c *collector) skipped()      { c.seq++ }
-func (c *collector) blank()        { c.frames = append(c.frames, comment...) }
-func (c *collector) gap(string)    {}
-func (c *collector) commit() error { return nil }
+func (c *collector) begin()          {}
+func (c *collector) counts() *meters { return c.mapper.counts }
+func (c *collector) skipped()        { c.seq++ }
+func (c *collector) blank()          { c.frames = append(c.frames, comment...) }
+func (c *collector) gap(string)      {}
+func (c *collector) commit() error   { return nil }
 func (c *collector) text(template *mapping.Template, rec *record) []byte {
 	c.twice.Reset(rec.Text, rec.seq)
 	return template.Append(nil, &c.twice)

@@ -22,6 +22,7 @@ type record struct {
 
 // consumer is where records go: a stream of its own, or a source that streams share.
 type consumer interface {
+	counts() *meters          // of the config, between begin and commit
 	begin()                   // the records of one read follow; no other input's come between
 	record(rec *record) error // takes it; sets its number
 	skipped()                 // a record was larger than allowed
@@ -121,13 +122,13 @@ func (in *input) next() error {
 			return nil
 		case records.IsRecord:
 			if in.rec.Truncated {
-				recordsDropped.truncated.Inc()
+				in.to.counts().recordsDropped.truncated.Inc()
 			}
 			if in.rec.IDDropped {
-				fieldsDropped.id.Inc()
+				in.to.counts().fieldsDropped.id.Inc()
 			}
 			if in.rec.EventDropped {
-				fieldsDropped.event.Inc()
+				in.to.counts().fieldsDropped.event.Inc()
 			}
 			if in.generation != nil {
 				in.placeID = append(in.placeID[:0], in.generation...)
@@ -140,10 +141,10 @@ func (in *input) next() error {
 		case records.IsBlank:
 			in.to.blank()
 		case records.IsSkipped:
-			recordsDropped.tooLarge.Inc()
+			in.to.counts().recordsDropped.tooLarge.Inc()
 			in.to.skipped()
 		case records.IsTooLarge:
-			recordsDropped.tooLarge.Inc()
+			in.to.counts().recordsDropped.tooLarge.Inc()
 			return errRecordTooLarge
 		}
 	}

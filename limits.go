@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // limits counts the streams of a handler, for max_streams and max_streams_per_client.
@@ -34,7 +33,11 @@ func (l *limits) enter(h *Handler, w http.ResponseWriter, r *http.Request) (leav
 	status, err := l.count(h, client)
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
-		return nil, caddyhttp.Error(status, err)
+		reason := refusedMaxStreams
+		if errors.Is(err, errTooManyForOneOfAll) {
+			reason = refusedMaxStreamsPerClient
+		}
+		return nil, h.refuse(r, reason, status, err)
 	}
 	return sync.OnceFunc(func() { l.uncount(client) }), nil
 }

@@ -16,6 +16,7 @@ type templates struct {
 	event, id *mapping.Template // nil: none
 	where     *mapping.Where    // nil: every record
 	onInvalid string
+	counts    *meters
 }
 
 // placeholders are the names of all Caddy placeholders in the templates and the expression.
@@ -39,7 +40,7 @@ func (t *templates) bind(find func(name string) (string, bool)) *mapper {
 		value, known := find(name)
 		return strings.ToValidUTF8(value, "\uFFFD"), known
 	}
-	m := &mapper{data: t.data.Bind(lookup), onInvalid: t.onInvalid}
+	m := &mapper{data: t.data.Bind(lookup), onInvalid: t.onInvalid, counts: t.counts}
 	if t.event != nil {
 		m.event = t.event.Bind(lookup)
 	}
@@ -69,6 +70,7 @@ type mapper struct {
 	where           *mapping.Filter
 	onInvalid       string
 	plain           bool // the record's text is the data, and there is nothing else to work out
+	counts          *meters
 	silent          bool // what it drops has been counted
 
 	record  mapping.Record
@@ -84,7 +86,7 @@ func (m *mapper) appendFrame(dst []byte, rec *record, fallbackID []byte) (out, i
 
 	m.record.Reset(rec.Text, rec.seq)
 	if rec.wantsJSON && m.onInvalid != onInvalidPass && !m.record.IsJSON() {
-		m.count(recordsDropped.invalid)
+		m.count(m.counts.recordsDropped.invalid)
 		if m.onInvalid == onInvalidError {
 			return dst, nil, isRefused
 		}
@@ -93,11 +95,11 @@ func (m *mapper) appendFrame(dst []byte, rec *record, fallbackID []byte) (out, i
 	if m.where != nil {
 		matches, err := m.where.Match(&m.record)
 		if err != nil {
-			m.count(recordsDropped.whereFailed)
+			m.count(m.counts.recordsDropped.whereFailed)
 			return dst, nil, isDropped
 		}
 		if !matches {
-			m.count(recordsFiltered)
+			m.count(m.counts.recordsFiltered)
 			return dst, nil, isFiltered
 		}
 	}
@@ -126,7 +128,7 @@ func (m *mapper) appendID(dst []byte, rec *record, fallbackID []byte) (out, id [
 	start := len(dst)
 	dst, ok := AppendID(dst, id)
 	if !ok {
-		m.count(fieldsDropped.id)
+		m.count(m.counts.fieldsDropped.id)
 	}
 	if len(dst) == start {
 		dst, _ = AppendID(dst, fallbackID)
@@ -155,7 +157,7 @@ func (m *mapper) appendType(dst []byte, rec *record) []byte {
 	}
 	dst, ok := AppendType(dst, name)
 	if !ok {
-		m.count(fieldsDropped.event)
+		m.count(m.counts.fieldsDropped.event)
 	}
 	return dst
 }

@@ -106,6 +106,9 @@ type Handler struct {
 	// Whether a browser that navigates to the stream gets a page that shows it. Default: false.
 	Viewer bool `json:"viewer,omitempty"`
 
+	// A name of this sse in metrics, logs and the admin API, which tells it from others. Default: none.
+	Name string `json:"name,omitempty"`
+
 	// Lets many clients share one upstream. Default: an upstream for each.
 	Share *Share `json:"share,omitempty"`
 
@@ -133,8 +136,9 @@ type Handler struct {
 	stopped       atomic.Bool // another config has taken over
 	standing      []*source   // of a backend that is always shared
 	logger        *zap.Logger
+	meters        *meters
 
-	upstreamWarnings, sizeWarnings logLimit
+	upstreamWarnings, sizeWarnings, refusalWarnings logLimit
 }
 
 // End is the event that tells clients that there will be no more.
@@ -201,6 +205,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision compiles the config, so that nothing is left to go wrong when a request comes.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	if h.Name != "" {
+		h.logger = h.logger.With(zap.String("name", h.Name))
+	}
 	h.generation = generations.Add(1)
 	if err := h.loadBackend(ctx); err != nil {
 		return err
@@ -215,9 +222,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	// As in metrics.go.
-	connects.WithLabelValues(h.backendName())
-	failures.WithLabelValues(h.backendName())
 	return h.watchLifecycle(ctx)
 }
 
@@ -277,6 +281,8 @@ func setDefault[T comparable](option *T, value T) {
 
 // compile prepares what is the same for every stream.
 func (h *Handler) compile() (err error) {
+	h.meters = newMeters(h.Name, h.backendName())
+	h.templates.counts = h.meters
 	if h.framing.format, err = records.ParseFormat(h.Format); err != nil {
 		return fmt.Errorf("format: %w", err)
 	}
@@ -361,6 +367,9 @@ func (h *Handler) Validate() error {
 		oneOf("accept", h.Accept, acceptStandard, acceptStrict, acceptNegotiate, acceptOff),
 		oneOf("on_reload", h.OnReload, onReloadEnd, onReloadKeep),
 	)
+	if nameErr := checkName(h.Name); nameErr != nil {
+		err = errors.Join(err, fmt.Errorf("name %w", nameErr))
+	}
 	if h.AcceptStatus < 400 || h.AcceptStatus > 599 {
 		err = errors.Join(err, fmt.Errorf("accept_status must be an error status from 400 to 599, not %d", h.AcceptStatus))
 	}
@@ -408,7 +417,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		if h.Accept == acceptNegotiate {
 			if alwaysShared(h.backend) {
-				return caddyhttp.Error(h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", h.backendName()))
+				return h.refuse(r, refusedAccept, h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", h.backendName()))
 			}
 			if r.Method == http.MethodHead {
 				return h.serveHead(w, r, addVary)
@@ -420,7 +429,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			defer leave()
 			return h.serveUnchanged(w, r)
 		}
-		return caddyhttp.Error(h.AcceptStatus, errors.New("client does not accept text/event-stream"))
+		return h.refuse(r, refusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
 	}
 	if h.End != nil && h.End.Stop && lastEventID(r) == terminalID {
 		addVary(w.Header())

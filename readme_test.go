@@ -81,8 +81,8 @@ func TestTheREADMENamesEveryMetricAndReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := slices.Concat(endReasons, []string{gapRecordTooLarge, gapHistory, gapLag, gapUpstream, "invalid_record"})
-	for _, match := range regexp.MustCompile(`(?:gauge|counter|counterVec|Name:)\(? ?"(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+	names := slices.Concat(endReasons, refusals, []string{gapRecordTooLarge, gapHistory, gapLag, gapUpstream, "invalid_record"})
+	for _, match := range regexp.MustCompile(`(?:gauge|counter|histogram|addedUp|measured)\("(\w+)"`).FindAllStringSubmatch(string(source), -1) {
 		names = append(names, "caddy_sse_"+match[1])
 	}
 	for _, name := range names {

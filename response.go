@@ -237,7 +237,7 @@ func (w *responseWriter) decide(status int) {
 	case s.handler.converts(status, header):
 		w.mode = isConverted
 		w.quiet.Store(true)
-		connects.WithLabelValues(s.handler.backendName()).Inc()
+		s.handler.meters.connects.Inc()
 		body, err := openBody(w.direct, header)
 		if err != nil {
 			w.mode, w.refusal = isGone, err
@@ -248,7 +248,7 @@ func (w *responseWriter) decide(status int) {
 	case status == http.StatusOK && isEventStream(header) && s.request.Method != http.MethodHead:
 		w.mode = isEvents
 		w.quiet.Store(true)
-		connects.WithLabelValues(s.handler.backendName()).Inc()
+		s.handler.meters.connects.Inc()
 		s.passThrough(status)
 		return
 	default:

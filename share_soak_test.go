@@ -100,7 +100,7 @@ func TestManyClientsGetEveryEventOnceInOrder(t *testing.T) {
 			late = append(late, mine...)
 		})
 	}
-	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == float64(clients) })
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive.WithLabelValues("")) == float64(clients) })
 	u.wait(t, 1)
 	perClient := (inUse() - before) / uint64(clients)
 
@@ -147,7 +147,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 	}
 	// Only those who will stop get so much that it fills their connections' buffers.
 	server := startSharing(t, ssetest.Site(route("/", "{record.n}")+route("/stops", "{record.n}{record.pad}")))
-	lagged, ended := counted(t, clientsLagged), counted(t, streamsEnded.WithLabelValues(endLag))
+	lagged, ended := counted(t, clientsLagged.WithLabelValues("")), counted(t, streamsEnded.WithLabelValues("", endLag))
 	before := inUse()
 
 	var sentAt [2*half + 1]atomic.Int64
@@ -186,7 +186,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 			}
 		})
 	}
-	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == float64(clients) })
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive.WithLabelValues("")) == float64(clients) })
 	u.wait(t, 1)
 
 	pad := strings.Repeat("\n"+strings.Repeat("x", 500), 32)
@@ -198,7 +198,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 		u.say(fmt.Sprintf("{\"n\":%d,\"pad\":%q}\n", n, pad))
 	}
 	perClient := int(inUse()-before) / clients
-	if lagged, ended = counted(t, clientsLagged)-lagged, counted(t, streamsEnded.WithLabelValues(endLag))-ended; lagged != stuck || ended != stuck {
+	if lagged, ended = counted(t, clientsLagged.WithLabelValues(""))-lagged, counted(t, streamsEnded.WithLabelValues("", endLag))-ended; lagged != stuck || ended != stuck {
 		t.Errorf("%v clients lagged, and %v streams ended for that reason, want %d", lagged, ended, stuck)
 	}
 	u.end(nil)
@@ -235,11 +235,11 @@ func TestSoakTenThousandQuietClients(t *testing.T) {
 			_ = readers[i].read(conn)
 		})
 	}
-	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == float64(clients) })
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive.WithLabelValues("")) == float64(clients) })
 	u.wait(t, 1)
-	cpu, bytes := cpuTime(), counted(t, bytesTotal)
+	cpu, bytes := cpuTime(), bytesTotal.byName()[""]
 	time.Sleep(time.Minute)
-	cpu, bytes = cpuTime()-cpu, counted(t, bytesTotal)-bytes
+	cpu, bytes = cpuTime()-cpu, bytesTotal.byName()[""]-bytes
 	if want := float64(clients * 10 * len(comment)); bytes < want {
 		t.Errorf("%v bytes of heartbeats in a minute, want %v", bytes, want)
 	}

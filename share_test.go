@@ -32,7 +32,7 @@ func TestClientsShareOneUpstreamAndEachGetsEveryEventOnceInOrder(t *testing.T) {
 			}
 		})
 	}
-	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive) == clients })
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive.WithLabelValues("")) == clients })
 	u.wait(t, 1)
 	for n := range records {
 		u.say(numbers(n+1, n+1))
@@ -266,7 +266,7 @@ func TestRoutesWithDifferentMappingsShareAnUpstreamButNoFrame(t *testing.T) {
 	// What only one route wants is kept for it while it has no client.
 	b.Close()
 	each.Close()
-	ssetest.Wait(t, "one stream", func() bool { return counted(t, streamsActive) == 1 })
+	ssetest.Wait(t, "one stream", func() bool { return counted(t, streamsActive.WithLabelValues("")) == 1 })
 	u.say("2\n5\n")
 	wantEvents(t, a, "a1 a3 a4 a5")
 	wantEvents(t, get(t, server, "/b", ssetest.LastEventID(events[0].ID)), "b2")
@@ -380,7 +380,7 @@ func TestOversizeRecordsGiveAllAGap(t *testing.T) {
 	}
 
 	t.Run("or an error", func(t *testing.T) {
-		before := counted(t, failures.WithLabelValues("test_hub"))
+		before := counted(t, failures.WithLabelValues("", "test_hub"))
 		server, u := sharing(t, "max_record_size 10 error")
 		a, b := get(t, server, "/"), get(t, server, "/")
 		waitOpen(t, b)
@@ -391,7 +391,7 @@ func TestOversizeRecordsGiveAllAGap(t *testing.T) {
 				t.Errorf("no error: %q", body)
 			}
 		}
-		if n := counted(t, failures.WithLabelValues("test_hub")) - before; n > 1 {
+		if n := counted(t, failures.WithLabelValues("", "test_hub")) - before; n > 1 {
 			t.Errorf("one upstream's failure counts as %v", n)
 		}
 	})
@@ -444,7 +444,7 @@ func TestTheUpstreamIsKeptForLinger(t *testing.T) {
 		u.say("1\n")
 		id := first.WaitEvents(1)[0].ID
 		first.Close()
-		ssetest.Wait(t, "no stream", func() bool { return counted(t, streamsActive) == 0 })
+		ssetest.Wait(t, "no stream", func() bool { return counted(t, streamsActive.WithLabelValues("")) == 0 })
 		u.say("2\n") // nobody is there
 		wantEvents(t, get(t, server, "/", ssetest.LastEventID(id)), "2")
 		if len(u.joined()) != 1 {
@@ -458,7 +458,7 @@ func TestTheUpstreamIsKeptForLinger(t *testing.T) {
 			u.wait(t, 1)
 			client.Close()
 			u.wait(t, 0)
-			ssetest.Wait(t, "no source", func() bool { return counted(t, sourcesActive) == 0 && len(sources.list()) == 0 })
+			ssetest.Wait(t, "no source", func() bool { return counted(t, sourcesActive.WithLabelValues("")) == 0 && len(sources.list()) == 0 })
 		})
 	}
 }
@@ -467,7 +467,7 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 	for _, lag := range []string{lagDisconnect, lagSkip} {
 		t.Run(lag, func(t *testing.T) {
 			server, u := sharing(t, "share {\nhistory 5 100KB\nlag "+lag+"\n}")
-			lagged, ended := counted(t, clientsLagged), counted(t, streamsEnded.WithLabelValues(endLag))
+			lagged, ended := counted(t, clientsLagged.WithLabelValues("")), counted(t, streamsEnded.WithLabelValues("", endLag))
 			stuck, fine := get(t, server, "/stuck"), get(t, server, "/fine")
 			waitOpen(t, stuck)
 			u.wait(t, 1)
@@ -485,13 +485,13 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 			if lag == lagSkip {
 				stuck.Resume() // or else it cannot be told
 			}
-			ssetest.Wait(t, "the lag to be noticed", func() bool { return counted(t, clientsLagged) > lagged })
+			ssetest.Wait(t, "the lag to be noticed", func() bool { return counted(t, clientsLagged.WithLabelValues("")) > lagged })
 			if lag == lagDisconnect { // though the client takes nothing
 				l := waitAccessLog(server, "/stuck")
 				if l.Fields["end_reason"] != endLag {
 					t.Errorf("end reason %v", l.Fields["end_reason"])
 				}
-				if counted(t, streamsEnded.WithLabelValues(endLag)) != ended+1 {
+				if counted(t, streamsEnded.WithLabelValues("", endLag)) != ended+1 {
 					t.Error("not counted as lag")
 				}
 				stuck.Resume()
@@ -517,7 +517,7 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 // As long as it is blocked in a write, a stream cannot find out by itself.
 func TestAClientThatTakesNothingIsDisconnectedWhenItIsBehind(t *testing.T) {
 	server, u := sharing(t, "share {\nhistory 5 100KB\n}")
-	lagged, ended := counted(t, clientsLagged), counted(t, streamsEnded.WithLabelValues(endLag))
+	lagged, ended := counted(t, clientsLagged.WithLabelValues("")), counted(t, streamsEnded.WithLabelValues("", endLag))
 	client := get(t, server, "/")
 	waitOpen(t, client)
 	u.wait(t, 1)
@@ -529,8 +529,8 @@ func TestAClientThatTakesNothingIsDisconnectedWhenItIsBehind(t *testing.T) {
 			return stream.events.Load() == sent || stream.writingFor() > 500*time.Millisecond || stream.ended()
 		})
 	}
-	ssetest.Wait(t, "the stream to end", func() bool { return counted(t, streamsEnded.WithLabelValues(endLag)) == ended+1 })
-	if n := counted(t, clientsLagged) - lagged; n != 1 {
+	ssetest.Wait(t, "the stream to end", func() bool { return counted(t, streamsEnded.WithLabelValues("", endLag)) == ended+1 })
+	if n := counted(t, clientsLagged.WithLabelValues("")) - lagged; n != 1 {
 		t.Errorf("%v clients lagged, want 1", n)
 	}
 	client.Resume()

@@ -225,7 +225,7 @@ func (s *source) down(h *Handler, err error) {
 		h.logger.Debug("upstream has ended, connecting anew", zap.String("backend", h.backendName()))
 		return
 	}
-	failures.WithLabelValues(h.backendName()).Inc()
+	h.meters.failures.Inc()
 	if !news {
 		return
 	}
@@ -275,7 +275,9 @@ func (s *source) adopt(h *Handler, upstream Upstream) {
 		return
 	}
 	// Routes of one config may share a backend's source. With the next handler that cannot be: it is another config's.
+	s.handler.meters.sourcesActive.Dec()
 	s.handler = h
+	s.handler.meters.sourcesActive.Inc()
 	s.dropUnusedFeeds()
 	s.upstream = upstream // what the former one was given by its config has been cleaned up
 	if _, ok := upstream.(*nextUpstream); !ok {
@@ -293,7 +295,8 @@ func (s *source) adopt(h *Handler, upstream Upstream) {
 
 // The source as a consumer of its inputs' records.
 
-func (s *source) begin() { s.mu.Lock() }
+func (s *source) begin()          { s.mu.Lock() }
+func (s *source) counts() *meters { return s.handler.meters }
 
 func (s *source) record(rec *record) error {
 	s.seq++

@@ -42,7 +42,7 @@ func (p *sourcePool) find(h *Handler, upstream Upstream, key string) (s *source,
 	s = newSource(h, key, upstream)
 	s.refs = 1
 	p.byKey[key], p.all[s] = s, struct{}{}
-	sourcesActive.Inc()
+	h.meters.sourcesActive.Inc()
 	go s.run()
 	return s, true
 }
@@ -121,7 +121,7 @@ func (p *sourcePool) close(s *source, unused func() bool) {
 	if open {
 		s.cancel()
 		<-s.done
-		sourcesActive.Dec()
+		s.config().meters.sourcesActive.Dec()
 	}
 }
 
@@ -134,6 +134,24 @@ func (p *sourcePool) closeAll() {
 	for _, s := range list {
 		p.close(s, func() bool { return true })
 	}
+}
+
+// up is, by the name of their sse, 1 if the upstreams of all sources are there, else 0. A source that is over has none.
+func (p *sourcePool) up() map[string]float64 {
+	byName := make(map[string]float64)
+	for _, s := range p.list() {
+		s.mu.Lock()
+		name, state := s.handler.Name, s.state
+		s.mu.Unlock()
+		switch _, known := byName[name]; {
+		case state == isFinished:
+		case state != isLive:
+			byName[name] = 0
+		case !known:
+			byName[name] = 1
+		}
+	}
+	return byName
 }
 
 func (p *sourcePool) list() []*source {

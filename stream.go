@@ -149,7 +149,7 @@ func (s *stream) flushForwarded() error {
 func (s *stream) register() {
 	s.lastByte.Store(s.clock())
 	s.open.Store(true)
-	streamsActive.Inc()
+	s.handler.meters.streamsActive.Inc()
 	if limit := time.Duration(s.handler.MaxDuration); limit > 0 {
 		limit -= jitter(time.Duration(s.handler.MaxDurationJitter))
 		s.lifetime = time.AfterFunc(limit, func() { s.end(endMaxDuration) })
@@ -345,9 +345,10 @@ func (s *stream) finish(tail []byte, events int) {
 // report says once, everywhere, how the stream went.
 func (s *stream) report() {
 	reason, lasted := s.endReason(), time.Since(s.started)
-	streamsActive.Dec()
-	streamsEnded.WithLabelValues(reason).Inc()
-	streamDuration.Observe(lasted.Seconds())
+	meters := s.handler.meters
+	meters.streamsActive.Dec()
+	meters.streamsEnded[reason].Inc()
+	meters.streamDuration.Observe(lasted.Seconds())
 	if repl, ok := s.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set("http.sse.events", s.events.Load())
 		repl.Set("http.sse.bytes", s.bytes.Load())
@@ -365,10 +366,12 @@ func (s *stream) warnUpstream(err error) {
 	s.handler.warnUpstream(err, zap.String("uri", s.uri()))
 }
 
-// uri is what the client asked for, whatever a rewrite has made of it, without what may be secret.
-func (s *stream) uri() string {
-	if original, ok := s.request.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+func (s *stream) uri() string { return askedFor(s.request) }
+
+// askedFor is the URI of the client's request, whatever a rewrite has made of it, without what may be secret.
+func askedFor(r *http.Request) string {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		return withoutSecrets(original.URL)
 	}
-	return withoutSecrets(s.request.URL)
+	return withoutSecrets(r.URL)
 }
