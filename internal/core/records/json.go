@@ -218,7 +218,7 @@ func (j *jsonState) inString(p []byte) int {
 // plainLen returns how many bytes at the start of p are neither a quote, a
 // backslash nor a control character, eight at a time.
 func plainLen(p []byte) int {
-	const ones = 0x0101010101010101
+	const ones, highBits = 0x0101010101010101, 0x8080808080808080
 	i := 0
 	for ; len(p)-i >= 8; i += 8 {
 		w := binary.LittleEndian.Uint64(p[i:])

@@ -1,5 +1,0 @@
-//go:build !amd64
-
-package records
-
-func asciiBlocks(p []byte) int { return asciiBlocksGeneric(p) }
