@@ -11,15 +11,6 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
-// Resumer is what an Upstream implements that can itself go on after an event that a shared source's history no
-// longer holds. Such a client gets an upstream of its own.
-type Resumer interface {
-	Upstream
-
-	// CanResume is whether Stream could go on after lastID.
-	CanResume(lastID string) bool
-}
-
 // takeLastEventID moves the id of the last event from the query to the header, so that what is left of the URL tells
 // resources apart, and not those who come back to them from those who are new.
 func takeLastEventID(r *http.Request) *http.Request {

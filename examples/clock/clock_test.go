@@ -5,10 +5,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
+
+func TestTheClockIsABackend(t *testing.T) {
+	backendtest.Run(t, func(*testing.T) backend.Backend { return &Clock{Interval: caddy.Duration(time.Millisecond)} })
+}
 
 func TestTheClockTicks(t *testing.T) {
 	ssetest.NoLeaks(t)

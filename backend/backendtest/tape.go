@@ -1,0 +1,176 @@
+package backendtest
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-4dedbcea/caddy-sse/backend"
+)
+
+// Tape is a Sink that records what an upstream delivers, for tests of backends. It also notes misuse: an Input that
+// two goroutines use at a time, a Sink that is used after Stream has returned, a generation with a line break. The zero
+// value is ready to use.
+type Tape struct {
+	OpenErr  error // returned by each Open
+	WriteErr error // returned by each Write, once it has been recorded
+
+	mu     sync.Mutex
+	types  []string
+	inputs []*tapeInput
+	wrong  []string
+	closed bool
+	lines  chan struct{} // closed with the first whole line
+	once   sync.Once
+}
+
+// Open records the content type and returns an Input that records what it is given.
+func (tape *Tape) Open(contentType string) (backend.Input, error) {
+	tape.mu.Lock()
+	defer tape.mu.Unlock()
+	tape.check("Open")
+	tape.types = append(tape.types, contentType)
+	if tape.OpenErr != nil {
+		return nil, tape.OpenErr
+	}
+	in := &tapeInput{tape: tape}
+	tape.inputs = append(tape.inputs, in)
+	return in, nil
+}
+
+// Types returns the content types of all Opens, in order.
+func (tape *Tape) Types() []string {
+	tape.mu.Lock()
+	defer tape.mu.Unlock()
+	return append([]string(nil), tape.types...)
+}
+
+// Texts returns the bytes that each Input was given, in the order in which they were opened.
+func (tape *Tape) Texts() []string {
+	tape.mu.Lock()
+	defer tape.mu.Unlock()
+	texts := make([]string, len(tape.inputs))
+	for i, in := range tape.inputs {
+		texts[i] = in.data.String()
+	}
+	return texts
+}
+
+// Text returns the bytes of all Inputs, one after the other.
+func (tape *Tape) Text() string { return strings.Join(tape.Texts(), "") }
+
+// Ends returns what each End said, over all Inputs.
+func (tape *Tape) Ends() []bool {
+	tape.mu.Lock()
+	defer tape.mu.Unlock()
+	var ends []bool
+	for _, in := range tape.inputs {
+		ends = append(ends, in.ends...)
+	}
+	return ends
+}
+
+// Writes returns the number of Writes, over all Inputs.
+func (tape *Tape) Writes() int {
+	tape.mu.Lock()
+	defer tape.mu.Unlock()
+	n := 0
+	for _, in := range tape.inputs {
+		n += in.writes
+	}
+	return n
+}
+
+// check notes a use after Stream has returned. The tape is locked.
+func (tape *Tape) check(method string) {
+	if tape.closed {
+		tape.wrong = append(tape.wrong, method+" was called after Stream had returned")
+	}
+}
+
+func (tape *Tape) close() {
+	tape.mu.Lock()
+	defer tape.mu.Unlock()
+	tape.closed = true
+}
+
+func (tape *Tape) misuses() []string {
+	tape.mu.Lock()
+	defer tape.mu.Unlock()
+	return tape.wrong
+}
+
+// line returns a channel that is closed once a whole line has arrived.
+func (tape *Tape) line() <-chan struct{} {
+	tape.mu.Lock()
+	defer tape.mu.Unlock()
+	return tape.lineLocked()
+}
+
+func (tape *Tape) lineLocked() chan struct{} {
+	if tape.lines == nil {
+		tape.lines = make(chan struct{})
+	}
+	return tape.lines
+}
+
+type tapeInput struct {
+	tape *Tape
+	busy atomic.Bool
+
+	data   bytes.Buffer
+	writes int
+	ends   []bool
+}
+
+// use notes a method that overlaps another, and runs do with the tape locked.
+func (in *tapeInput) use(method string, do func()) {
+	overlaps := in.busy.Swap(true)
+	in.tape.mu.Lock()
+	defer in.tape.mu.Unlock()
+	if overlaps {
+		in.tape.wrong = append(in.tape.wrong, method+" was called while another method of the same Input ran")
+	}
+	in.tape.check(method)
+	do()
+	in.busy.Store(false)
+}
+
+func (in *tapeInput) Write(p []byte) (int, error) {
+	in.use("Write", func() {
+		in.data.Write(p)
+		in.writes++
+		if bytes.IndexByte(p, '\n') >= 0 {
+			in.tape.once.Do(func() { close(in.tape.lineLocked()) })
+		}
+	})
+	if in.tape.WriteErr != nil {
+		return 0, in.tape.WriteErr
+	}
+	return len(p), nil
+}
+
+func (in *tapeInput) End(clean bool) error {
+	in.use("End", func() { in.ends = append(in.ends, clean) })
+	return in.tape.WriteErr
+}
+
+func (in *tapeInput) At(generation string, offset int64) {
+	in.use("At", func() {
+		if strings.ContainsAny(generation, "\r\n") || offset < 0 {
+			in.tape.wrong = append(in.tape.wrong, fmt.Sprintf("At(%q, %d): the generation has a line break, or the offset is negative", generation, offset))
+		}
+	})
+}
+
+func (in *tapeInput) Gap() error {
+	in.use("Gap", func() {})
+	return in.tape.WriteErr
+}
+
+var (
+	_ backend.Sink  = (*Tape)(nil)
+	_ backend.Input = (*tapeInput)(nil)
+)

@@ -1,0 +1,117 @@
+package sse
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
+)
+
+func TestDialIsABackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		listener := mustListen(t)
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer conn.Close()
+					_, _ = io.WriteString(conn, "a line\n")
+					_, _ = conn.Read(make([]byte, 1)) // until the backend closes it
+				}()
+			}
+		}()
+		return newBackend(t, "dial "+listener.Addr().String())
+	})
+}
+
+func TestExecIsABackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend { return newBackend(t, `exec sh -c "echo a line; sleep 1000"`) })
+}
+
+func TestFileIsABackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		path := filepath.Join(t.TempDir(), "app.log")
+		if err := os.WriteFile(path, []byte("a line\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return newBackend(t, "file "+path+" {\nfrom start\n}")
+	})
+}
+
+func TestHTTPIsABackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "a line\n")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}))
+		t.Cleanup(server.Close)
+		return newBackend(t, "http "+server.URL)
+	})
+}
+
+func TestListenIsABackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		path := filepath.Join(t.TempDir(), "socket")
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() { // sends again and again, as the socket opens and closes with each Stream
+			defer close(stopped)
+			for {
+				if conn, err := net.Dial("unix", path); err == nil {
+					_, _ = io.WriteString(conn, "a line\n")
+					conn.Close()
+				}
+				select {
+				case <-stop:
+					return
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+		}()
+		t.Cleanup(func() { close(stop); <-stopped })
+		return newBackend(t, "listen unix/"+path)
+	})
+}
+
+func TestStdinIsABackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		r, w := io.Pipe()
+		go func() {
+			for {
+				if _, err := io.WriteString(w, "a line\n"); err != nil {
+					return
+				}
+			}
+		}()
+		upstream := newStdinUpstream(r)
+		upstream.start.Do(func() { go upstream.read() }) // it reads for as long as the process runs
+		t.Cleanup(func() { r.Close() })
+		return stdinOf{upstream}
+	})
+}
+
+// stdinOf is StdinBackend with another standard input.
+type stdinOf struct{ upstream Upstream }
+
+func (b stdinOf) Bind(*http.Request) (Upstream, error) { return b.upstream, nil }
+func (b stdinOf) Upstream() Upstream                   { return b.upstream }
+
+func mustListen(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return listener
+}
