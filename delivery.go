@@ -23,7 +23,7 @@ type delivery struct {
 	share      *Share
 	opening    []byte
 
-	signal  chan struct{} // to the request's goroutine: stopped, or there is something to deliver and alone is set
+	signal  chan struct{} // to the request's goroutine: stopped, or it is to deliver itself
 	stopped atomic.Bool
 	queued  atomic.Bool // it is going to look for what is new
 	alone   atomic.Bool
@@ -72,7 +72,7 @@ func (d *delivery) run(client context.Context) (panicked any) {
 	for !d.stopped.Load() {
 		select {
 		case <-d.signal:
-			// Not only if it is alone still: who has signalled took it to be.
+			// Not only if it is alone still: it may have been then, or the pump has given its round away.
 			if !d.stopped.Load() {
 				d.deliver()
 			}

@@ -2,7 +2,6 @@ package sse
 
 import (
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 )
@@ -15,17 +14,18 @@ import (
 // that took, so that delivering, to however many streams, leaves time for everything else, and what comes meanwhile
 // leaves together.
 //
-// A write that does not come to its end holds up one of those goroutines, and is made up for by another: no client
-// delays the others for longer than stuckAfter, and not twice, as its stream then delivers by itself until it is
-// quick again.
+// A write that does not come to its end holds up one of those goroutines. Once all of them are stuck, the pump hands
+// all that waits to the streams' own goroutines and goes on with others. So however many clients stop reading at the
+// same moment, they delay the others once, for twice stuckAfter at most. A stream that was slow delivers by itself
+// until it is quick again.
 type pump struct {
 	mu      sync.Mutex
 	waiting []*delivery // for the next round
 	round   []*delivery
 	at      int    // in the round
-	taken   uint64 // in all
-	workers []*worker
-	stuck   int // of them that are made up for
+	steps   uint64 // rounds begun and deliveries taken, in all
+	shift   uint64 // number of the goroutines at work; those of a former shift are stuck, and leave once they are not
+	working int    // goroutines of this shift
 	began   time.Time
 
 	resting bool
@@ -33,17 +33,12 @@ type pump struct {
 	rest    *time.Timer
 
 	watching  bool
-	lastTaken uint64
+	lastSteps uint64
 	watch     *time.Timer
 }
 
-// worker is one of the goroutines.
-type worker struct {
-	madeUpFor bool // it was stuck, and another has taken its place
-}
-
 const (
-	// stuckAfter is how long nothing may be taken in a round before another goroutine helps.
+	// stuckAfter is how long nothing may be taken in a round before all that waits is given away.
 	stuckAfter = 5 * time.Millisecond
 
 	// A round that is shorter than minRound, as those of fewer than some hundred streams are, needs no rest, and
@@ -57,7 +52,7 @@ func (p *pump) push(d *delivery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, d)
-	if len(p.workers) == p.stuck && !p.resting {
+	if p.working == 0 && !p.resting {
 		p.begin(time.Now())
 	}
 }
@@ -71,92 +66,84 @@ func (p *pump) begin(now time.Time) {
 	}
 	p.waiting, p.round = p.round[:0], p.waiting
 	p.at, p.began = 0, now
-	for range min(len(p.round), runtime.GOMAXPROCS(0)) {
-		p.start()
+	p.steps++
+	p.working = min(len(p.round), runtime.GOMAXPROCS(0))
+	for range p.working {
+		go p.work(p.shift)
 	}
 	if !p.watching {
-		p.watching, p.lastTaken = true, p.taken
+		p.watching, p.lastSteps = true, p.steps
 		p.watch = after(p.watch, stuckAfter, p.look)
 	}
-}
-
-func (p *pump) start() {
-	w := new(worker)
-	p.workers = append(p.workers, w)
-	go p.work(w)
 }
 
 func (p *pump) rested() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.resting, p.restEnd = false, time.Time{}
-	if len(p.workers) == p.stuck {
-		p.begin(time.Now())
-	}
+	p.begin(time.Now())
 }
 
 // work delivers until the round is over.
-func (p *pump) work(w *worker) {
-	for d := p.take(w); d != nil; d = p.take(w) {
+func (p *pump) work(shift uint64) {
+	for d := p.take(shift); d != nil; d = p.take(shift) {
 		d.deliver()
 	}
 }
 
-// take takes the next delivery of the round for w. The last worker that finds none ends the round.
-func (p *pump) take(w *worker) *delivery {
+// take takes the next delivery of the round. The last goroutine that finds none ends the round.
+func (p *pump) take(shift uint64) *delivery {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w.madeUpFor {
-		p.leave(w)
-		p.stuck--
+	if shift != p.shift {
 		return nil
 	}
 	if p.at < len(p.round) {
 		d := p.round[p.at]
 		p.round[p.at] = nil
 		p.at++
-		p.taken++
+		p.steps++
 		return d
 	}
-	p.leave(w)
-	if len(p.workers) > p.stuck || p.resting {
-		return nil
+	if p.working--; p.working == 0 {
+		p.end(time.Now())
 	}
-	now := time.Now()
+	return nil
+}
+
+// end ends a round, and begins the next if there is something to deliver.
+func (p *pump) end(now time.Time) {
 	if took := now.Sub(p.began); took > minRound {
 		p.restEnd = now.Add(min(took/2, maxRest))
 	}
 	if len(p.waiting) > 0 {
 		p.begin(now)
 	}
-	return nil
 }
 
-func (p *pump) leave(w *worker) {
-	i := slices.Index(p.workers, w)
-	p.workers = slices.Delete(p.workers, i, i+1)
-}
-
-// look makes up for a worker that is stuck, as long as a round is not over.
+// look gives away what waits while nothing has been taken since the last look.
 func (p *pump) look() {
+	for _, d := range p.giveAway() {
+		d.notify()
+	}
+}
+
+// giveAway returns the deliveries that wait, if the pump is stuck.
+func (p *pump) giveAway() (left []*delivery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.watching = len(p.workers) > p.stuck
-	if !p.watching {
-		return
+	if p.watching = p.working > 0; !p.watching {
+		return nil
 	}
-	if p.taken == p.lastTaken {
-		for _, w := range p.workers {
-			if !w.madeUpFor {
-				w.madeUpFor = true
-				p.stuck++
-				p.start() // which ends the round, if there is nothing left to be taken
-				break
-			}
-		}
+	if p.steps == p.lastSteps {
+		left = append(p.round[p.at:], p.waiting...)
+		p.round, p.waiting = nil, nil
+		p.at, p.working = 0, 0
+		p.shift++
 	}
-	p.lastTaken = p.taken
+	p.lastSteps = p.steps
 	p.watch.Reset(stuckAfter)
+	return left
 }
 
 // after runs f after d, by the timer that did so before, if there is one.

@@ -1,6 +1,8 @@
 package sse
 
 import (
+	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -9,15 +11,25 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// idleDelivery has nothing to send; it blocks for as long as its lock is held.
-func idleDelivery(src *source) *delivery {
-	return &delivery{source: src, signal: make(chan struct{}, 1), over: true}
+// idleDelivery has nothing to send; it blocks for as long as its lock is held. It runs until the test ends.
+func idleDelivery(t *testing.T, src *source) *delivery {
+	d := &delivery{source: src, signal: make(chan struct{}, 1), started: true, over: true}
+	running := make(chan struct{})
+	go func() {
+		defer close(running)
+		d.run(context.Background())
+	}()
+	t.Cleanup(func() {
+		d.stop()
+		<-running
+	})
+	return d
 }
 
 func (p *pump) atRest() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.workers) == 0 && p.stuck == 0 && len(p.waiting) == 0
+	return p.working == 0 && len(p.waiting) == 0
 }
 
 func TestDeliveriesThatAreStuckHoldUpNoOthers(t *testing.T) {
@@ -25,13 +37,13 @@ func TestDeliveriesThatAreStuckHoldUpNoOthers(t *testing.T) {
 	src := new(source)
 	var stuck, quick []*delivery
 	for range 5 {
-		d := idleDelivery(src)
+		d := idleDelivery(t, src)
 		d.mu.Lock()
 		stuck = append(stuck, d)
 		d.Wake()
 	}
 	for range 100 {
-		d := idleDelivery(src)
+		d := idleDelivery(t, src)
 		quick = append(quick, d)
 		d.Wake()
 	}
@@ -44,12 +56,10 @@ func TestDeliveriesThatAreStuckHoldUpNoOthers(t *testing.T) {
 		}
 		d.mu.Unlock()
 	}
-	ssetest.Wait(t, "the pump to come to rest", src.pump.atRest)
 	for _, d := range stuck {
-		if d.queued.Load() {
-			t.Error("a delivery that was stuck is not done")
-		}
+		ssetest.Wait(t, "a delivery that was stuck", func() bool { return !d.queued.Load() })
 	}
+	ssetest.Wait(t, "the pump to come to rest", src.pump.atRest)
 }
 
 func TestEveryWakeIsFollowedByADelivery(t *testing.T) {
@@ -57,7 +67,7 @@ func TestEveryWakeIsFollowedByADelivery(t *testing.T) {
 	src := new(source)
 	deliveries := make([]*delivery, 300)
 	for i := range deliveries {
-		deliveries[i] = idleDelivery(src)
+		deliveries[i] = idleDelivery(t, src)
 	}
 	var wakers sync.WaitGroup
 	for range 4 {
@@ -75,11 +85,6 @@ func TestEveryWakeIsFollowedByADelivery(t *testing.T) {
 	wakers.Wait()
 	ssetest.Wait(t, "the pump to come to rest", src.pump.atRest)
 	for i, d := range deliveries {
-		if d.alone.Load() {
-			continue // its own goroutine, which is not there in this test, would deliver
-		}
-		if d.queued.Load() {
-			t.Errorf("delivery %d was woken and did not deliver", i)
-		}
+		ssetest.Wait(t, fmt.Sprintf("delivery %d", i), func() bool { return !d.queued.Load() })
 	}
 }
