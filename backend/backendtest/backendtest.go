@@ -161,6 +161,11 @@ func startWith(ctx context.Context, t *testing.T, upstream backend.Upstream, las
 		r.err = upstream.Stream(ctx, lastID, tape)
 		tape.close()
 	}()
+	t.Cleanup(func() { // once every goroutine that the upstream may have left has had its time
+		for _, misuse := range tape.misuses() {
+			t.Error(misuse)
+		}
+	})
 	return r
 }
 
@@ -190,12 +195,9 @@ func (r *run) waitEnd(why string) {
 	}
 }
 
-// stop cancels Stream, waits for it, and reports its misuse of the sink.
+// stop cancels Stream and waits for it.
 func (r *run) stop() {
 	r.t.Helper()
 	r.cancel()
 	r.waitEnd("its context has ended")
-	for _, misuse := range r.tape.misuses() {
-		r.t.Error(misuse)
-	}
 }

@@ -1,0 +1,126 @@
+package backendtest_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
+)
+
+// fault is one way not to keep the contract.
+type fault struct {
+	name string
+	want string // in the output of a test that finds it
+}
+
+var faults = []fault{
+	{"none", ""},
+	{"another key each time", "have the keys"},
+	{"empty key", "Key is empty"},
+	{"no line", "before it delivered a line"},
+	{"ignores the sink's error", "not the sink's error"},
+	{"leaves a goroutine", "after Stream has returned"},
+	{"writes after it has returned", "after Stream had returned"},
+	{"two goroutines write", "while another method of the same Input ran"},
+	{"line break in a generation", "the generation has a line break"},
+	{"opened once only", "before it delivered a line"},
+}
+
+// fake is a backend, and its upstream, with a fault.
+type fake struct {
+	fault  string
+	binds  int
+	opened int
+}
+
+func (f *fake) Bind(*http.Request) (backend.Upstream, error) {
+	f.binds++
+	return &fakeUpstream{f, f.binds}, nil
+}
+
+type fakeUpstream struct {
+	*fake
+	n int
+}
+
+func (u *fakeUpstream) Key() string {
+	switch u.fault {
+	case "another key each time":
+		return fmt.Sprint(u.n)
+	case "empty key":
+		return ""
+	}
+	return backend.Key("fake")
+}
+
+func (u *fakeUpstream) Stream(ctx context.Context, _ string, sink backend.Sink) error {
+	in, err := sink.Open("")
+	if err != nil {
+		if u.fault == "ignores the sink's error" {
+			return nil
+		}
+		return err
+	}
+	u.opened++
+	switch u.fault {
+	case "no line":
+		return nil
+	case "opened once only":
+		if u.opened > 1 {
+			return nil
+		}
+	case "leaves a goroutine":
+		go func() { select {} }()
+	case "line break in a generation":
+		in.At("a\nb", 0)
+	case "writes after it has returned":
+		defer func() {
+			go func() {
+				time.Sleep(50 * time.Millisecond)
+				_, _ = in.Write([]byte("late\n"))
+			}()
+		}()
+	case "two goroutines write":
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 10_000 {
+				_, _ = in.Write([]byte("a"))
+			}
+		}()
+		for range 10_000 {
+			_, _ = in.Write([]byte("b"))
+		}
+		<-done
+	}
+	if _, err := in.Write([]byte("a line\n")); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestConformance runs the kit on a fake with the fault that the environment names. TestFaultsAreFound calls it.
+func TestConformance(t *testing.T) {
+	backendtest.Run(t, func(*testing.T) backend.Backend { return &fake{fault: os.Getenv("BACKENDTEST_FAULT")} })
+}
+
+func TestFaultsAreFound(t *testing.T) {
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			cmd := exec.Command(os.Args[0], "-test.run", "^TestConformance$")
+			cmd.Env = append(os.Environ(), "BACKENDTEST_FAULT="+f.name)
+			out, err := cmd.CombinedOutput()
+			if f.want == "" && err != nil || f.want != "" && (err == nil || !strings.Contains(string(out), f.want)) {
+				t.Errorf("error %v, output without %q:\n%s", err, f.want, out)
+			}
+		})
+	}
+}
