@@ -86,7 +86,7 @@ func TestAdminEndsOneStreamOfMany(t *testing.T) {
 	}
 	if target.URI != fmt.Sprintf("/%d?token=REDACTED&REDACTED", chosen) || target.ClientIP != "192.0.2.7" ||
 		target.Protocol != "HTTP/2.0" || target.Backend != "next" || target.Server == "" || target.Since.IsZero() ||
-		target.Events != 1 || target.Bytes != int64(len(":\n\ndata: 1\n\n")) || target.Behind != 0 {
+		target.Events != 1 || target.Bytes != int64(len(":\ndata: 1\n\n")) || target.Behind != 0 {
 		t.Errorf("stream is listed as %+v", target)
 	}
 

@@ -155,7 +155,7 @@ func TestReadTimeoutsDoNotEndAStreamWhoseRequestsBodyIsStillToCome(t *testing.T)
 					t.Fatalf("%s: %v", protocol, err)
 				}
 				text, _ := io.ReadAll(response.Body)
-				if string(text) != ":\n\ndata: 1\n\n" {
+				if string(text) != ":\ndata: 1\n\n" {
 					t.Errorf("%s: got %q", protocol, text)
 				}
 				response.Body.Close()
@@ -182,7 +182,7 @@ func TestABackendsContentTypeHasToBeOneOfRecords(t *testing.T) {
 		for _, path := range []string{"/auto", "/lines"} {
 			want, text := http.StatusBadGateway, ""
 			if strings.Contains(accepted, path) {
-				want, text = http.StatusOK, ":\n\ndata: a\n\n"
+				want, text = http.StatusOK, ":\ndata: a\n\n"
 			}
 			response, body := do(t, ssetest.Client(t, "h1"), "GET", server.URL("h1", path+"?type="+url.QueryEscape(contentType)), "")
 			if response.StatusCode != want || body != text {

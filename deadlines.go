@@ -35,7 +35,7 @@ const (
 // Whatever the writer sets goes through a writeDeadline, which lets go of it all once the stream is over: a timeouts
 // directive puts the server's settings back before the response's last bytes are out.
 func (s *stream) liftDeadlines() {
-	s.held = time.Time{}
+	s.held, s.inner = time.Time{}, innermostWriter(s.w)
 	stall := time.Duration(s.handler.StallTimeout)
 	if stall <= 0 {
 		stall = noLimit
@@ -146,15 +146,7 @@ func (s *stream) unblockWrites() {
 	if !s.open.Load() || s.unblocking.Swap(true) {
 		return
 	}
-	innermost := s.w
-	for {
-		wrapper, ok := innermost.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			break
-		}
-		innermost = wrapper.Unwrap()
-	}
-	controller := http.NewResponseController(innermost)
+	controller := http.NewResponseController(s.inner)
 	ended := s.clock()
 
 	var check func()

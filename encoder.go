@@ -157,10 +157,17 @@ func indexByteFrom(b []byte, c byte, from int) int {
 
 // AppendRetry appends a block that sets the client's reconnection time, in whole milliseconds.
 func AppendRetry(dst []byte, d time.Duration) []byte {
-	dst = append(dst, "retry: "...)
-	dst = strconv.AppendInt(dst, max(d.Milliseconds(), 0), 10)
-	return append(dst, "\n\n"...)
+	return append(appendRetryField(dst, d), '\n')
 }
 
-// comment keeps a connection alive without the client's page noticing (WHATWG HTML §9.2.7).
-const comment = ":\n\n"
+// appendRetryField is AppendRetry without the blank line, which several clients take for the end of an event. The field
+// counts at once, wherever it stands (WHATWG HTML §9.2.6).
+func appendRetryField(dst []byte, d time.Duration) []byte {
+	dst = append(dst, "retry: "...)
+	dst = strconv.AppendInt(dst, max(d.Milliseconds(), 0), 10)
+	return append(dst, '\n')
+}
+
+// comment keeps a connection alive without the client's page noticing (WHATWG HTML §9.2.7). There is no blank line after
+// it: several clients would take that for the end of an event.
+const comment = ":\n"

@@ -93,7 +93,7 @@ func TestAStreamEndsWholeAfterASilenceLongerThanTheIdleTimeout(t *testing.T) {
 					streams = append(streams, getOver(t, server, protocol, "/"))
 				}
 				for _, s := range streams {
-					if raw := wholeBody(t, s); raw != ":\n\ndata: 1\n\ndata: 2\n\n" {
+					if raw := wholeBody(t, s); raw != ":\ndata: 1\n\ndata: 2\n\n" {
 						t.Errorf("%s: got %q", s.Proto, raw)
 					}
 				}
@@ -153,7 +153,7 @@ func TestATimeoutsDirectiveDoesNotCutOffTheEndOfAStream(t *testing.T) {
 			server := ssetest.Start(t, withServer("timeouts {\nwrite 200ms\n}", site("heartbeat 1ms\nend done", routes)))
 			for _, protocol := range ssetest.Protocols {
 				raw := wholeBody(t, getOver(t, server, protocol, "/?type=text/plain"))
-				if events := strings.ReplaceAll(raw, ":\n\n", ""); events != strings.Repeat("data: 1\n\n", 3)+"event: done\ndata: done\n\n" {
+				if events := strings.ReplaceAll(raw, ":\n", ""); events != strings.Repeat("data: 1\n\n", 3)+"event: done\ndata: done\n\n" {
 					t.Errorf("%s: got %q", protocol, raw)
 				}
 			}

@@ -143,7 +143,7 @@ func TestAReloadKeepsStreamsThatAreToBeKept(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // longer than the drain that they are not to have
 	close(upstream.pieces)
 	for protocol, s := range streams {
-		if raw := wholeBody(t, s); raw != ":\n\n" {
+		if raw := wholeBody(t, s); raw != ":\n" {
 			t.Errorf("%s: got %q", protocol, raw)
 		}
 	}

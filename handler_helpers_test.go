@@ -157,12 +157,25 @@ func wholeBody(t *testing.T, s *ssetest.Stream) string {
 	return s.Raw()
 }
 
+// brokenBody reads a stream to its end, at which the client sees that more was to come.
+func brokenBody(t *testing.T, s *ssetest.Stream) string {
+	t.Helper()
+	if err := s.WaitEnd(); err == nil {
+		t.Errorf("the client takes the stream for a whole one\n%s", s)
+	}
+	return s.Raw()
+}
+
 // framesOf is what a client gets from a site whose upstream says text: all but the opening comment.
 func framesOf(t *testing.T, options, contentType, text string, requestOptions ...func(*http.Request)) string {
 	t.Helper()
 	server := ssetest.Start(t, site(options, "reverse_proxy "+ssetest.Upstream(t, saying(contentType, text))))
 	defer server.Stop()
-	frames, ok := strings.CutPrefix(wholeBody(t, get(t, server, "/", requestOptions...)), ":\n\n")
+	s := get(t, server, "/", requestOptions...)
+	if err := s.WaitEnd(); (err != nil) != strings.Contains(s.Raw(), "event: "+eventError) {
+		t.Errorf("ended with %v: %s", err, s)
+	}
+	frames, ok := strings.CutPrefix(s.Raw(), ":\n")
 	if !ok {
 		t.Errorf("no opening comment before %q", frames)
 	}

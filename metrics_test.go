@@ -146,7 +146,7 @@ func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 		route("/events", "", "reverse_proxy "+ssetest.Upstream(t, events.ServeHTTP))+
 		route("/down", "", `reverse_proxy 127.0.0.1:{{port "nobody"}}`)+
 		route("/shared", "backend test_hub "+u.name+"\nshare {\nlinger 0\n}", "")))
-	const opening = float64(len(":\n\n"))
+	const opening = float64(len(":\n"))
 
 	var open []*ssetest.Stream
 	opens := func(path string) func() { return func() { open = append(open, get(t, server, path)) } }
@@ -270,7 +270,7 @@ func TestCountsGoOnOverReloads(t *testing.T) {
 	server := ssetest.Start(t, config)
 	var s *ssetest.Stream
 	wantMoves(t, server, "opening and reloading", map[string]float64{
-		"streams_active": 1, `upstream_connects_total{backend="next"}`: 1, "bytes_total": 3,
+		"streams_active": 1, `upstream_connects_total{backend="next"}`: 1, "bytes_total": 2,
 	}, func() {
 		s = get(t, server, "/a")
 		s.WaitComments(1)

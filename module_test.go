@@ -69,7 +69,7 @@ func TestHeadersAndOpeningCommentComeBeforeTheFirstRecord(t *testing.T) {
 	for _, protocol := range ssetest.Protocols {
 		s := getOver(t, server, protocol, "/")
 		s.WaitComments(1)
-		if raw := s.Raw(); raw != "retry: 3000\n\n:\n\n" {
+		if raw := s.Raw(); raw != "retry: 3000\n:\n" {
 			t.Errorf("%s: stream opens with %q", protocol, raw)
 		}
 	}
@@ -81,11 +81,11 @@ func TestFramesOfAConfig(t *testing.T) {
 		{"lines", "", "text/plain", "a\r\nb\n", "data: a\n\ndata: b\n\n"},
 		{"no content type", "", "", "a\nb\n", "data: a\n\ndata: b\n\n"},
 		{"last record without its LF", "", ndjson, "1\n2", "data: 1\n\ndata: 2\n\n"},
-		{"blank line", "", ndjson, "1\n\n\r\n2\n", "data: 1\n\n:\n\n:\n\ndata: 2\n\n"},
+		{"blank line", "", ndjson, "1\n\n\r\n2\n", "data: 1\n\n:\n:\ndata: 2\n\n"},
 		{"no record", "", ndjson, "", ""},
 		{"json_seq by content type", "", "application/geo+json-seq", "\x1e{\"a\":\n1}\n\x1e2\n", "data: {\"a\":\ndata: 1}\n\ndata: 2\n\n"},
 		{"json", "format json", "application/json", "[{\"a\": 1,\n \"b\": \"x y\"}, 2]\n{}", "data: {\"a\":1,\"b\":\"x y\"}\n\ndata: 2\n\ndata: {}\n\n"},
-		{"event_stream", "format event_stream", "text/event-stream", "id: 1\nevent: x\ndata: a\ndata: b\n\n: hi\n\nid\ndata\n\n", "id: 1\nevent: x\ndata: a\ndata: b\n\n:\n\ndata:\n\n"},
+		{"event_stream", "format event_stream", "text/event-stream", "id: 1\nevent: x\ndata: a\ndata: b\n\n: hi\n\nid\ndata\n\n", "id: 1\nevent: x\ndata: a\ndata: b\n\n:\ndata:\n\n"},
 		{"event_stream with fields of the config's", "format event_stream\nevent {record.t}", "text/event-stream", "id: 1\nevent: x\ndata: {\"t\":\"y\"}\n\n", "id: 1\nevent: y\ndata: {\"t\":\"y\"}\n\n"},
 		{"BOM", "", ndjson, "\ufeff{}\n", "data: {}\n\n"},
 		{"invalid UTF-8", "", "text/plain", "a\xffb\n", "data: a\ufffdb\n\n"},
@@ -94,7 +94,7 @@ func TestFramesOfAConfig(t *testing.T) {
 
 		{"data", `data "{record.user.name}: {record.items.0.n} {record.none}{record.null}{record.b} {record.a\.b} {seq}"`, "text/plain",
 			`{"user":{"name":"J\u00f6\nrg"},"items":[{"n":1.50}],"null":null,"b":[true, {}],"a.b":"dot"}` + "\n", "data: Jö\ndata: rg: 1.50 [true, {}] dot 1\n\n"},
-		{"seq counts what is filtered, not what is blank", "id {seq}\nwhere `record.a`", ndjson, "{\"a\":true}\n\n{\"a\":false}\n{\"a\":true}\n", "id: 1\ndata: {\"a\":true}\n\n:\n\nid: 3\ndata: {\"a\":true}\n\n"},
+		{"seq counts what is filtered, not what is blank", "id {seq}\nwhere `record.a`", ndjson, "{\"a\":true}\n\n{\"a\":false}\n{\"a\":true}\n", "id: 1\ndata: {\"a\":true}\n\n:\nid: 3\ndata: {\"a\":true}\n\n"},
 		{"seq counts what is too large", "id {seq}\nmax_record_size 4B", "text/plain", "a\nbbbbb\nc\n", "id: 1\ndata: a\n\nevent: sse-gap\ndata: {\"reason\":\"record_too_large\",\"last_event_id\":\"1\"}\n\nid: 3\ndata: c\n\n"},
 		{"request placeholders", `event {query.t}
 			data "{host} {header.X-A} {record} {unknown.name} {query.brace}"`, "text/plain", "r\n", "event: greeting\ndata: localhost h r {unknown.name} {record}\n\n"},
@@ -231,7 +231,7 @@ func TestAnUpstreamThatDiesInMidRecordIsAnError(t *testing.T) {
 			path += fmt.Sprintf("?%s-%d", protocol, i)
 			s := getOver(t, server, protocol, path)
 			upstream.say("{\"a\":1}\n{\"b\":", abort)
-			if raw := wholeBody(t, s); raw != ":\n\ndata: {\"a\":1}\n\nevent: sse-error\ndata: {\"reason\":\"upstream_error\"}\n\n" {
+			if raw := brokenBody(t, s); raw != ":\ndata: {\"a\":1}\n\nevent: sse-error\ndata: {\"reason\":\"upstream_error\"}\n\n" {
 				t.Errorf("%s: got %q", path, raw)
 			}
 			access := waitAccessLog(server, path)
@@ -306,7 +306,7 @@ func TestMaxDurationEndsAStream(t *testing.T) {
 		streams[protocol] = getOver(t, server, protocol, "/?"+protocol)
 	}
 	for protocol, s := range streams {
-		if raw := wholeBody(t, s); raw != ":\n\ndata: 1\n\n" {
+		if raw := wholeBody(t, s); raw != ":\ndata: 1\n\n" {
 			t.Errorf("%s: got %q", protocol, raw)
 		}
 		<-left
@@ -338,7 +338,7 @@ func TestRecordsThatAreTooLargeAreLogged(t *testing.T) {
 	for _, policy := range []string{"skip", "truncate", "error"} {
 		t.Run(policy, func(t *testing.T) {
 			server := ssetest.Start(t, site("max_record_size 3B "+policy, "reverse_proxy "+ssetest.Upstream(t, saying(ndjson, "12345\n"))))
-			wholeBody(t, get(t, server, "/"))
+			_ = get(t, server, "/").WaitEnd()
 			server.WaitLog("a record that is too large", func(l ssetest.Log) bool {
 				return l.Logger == "http.handlers.sse" && l.Level == "warn" && strings.Contains(fmt.Sprint(l.Fields), "larger than max_record_size")
 			})
@@ -349,7 +349,7 @@ func TestRecordsThatAreTooLargeAreLogged(t *testing.T) {
 func TestHandlersAroundAndWithin(t *testing.T) {
 	ssetest.NoLeaks(t)
 	address := ssetest.Upstream(t, saying(ndjson, "1\n"))
-	const frames = ":\n\ndata: 1\n\n"
+	const frames = ":\ndata: 1\n\n"
 	for name, directives := range map[string]string{
 		"handle":          "sse\nhandle /* {\nreverse_proxy " + address + "\n}",
 		"route":           "route {\nsse\nreverse_proxy " + address + "\n}",

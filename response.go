@@ -358,9 +358,6 @@ func (w *responseWriter) finish(err error) error {
 			s.warnUpstream(err)
 		}
 		return err
-	case w.mode == isEvents && err == errUpstreamBroke && !s.ended():
-		_ = w.direct.finish(err)
-		panic(http.ErrAbortHandler) // the client of a response that is passed through is to see that it broke off
 	default:
 		return w.direct.finish(err)
 	}

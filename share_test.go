@@ -349,7 +349,7 @@ func TestARecordThatIsRefusedEndsTheStreamsAndTheyResumeAfterIt(t *testing.T) {
 			u.wait(t, 1)
 			u.say("1\n2\nno JSON\n3\n")
 			for _, s := range []*ssetest.Stream{a, b} {
-				_ = wholeBody(t, s)
+				_ = brokenBody(t, s)
 				if e := s.Events(); len(e) != 3 || e[2].Type != eventError {
 					t.Fatalf("want two events and an error: %s", s)
 				}
@@ -387,7 +387,7 @@ func TestOversizeRecordsGiveAllAGap(t *testing.T) {
 		u.wait(t, 1)
 		u.say("1\n", strings.Repeat("x", 50)+"\n")
 		for _, s := range []*ssetest.Stream{a, b} {
-			if body := wholeBody(t, s); !strings.HasSuffix(body, "event: sse-error\ndata: {\"reason\":\"record_too_large\"}\n\n") {
+			if body := brokenBody(t, s); !strings.HasSuffix(body, "event: sse-error\ndata: {\"reason\":\"record_too_large\"}\n\n") {
 				t.Errorf("no error: %q", body)
 			}
 		}

@@ -49,6 +49,7 @@ type stream struct {
 
 	mu    sync.Mutex // held while writing
 	w     http.ResponseWriter
+	inner http.ResponseWriter // the server's own, below those of all handlers
 	flush func() error
 	done  func()    // of a deadline writer of our own; nil without one
 	held  time.Time // the server's write deadline, for as long as it is not known whether it is to hold
@@ -106,7 +107,7 @@ func (s *stream) start(block []byte) error {
 	s.register()
 	opening := make([]byte, 0, 64)
 	if s.handler.Retry > 0 {
-		opening = AppendRetry(opening, time.Duration(s.handler.Retry))
+		opening = appendRetryField(opening, time.Duration(s.handler.Retry))
 	}
 	opening = append(append(opening, comment...), block...)
 	err := s.write(opening, 0)
@@ -306,6 +307,12 @@ func (s *stream) clientListens() bool {
 	return reason != endClientGone && reason != endClientStalled
 }
 
+// broken tells whether the client is to see that more was to come.
+func (s *stream) broken() bool {
+	reason := s.endReason()
+	return reason == endUpstreamError || reason == endRecordTooLarge
+}
+
 // finish sends what is to come last, if the client is there to take it, and lets go of everything. The handler
 // calls it before it returns.
 func (s *stream) finish(tail []byte, events int) {
@@ -321,6 +328,9 @@ func (s *stream) finish(tail []byte, events int) {
 		}
 		if len(tail) > 0 && !s.raw && s.clientListens() {
 			_ = s.send(tail, events, s.flush) // if it fails there is nothing more to do
+		}
+		if s.broken() {
+			s.breakOff()
 		}
 		for _, timer := range []*time.Timer{s.heartbeat, s.lifetime, s.flushLater} {
 			if timer != nil {

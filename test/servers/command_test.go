@@ -95,7 +95,7 @@ func TestCommandServesACommandAndExitsAsItDoes(t *testing.T) {
 			s := open(t, url)
 			s.WaitEvents(1)
 			appendTo(t, goOn, "")
-			if err := s.WaitEnd(); err != nil {
+			if err := s.WaitEnd(); (err == nil) != (status == "0") {
 				t.Errorf("the stream ended with %v", err)
 			}
 			if got := strings.Join(data(s)[:2], "|"); got != `one $(a) 'b' "c"|two` {
