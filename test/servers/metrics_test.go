@@ -17,12 +17,12 @@ func metrics(t *testing.T) map[string][]string {
 		t.Fatal(err)
 	}
 	all := make(map[string][]string)
-	for _, m := range regexp.MustCompile(`(?:gauge|counter|counterVec|counterFunc)\("(\w+)", "[^"]*"(?:, "(\w+)")?[,)]|Name: "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
-		if histogram := m[3]; histogram != "" {
-			all["caddy_sse_"+histogram+"_bucket"] = []string{"le"}
-			continue
+	for _, m := range regexp.MustCompile(`(gauge|counter|histogram|addedUp|measured)\("(\w+)", "[^"]*"(?:, "(\w+)")?[,)]`).FindAllStringSubmatch(string(source), -1) {
+		name, labels := "caddy_sse_"+m[2], append(strings.Fields(m[3]), "name")
+		if m[1] == "histogram" {
+			name, labels = name+"_bucket", append(labels, "le")
 		}
-		all["caddy_sse_"+m[1]] = strings.Fields(m[2])
+		all[name] = labels
 	}
 	return all
 }

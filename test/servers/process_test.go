@@ -33,6 +33,7 @@ var packages = map[string]string{
 	"mosquitto_pub":            "mosquitto-clients",
 	"mosquitto_sub":            "mosquitto-clients",
 	"nginx":                    "nginx",
+	"prometheus":               "prometheus",
 	"promtool":                 "prometheus",
 	"redis-cli":                "redis-tools",
 	"redis-server":             "redis-server",
