@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -132,9 +133,10 @@ type Handler struct {
 	draining      atomic.Bool
 	grace         atomic.Int64 // Caddy's grace period, once draining
 	generation    uint64
-	place         int         // among the server's handlers that share their next handler
-	stopped       atomic.Bool // another config has taken over
-	standing      []*source   // of a backend that is always shared
+	route         routeid.Identity // of the next handler that is shared
+	unshared      bool             // the next handler is another one for each request
+	stopped       atomic.Bool      // another config has taken over
+	standing      []*source        // of a backend that is always shared
 	logger        *zap.Logger
 	meters        *meters
 
@@ -217,7 +219,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.backend == nil && h.Share != nil {
-		h.place = nextPlace(ctx)
+		h.findRoute(ctx)
 	}
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)

@@ -3,9 +3,14 @@ package sse
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/net/http/httpguts"
@@ -21,41 +26,79 @@ type nextUpstream struct {
 	next    caddyhttp.Handler
 	request *http.Request // to be copied for each connection
 	vars    map[string]any
-	server  string
+	server  *caddyhttp.Server
 	key     string
 }
 
-// newNextUpstream takes from a client's request what tells resources apart, and nothing that tells clients apart.
+// newNextUpstream takes from a client's request what tells resources apart, and nothing that tells clients apart. All
+// that it takes is part of the key, as any of it may be what the client has made it.
 func (h *Handler) newNextUpstream(r *http.Request, next caddyhttp.Handler) *nextUpstream {
 	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	url := *r.URL
+	host := strings.ToLower(r.Host)
 	request := &http.Request{
-		Method: http.MethodGet, URL: &url, Host: r.Host,
+		Method: http.MethodGet, URL: resource(r.URL), Host: host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header),
 		RemoteAddr: nobody,
 	}
-	originalURL := *original.URL
-	originalURL.RawQuery = withoutLastEventID(originalURL.RawQuery)
-	original.URL, original.RequestURI = &originalURL, originalURL.RequestURI()
+	original.Method, original.URL, original.RemoteAddr = request.Method, resource(original.URL), request.RemoteAddr
+	if !h.route.ReadsOriginal {
+		original.URL = resource(r.URL) // a query that a rewrite has dropped widens no key
+	}
+	original.RequestURI = original.URL.RequestURI()
 	request.RequestURI = original.RequestURI
-	original.RemoteAddr = request.RemoteAddr
-	ctx := context.WithValue(context.Background(), caddyhttp.ServerCtxKey, server)
-	ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original)
-
-	// Other handlers' settings, such as root's.
-	vars := maps.Clone(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any))
-	delete(vars, caddyhttp.ClientIPVarKey)
-	delete(vars, caddyhttp.TrustedProxyVarKey)
 	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"
-		request.TLS = &tls.ConnectionState{Version: r.TLS.Version, HandshakeComplete: true, ServerName: r.TLS.ServerName}
+		name := host
+		if withoutPort, _, err := net.SplitHostPort(host); err == nil {
+			name = withoutPort
+		}
+		request.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: name}
+	}
+	ctx := context.WithValue(context.Background(), caddyhttp.ServerCtxKey, server)
+	ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original)
+	var vars map[string]any
+	if h.route.ReadsVars {
+		vars = settings(r)
 	}
 	return &nextUpstream{
-		handler: h, next: next, request: request.WithContext(ctx), vars: vars, server: server.Name(),
-		key: Key(scheme, r.Host, original.URL.RequestURI(), r.URL.RequestURI()),
+		handler: h, next: next, request: request.WithContext(ctx), vars: vars, server: server,
+		key: Key(scheme, host, original.RequestURI, r.URL.RequestURI(), keyOfSettings(vars)),
 	}
+}
+
+// resource is what of a URL names a resource. A request to a proxy has a host in its URL besides.
+func resource(u *url.URL) *url.URL {
+	plain := url.URL{Path: u.Path, RawQuery: withoutLastEventID(u.RawQuery), ForceQuery: u.ForceQuery}
+	if u.RawPath == u.EscapedPath() {
+		plain.RawPath = u.RawPath
+	}
+	return &plain
+}
+
+// settings are other handlers' vars, such as root's. Of those that Caddy sets itself, none is for another request.
+func settings(r *http.Request) map[string]any {
+	vars := make(map[string]any)
+	for name, value := range r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any) {
+		switch name {
+		case caddyhttp.ClientIPVarKey, caddyhttp.TrustedProxyVarKey, "trace_id", "span_id":
+			continue
+		}
+		switch value.(type) {
+		case string, bool, int, int64, float64, json.Number:
+			vars[name] = value
+		}
+	}
+	return vars
+}
+
+func keyOfSettings(vars map[string]any) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		parts = append(parts, name, fmt.Sprintf("%T %[1]v", vars[name]))
+	}
+	return Key(parts...)
 }
 
 // nobody is the client's address in the source's own request. It is that of no host, so that no handler takes the
@@ -92,18 +135,26 @@ func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 }
 
 func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *http.Request {
-	server := u.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	original := u.request.Context().Value(caddyhttp.OriginalRequestCtxKey)
 	repl := caddy.NewReplacer()
 	r := withHeader(ctx, u.request)
 	url := *r.URL // handlers rewrite it in place
 	r.URL = &url
-	r = caddyhttp.PrepareRequest(r, repl, w, server)
+	r = caddyhttp.PrepareRequest(r, repl, w, u.server)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
 	maps.Copy(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), u.vars)
+	// Routes that exclude the one that the handler is in are no more behind it than for a client's request.
+	if groups, ok := r.Context().Value(routeGroups).(map[string]struct{}); ok {
+		for _, name := range u.handler.route.Groups {
+			groups[name] = struct{}{}
+		}
+	}
 	u.handler.upstreamHeader(r.Header)
 	return r
 }
+
+// routeGroups is Caddy's own key, which it does not export.
+const routeGroups = caddy.CtxKey("route_group")
 
 // sourceWriter is the response writer of a source's own request.
 type sourceWriter struct {

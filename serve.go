@@ -15,7 +15,7 @@ import (
 
 // serve opens the stream of a request that is to get one. It calls leave if the response turns out to be none.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
-	shares := h.Share != nil && (h.backend != nil || r.Method == http.MethodGet)
+	shares := h.Share != nil && !h.unshared && (h.backend != nil || r.Method == http.MethodGet)
 	if shares {
 		r = takeLastEventID(r)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
@@ -22,7 +23,27 @@ func takeLastEventID(r *http.Request) *http.Request {
 	r = withHeader(r.Context(), r)
 	r.Header.Set("Last-Event-ID", id)
 	r.URL.RawQuery = query // in place, as rewriting handlers do, so that placeholders see it
+	hideFromOriginal(r)
 	return r
+}
+
+// hideFromOriginal gives the placeholders of the original URI the values that they have without the id. The original
+// itself cannot be changed for those who hold it already.
+func hideFromOriginal(r *http.Request) {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok {
+		return
+	}
+	uri := *original.URL
+	uri.RawQuery = withoutLastEventID(uri.RawQuery)
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	repl.Set("http.request.orig_uri", uri.RequestURI())
+	repl.Set("http.request.orig_uri.query", uri.RawQuery)
+	prefixed := uri.RawQuery
+	if prefixed != "" {
+		prefixed = "?" + prefixed
+	}
+	repl.Set("http.request.orig_uri.prefixed_query", prefixed)
 }
 
 // withoutLastEventID takes that parameter out of a query, and leaves the others as they are.

@@ -274,13 +274,14 @@ func (s *source) adopt(h *Handler, upstream Upstream) {
 	if h.generation <= s.handler.generation {
 		return
 	}
-	// Routes of one config may share a backend's source. With the next handler that cannot be: it is another config's.
+	// Routes of one config may share a source. Only another config's next handler is another one.
 	s.handler.meters.sourcesActive.Dec()
 	s.handler = h
 	s.handler.meters.sourcesActive.Inc()
 	s.dropUnusedFeeds()
+	former, isNext := s.upstream.(*nextUpstream)
 	s.upstream = upstream // what the former one was given by its config has been cleaned up
-	if _, ok := upstream.(*nextUpstream); !ok {
+	if !isNext || former.server == upstream.(*nextUpstream).server {
 		return // but its connection is as good as another
 	}
 	s.replaced = true

@@ -1,12 +1,15 @@
 package sse
 
 import (
+	"errors"
 	"strconv"
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 )
 
 // sources are those of this process, by key; each is held by the streams that share it.
@@ -51,37 +54,33 @@ func (p *sourcePool) find(h *Handler, upstream Upstream, key string) (s *source,
 // whether a clean end of the upstream is the source's. An upstream that there is just one of ends for all alike.
 //
 // Next handlers cannot be told apart by what they are. Two routes may ask different ones for the same key, be it the
-// user's or, where matchers decide, that of host and URI; so the handler's place in the config is part of it.
+// user's or, where matchers decide, that of host and URI; so the handler's route is part of it. So is all that the
+// source's own request takes from a client's, even if the key is the user's: vars, that is.
 func (h *Handler) sourceKey(upstream Upstream, shareKey string) string {
 	identity := Key("upstream", upstream.Key())
 	if shareKey != "" && !alwaysShared(h.backend) {
 		identity = Key("share", h.backendName(), h.backendConfig, shareKey)
 	}
 	if next, ok := upstream.(*nextUpstream); ok {
-		identity = Key("next", next.server, strconv.Itoa(h.place), identity)
+		identity = Key("next", h.route.Digest, keyOfSettings(next.vars), identity)
 	}
 	ends := h.End != nil && !alwaysShared(h.backend)
 	return Key(identity, h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize, strconv.FormatBool(ends))
 }
 
-// nextPlace numbers the handlers of a server that share their next handler, in the order of its config: the same
-// handler has the same place after a reload, if no other comes before it.
-func nextPlace(ctx caddy.Context) int {
-	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	places.Lock()
-	defer places.Unlock()
-	if server != places.server {
-		places.server, places.last = server, 0
+// findRoute finds out what tells the handler's next handler from others. If that is not known, another config's is
+// another one.
+func (h *Handler) findRoute(ctx caddy.Context) {
+	var err error
+	if h.route, err = routeid.Of(ctx); err == nil {
+		return
 	}
-	places.last++
-	return places.last
-}
-
-// places is enough for one server, as Caddy provisions one after the other.
-var places struct {
-	sync.Mutex
-	server *caddyhttp.Server
-	last   int
+	h.route.Digest = Key("config", strconv.FormatUint(h.generation, 10))
+	if h.unshared = errors.Is(err, routeid.ErrManyPlaces); h.unshared {
+		h.logger.Warn("share has no effect: give each route that invokes the named route an sse of its own", zap.Error(err))
+	} else {
+		h.logger.Warn("sources of this route will not survive a reload, as it cannot be recognized", zap.Error(err))
+	}
 }
 
 // release lets go of the source and of a stream's feed in it, nil if there is none, once linger has passed.

@@ -1,0 +1,284 @@
+package routeid
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// What Caddy's own handlers do that matters here. Handlers that are not listed may do anything.
+var (
+	// passesOn are those that let every request through, and whose settings reach what stands behind them only by the
+	// request's host, URI and vars.
+	passesOn = setOf("sse", "encode", "headers", "log_append", "map", "request_body", "rewrite", "timeouts", "tracing", "vars")
+
+	// keepsURL are those of them that change neither host nor URI.
+	keepsURL = setOf("sse", "encode", "log_append", "map", "request_body", "timeouts", "tracing", "vars")
+
+	// asksByRequest are those that look neither at vars nor at the request as it was before it was rewritten, unless a
+	// placeholder or a matcher does.
+	asksByRequest = setOf("sse", "encode", "headers", "log_append", "map", "request_body", "rewrite", "timeouts",
+		"vars", "subroute", "invoke", "reverse_proxy", "static_response", "error")
+
+	// goesByURL are the matchers that go by nothing but a request's host and path.
+	goesByURL = setOf("host", "path", "path_regexp")
+)
+
+func setOf(names ...string) map[string]bool {
+	set := make(map[string]bool)
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
+}
+
+// reads is what handlers may look at beside the request.
+type reads struct{ vars, original bool }
+
+func (r *reads) text(raw json.RawMessage) {
+	r.vars = r.vars || bytes.Contains(raw, []byte("vars"))
+	r.original = r.original || bytes.Contains(raw, []byte("orig_"))
+}
+
+// digest is of what a request passes on its way to the last handler of the chain, and of what stands behind that:
+//
+//   - of each route around it the matchers, and the handlers before it and behind it
+//   - routes before those, if a request may pass them and they may hold it back
+//   - routes after those, if a request may get there
+//
+// Other routes do not count.
+type digest struct {
+	server   *server
+	groups   map[string]int // by name: Caddyfile adapters number them, so that others change when one comes or goes
+	named    []string       // routes that are invoked
+	material []any
+	reads    reads
+}
+
+func (s *server) digest(c chain) (sum string, r reads, err error) {
+	d := &digest{server: s, groups: make(map[string]int)}
+	listen := slices.Clone(s.Listen)
+	slices.Sort(listen)
+	d.material = append(d.material, listen)
+	for _, policy := range s.TLS {
+		if policy["client_authentication"] != nil {
+			d.material = append(d.material, d.normalize(policy))
+		}
+	}
+	ended := false
+	for _, level := range slices.Backward(c) {
+		if err := d.addLevel(level, &ended); err != nil {
+			return "", reads{}, err
+		}
+	}
+	// A named route may invoke others, which come to this list then.
+	for i := 0; i < len(d.named); i++ {
+		if err := d.addRoute(s.NamedRoutes[d.named[i]], true); err != nil {
+			return "", reads{}, err
+		}
+	}
+	text, err := json.Marshal(d.material)
+	if err != nil {
+		return "", reads{}, err
+	}
+	hash := sha256.Sum256(text)
+	return hex.EncodeToString(hash[:]), d.reads, nil
+}
+
+// addLevel adds a level. ended says that nothing stands behind it, as something further inside never passes on.
+func (d *digest) addLevel(s step, ended *bool) error {
+	r := s.current()
+	d.add("level", s.errors, r.Terminal) // a Caddyfile adapter gives a route a group only if there are others
+	if err := d.addRaw(r.Match); err != nil {
+		return err
+	}
+	d.add("around")
+	for _, raw := range r.Handle[:s.handler] {
+		if err := d.addRaw(raw); err != nil {
+			return err
+		}
+	}
+	if name := handlerName(s.raw()); name != "sse" && name != "subroute" && name != "invoke" {
+		if err := d.addBehind(s.raw()); err != nil {
+			return err
+		}
+	}
+	d.add("before")
+	for _, other := range s.routes[:s.route] {
+		if !(r.Group != "" && other.Group == r.Group) && !other.Terminal && !ends(other.Handle) && !passOn(other.Handle) {
+			if err := d.addRoute(other, false); err != nil {
+				return err
+			}
+		}
+	}
+	if *ended {
+		return nil
+	}
+	d.add("behind")
+	tail := r.Handle[s.handler+1:]
+	for _, raw := range tail {
+		if err := d.addBehind(raw); err != nil {
+			return err
+		}
+	}
+	if *ended = r.Terminal || ends(tail); *ended {
+		return nil
+	}
+	sameURL := only(tail, keepsURL)
+	for _, other := range s.routes[s.route+1:] {
+		if r.Group != "" && other.Group == r.Group {
+			continue
+		}
+		if err := d.addRoute(other, true); err != nil {
+			return err
+		}
+		matches := len(other.Match) == 0 || sameURL && matchesByURL(r.Match) && bytes.Equal(other.Match, r.Match)
+		if *ended = matches && other.Group == "" && (other.Terminal || ends(other.Handle)); *ended {
+			return nil
+		}
+		sameURL = sameURL && only(other.Handle, keepsURL)
+	}
+	return nil
+}
+
+func (d *digest) add(values ...any) { d.material = append(d.material, values) }
+
+func (d *digest) addRoute(r config, behind bool) error {
+	d.add("route", r.Terminal, d.group(r.Group))
+	if err := d.addRaw(r.Match); err != nil {
+		return err
+	}
+	if behind {
+		d.reads.text(r.Match)
+	}
+	for _, raw := range r.Handle {
+		add := d.addRaw
+		if behind {
+			add = d.addBehind
+		}
+		if err := add(raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addBehind adds a handler that stands behind ours.
+func (d *digest) addBehind(raw json.RawMessage) error {
+	value, err := decode(raw)
+	if err != nil {
+		return err
+	}
+	others := count(value, func(object map[string]any) bool {
+		name, ok := object["handler"].(string)
+		if transport, ok := object["transport"].(map[string]any); ok && transport["protocol"] != "http" {
+			return true // FastCGI tells its application
+		}
+		return ok && !asksByRequest[name]
+	})
+	if d.reads.text(raw); others > 0 {
+		d.reads = reads{vars: true, original: true}
+	}
+	d.add(d.normalize(value))
+	return nil
+}
+
+func (d *digest) addRaw(raw json.RawMessage) error {
+	value, err := decode(raw)
+	if err == nil {
+		d.add(d.normalize(value))
+	}
+	return err
+}
+
+// normalize makes names of groups numbers, and notes which routes are invoked.
+func (d *digest) normalize(value any) any {
+	switch value := value.(type) {
+	case []any:
+		for i, v := range value {
+			value[i] = d.normalize(v)
+		}
+	case map[string]any:
+		_, isRoute := value["handle"].([]any)
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			name, _ := value[key].(string)
+			switch {
+			case isRoute && key == "group" && name != "":
+				value[key] = d.group(name)
+			case value["handler"] == "invoke" && strings.EqualFold(key, "name"):
+				if !slices.Contains(d.named, name) {
+					d.named = append(d.named, name)
+				}
+			default:
+				value[key] = d.normalize(value[key])
+			}
+		}
+	}
+	return value
+}
+
+func (d *digest) group(name string) int {
+	if name == "" {
+		return 0
+	}
+	if _, ok := d.groups[name]; !ok {
+		d.groups[name] = len(d.groups) + 1
+	}
+	return d.groups[name]
+}
+
+// ends is whether a request that gets to these handlers surely gets no further.
+func ends(handlers []json.RawMessage) bool {
+	return slices.ContainsFunc(handlers, func(raw json.RawMessage) bool {
+		switch handlerName(raw) {
+		case "static_response", "error":
+			return true
+		case "reverse_proxy":
+			var proxy map[string]json.RawMessage
+			_ = json.Unmarshal(raw, &proxy)
+			return !slices.ContainsFunc(slices.Collect(maps.Keys(proxy)), func(key string) bool {
+				return strings.EqualFold(key, "handle_response") // whose routes may pass on
+			})
+		case "subroute":
+			sub, err := parseSubroute(raw)
+			return err == nil && sub.Errors == nil && slices.ContainsFunc(sub.Routes, func(r config) bool {
+				return len(r.Match) == 0 && r.Group == "" && ends(r.Handle)
+			})
+		}
+		return false
+	})
+}
+
+// passOn is whether these handlers let every request through.
+func passOn(handlers []json.RawMessage) bool {
+	return !slices.ContainsFunc(handlers, func(raw json.RawMessage) bool {
+		if handlerName(raw) != "subroute" {
+			return !passesOn[handlerName(raw)]
+		}
+		sub, err := parseSubroute(raw)
+		return err != nil || slices.ContainsFunc(sub.Routes, func(r config) bool { return r.Terminal || !passOn(r.Handle) })
+	})
+}
+
+func only(handlers []json.RawMessage, names map[string]bool) bool {
+	return !slices.ContainsFunc(handlers, func(raw json.RawMessage) bool { return !names[handlerName(raw)] })
+}
+
+func matchesByURL(match json.RawMessage) bool {
+	var sets []map[string]json.RawMessage
+	if json.Unmarshal(match, &sets) != nil {
+		return false
+	}
+	for _, set := range sets {
+		for name := range set {
+			if !goesByURL[name] {
+				return false
+			}
+		}
+	}
+	return true
+}
