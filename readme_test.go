@@ -1,7 +1,9 @@
 package sse
 
 import (
+	"encoding/json"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,6 +23,7 @@ func TestEveryConfigInTheREADMEIsOneThatCaddyTakes(t *testing.T) {
 	for _, block := range blocks {
 		text := block[1]
 		t.Run(strings.SplitN(text[strings.Index(text, "sse"):], "\n", 2)[0], func(t *testing.T) {
+			t.Setenv("PASSWORD_HASH", passwordHash)
 			// Not everybody may write there, and not every machine is in a cluster.
 			text = strings.ReplaceAll(text, "/var/log/caddy", t.TempDir())
 			text = regexp.MustCompile(`(?m)^\t*tls_trust_pool file .*$`).ReplaceAllString(text, "")
@@ -30,6 +33,66 @@ func TestEveryConfigInTheREADMEIsOneThatCaddyTakes(t *testing.T) {
 			}
 			validate(t, adapted)
 		})
+	}
+}
+
+// TestEveryProxyOfTheDocumentationIsFencedIn: a matcher of sse alone lets all other paths pass to its upstream.
+func TestEveryProxyOfTheDocumentationIsFencedIn(t *testing.T) {
+	t.Setenv("PASSWORD_HASH", passwordHash)
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var configs []string
+	for _, block := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
+		configs = append(configs, block[1])
+	}
+	files, err := filepath.Glob("examples/*.Caddyfile")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no examples: %v", err)
+	}
+	for _, file := range append(files, "Caddyfile.example") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		configs = append(configs, string(text))
+	}
+	proxies := 0
+	for _, config := range configs {
+		adapted, err := adapt(t, config)
+		if err != nil {
+			t.Fatalf("%s\n%v", config, err)
+		}
+		var tree any
+		if err := json.Unmarshal(adapted, &tree); err != nil {
+			t.Fatal(err)
+		}
+		var visit func(node any, fenced bool)
+		visit = func(node any, fenced bool) {
+			switch node := node.(type) {
+			case []any:
+				for _, child := range node {
+					visit(child, fenced)
+				}
+			case map[string]any:
+				if sets, ok := node["match"].([]any); ok && !slices.ContainsFunc(sets, func(set any) bool { _, has := set.(map[string]any)["path"]; return !has }) {
+					fenced = true
+				}
+				if handler := node["handler"]; handler == "reverse_proxy" || handler == "php_fastcgi" {
+					if proxies++; !fenced {
+						t.Errorf("a proxy takes every path:\n%s", config)
+					}
+				}
+				for _, child := range node {
+					visit(child, fenced)
+				}
+			}
+		}
+		visit(tree, false)
+	}
+	if proxies == 0 {
+		t.Error("there is no proxy at all")
 	}
 }
 
