@@ -19,10 +19,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 func init() {
 	caddy.RegisterModule(new(ExecBackend))
+
+	// No command outlives the server, be its route gone by a reload, or the grace period over before its stream.
+	caddy.OnExit(func(context.Context) { processes.endAll() })
 }
 
 // ExecBackend runs a command and takes what it writes to its standard output. There is no shell: each argument
@@ -31,7 +35,12 @@ func init() {
 //
 // The command and all that it has started end with the stream. They get SIGTERM, and SIGKILL after stop_timeout;
 // so does what a command leaves behind when it exits by itself. On Linux the command is killed with the server, too,
-// should that die without having had the time for it.
+// should that be killed itself. What the command has started then lives on, unless whatever runs the server ends it, as
+// systemd and containers do. So does, after its stream, what has left the command's process group ("setsid").
+//
+// A stream takes a process, and those that the command starts. On Linux, commands leave a quarter of what the server's
+// limits of processes and threads allow (ulimit -u, systemd's TasksMax, a container's pids.max), at most 256, to the
+// server; if there is no room for another one, the response is a 503.
 //
 // The command's standard input is empty. Of the server's environment it has PATH, HOME, USER, LANG, LC_*, TZ and
 // TMPDIR. An exit status other than 0 is a failure of the upstream.
@@ -131,14 +140,6 @@ func (b *ExecBackend) Bind(r *http.Request) (Upstream, error) {
 	return u, err
 }
 
-// Cleanup sees to it that no command outlives a server whose grace period is over before its streams are.
-func (*ExecBackend) Cleanup() error {
-	if caddy.Exiting() {
-		processes.endAll()
-	}
-	return nil
-}
-
 // execUpstream is a command to run.
 type execUpstream struct {
 	backend *ExecBackend
@@ -159,12 +160,15 @@ func (u *execUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	}
 	p, err := start(cmd, u.backend.Pty)
 	if err != nil {
-		return fmt.Errorf("starting the command: %w", err)
+		return u.startError(err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	processes.add(p, cancel)
 	defer processes.remove(p)
+	if caddy.Exiting() { // too late to be among those that are ended at exit
+		cancel()
+	}
 	go p.supervise(ctx, time.Duration(u.backend.StopTimeout))
 
 	err = u.read(p, sink, cancel)
@@ -175,6 +179,18 @@ func (u *execUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 		err = p.exitError()
 	}
 	return err
+}
+
+// startError is the response if a command could not be started.
+func (u *execUpstream) startError(err error) error {
+	err = fmt.Errorf("starting the command: %w", err)
+	if !isNoRoom(err) {
+		return err
+	}
+	if ok, _ := noRoomLimit.allow(time.Now(), noRoomRate); ok {
+		u.backend.logger.Error("commands are refused", zap.Error(err))
+	}
+	return caddyhttp.Error(http.StatusServiceUnavailable, err)
 }
 
 // newCommand is the command with its placeholders expanded.
@@ -316,6 +332,5 @@ var (
 	_ Backend               = (*ExecBackend)(nil)
 	_ Upstream              = (*execUpstream)(nil)
 	_ caddy.Provisioner     = (*ExecBackend)(nil)
-	_ caddy.CleanerUpper    = (*ExecBackend)(nil)
 	_ caddyfile.Unmarshaler = (*ExecBackend)(nil)
 )

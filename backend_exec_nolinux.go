@@ -1,11 +1,16 @@
-//go:build unix && !linux
+//go:build !linux
 
 package sse
 
-import "syscall"
+import "os/exec"
 
-// dieWithParent does nothing: there is no such thing here.
-func dieWithParent(*syscall.SysProcAttr) {}
+// runStarter starts commands until there are no more requests. How much room the system's limits leave is not known
+// here.
+func runStarter(requests <-chan startRequest) {
+	for request := range requests {
+		request.done <- request.cmd.Start()
+	}
+}
 
-// hasOnlyZombies is not known here.
-func hasOnlyZombies(int) bool { return false }
+// waitFor waits for a command, which takes a thread here.
+func waitFor(cmd *exec.Cmd) error { return cmd.Wait() }

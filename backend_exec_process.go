@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -77,24 +76,16 @@ func start(cmd *exec.Cmd, pty bool) (*process, error) {
 	cmd.SysProcAttr = processAttributes(pty)
 	p := &process{cmd: cmd, stdout: stdout, stderr: stderr, exited: make(chan struct{}), gone: make(chan struct{})}
 
-	started := make(chan error)
-	go func() {
-		// The kernel's "die with your parent" means the thread, not the process. A goroutine that is locked to its
-		// thread keeps that alive, until the command has ended; it takes no more threads, as the wait takes one.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			p.waitErr = cmd.Wait()
-			close(p.exited)
-		}
-	}()
-	if err := <-started; err != nil {
+	if err := commands.start(cmd); err != nil {
 		stdout.Close()
 		stderr.Close()
 		return nil, err
 	}
+	go func() {
+		p.waitErr = waitFor(cmd)
+		commands.ended()
+		close(p.exited)
+	}()
 	return p, nil
 }
 

@@ -1,0 +1,79 @@
+package sse
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+)
+
+// taskLimit is a limit of how many processes and threads there may be. Where it is reached, the server can start no
+// thread either, and Go's runtime aborts: all sites would be down.
+type taskLimit struct {
+	name      string // what sets it
+	max, used int
+}
+
+// reserve is how much of the limit commands leave to the server, and to whoever else shares the limit.
+func (l taskLimit) reserve() int { return min(l.max/4, 256) }
+
+func (l taskLimit) free() int { return l.max - l.reserve() - l.used }
+
+// taskRoom says whether there is room for another command. It is measured, not counted: a command has processes of its
+// own, and others may share the limit. It is for one goroutine at a time.
+type taskRoom struct {
+	measure func() []taskLimit
+	left    int // commands that may start before the limits are looked at again
+	tight   taskLimit
+	until   time.Time // the measurement is too old
+}
+
+// measurementAge is how long a measurement counts. To look at all processes takes time, which refused clients must not
+// make the server spend over and over.
+const measurementAge = time.Second
+
+// take takes room for a command.
+func (r *taskRoom) take(now time.Time) error {
+	if now.After(r.until) || r.left == 0 && r.tight.free() > 0 {
+		r.look(now)
+	}
+	if r.left == 0 {
+		return noRoomError{r.tight}
+	}
+	r.left--
+	return nil
+}
+
+func (r *taskRoom) look(now time.Time) {
+	r.tight = taskLimit{max: 1 << 30}
+	for _, limit := range r.measure() {
+		if limit.free() < r.tight.free() {
+			r.tight = limit
+		}
+	}
+	r.until = now.Add(measurementAge)
+	r.left = 0
+	if free := r.tight.free(); free > 0 {
+		// What has just started has not yet started all that it is going to.
+		r.left = 1 + free/4
+	}
+}
+
+// noRoomError is why a command has not been started.
+type noRoomError struct{ limit taskLimit }
+
+func (e noRoomError) Error() string {
+	return fmt.Sprintf("%s leaves no room for another command: %d of %d processes and threads are in use, and %d are kept free for the server; raise the limit, or share the stream",
+		e.limit.name, e.limit.used, e.limit.max, e.limit.reserve())
+}
+
+// isNoRoom is whether an error is that of a limit, be it that the kernel says so.
+func isNoRoom(err error) bool {
+	return errors.As(err, new(noRoomError)) || errors.Is(err, syscall.EAGAIN)
+}
+
+// noRoomRate is how often the log says that there is no room for commands, whichever backend has them.
+var (
+	noRoomRate  = logRate{most: 1, each: time.Hour}
+	noRoomLimit logLimit
+)

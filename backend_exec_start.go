@@ -1,0 +1,54 @@
+package sse
+
+import (
+	"os/exec"
+	"sync"
+)
+
+// commandStarter starts the commands of this server, one after the other, and all of them on the same thread.
+//
+// The kernel's "die with your parent" (see dieWithParent) means the thread that has started a command, not its process.
+// A goroutine that is locked to its thread keeps that alive for as long as there are commands. It is one thread for all
+// of them: a thread each would take the server to its limit of threads, where Go's runtime aborts.
+type commandStarter struct {
+	mu       sync.Mutex
+	commands int // that are starting or running
+	requests chan startRequest
+}
+
+type startRequest struct {
+	cmd  *exec.Cmd
+	done chan error
+}
+
+// commands are those of this process.
+var commands commandStarter
+
+// start starts a command, if there is room for it. After the command has been waited for, ended must be called.
+func (s *commandStarter) start(cmd *exec.Cmd) error {
+	s.mu.Lock()
+	if s.commands == 0 {
+		s.requests = make(chan startRequest)
+		go runStarter(s.requests)
+	}
+	s.commands++
+	requests := s.requests
+	s.mu.Unlock()
+
+	request := startRequest{cmd: cmd, done: make(chan error)}
+	requests <- request
+	err := <-request.done
+	if err != nil {
+		s.ended()
+	}
+	return err
+}
+
+func (s *commandStarter) ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commands--
+	if s.commands == 0 {
+		close(s.requests)
+	}
+}
