@@ -77,16 +77,17 @@ var (
 // request without Accept-Encoding would be given gzip by Go.
 func (h *Handler) upstreamHeader(header http.Header) {
 	header.Set("Accept-Encoding", "identity")
-	accept := acceptRecords
+	header.Set("Accept", acceptRecords)
 	if h.framing.format == records.EventStream {
-		accept = acceptEvents
+		header.Set("Accept", acceptEvents)
 	}
-	header.Set("Accept", accept)
 }
 
+// In acceptEvents the order alone says what is preferred: MCP servers want to see both types, and some of them read no
+// weights.
 const (
 	acceptRecords = "application/x-ndjson, application/jsonl, application/stream+json, application/json-seq;q=0.9, application/json;q=0.8, text/plain;q=0.7, text/event-stream;q=0.3, */*;q=0.1"
-	acceptEvents  = "text/event-stream, application/x-ndjson;q=0.5, */*;q=0.1"
+	acceptEvents  = "text/event-stream, application/json"
 )
 
 // quietContext is the context of a request to the next handler whose end leaves no line in the log: once quiet

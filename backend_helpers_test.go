@@ -91,6 +91,7 @@ func (s *tallySink) counts() *meters      { return newMeters("", "test") }
 func (s *tallySink) record(*record) error { s.records++; return nil }
 func (s *tallySink) skipped()             { s.tooLong++ }
 func (*tallySink) blank()                 {}
+func (*tallySink) retry(int64)            {}
 func (*tallySink) gap(string)             {}
 func (s *tallySink) commit() error        { s.mu.Unlock(); return nil }
 

@@ -136,6 +136,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err == nil && h.Match != nil && h.BackendRaw != nil {
 			err = d.WrapErr(errMatchOfBackend)
 		}
+		if err == nil && h.charsetOfEventStream() {
+			err = d.WrapErr(errCharsetOfEventStream)
+		}
 		if err != nil {
 			return err
 		}

@@ -85,6 +85,8 @@ func TestEveryMistakeInTheConfigIsToldWithItsPlace(t *testing.T) {
 		{"format lines\nformat json", "format is given twice"},
 		{"charset klingon", "charset"},
 		{`charset ""`, "charset"},
+		{"format event_stream\ncharset latin1", "an event stream is always utf-8"},
+		{"charset latin1\nformat event_stream", "an event stream is always utf-8"},
 		{"max_record_size", "argument"},
 		{"max_record_size huge", "max_record_size must be a size"},
 		{"max_record_size 0", "max_record_size must be a size"},

@@ -32,6 +32,7 @@ type delivery struct {
 	started    bool
 	over       bool // nothing may be written any more
 	heartbeats uint64
+	wish       int64  // see source
 	lastID     []byte // of the last event with an id, as far as it may be asked for
 	err        error
 	panicked   any // what a writer around ours has panicked with
@@ -143,6 +144,14 @@ func (d *delivery) send() {
 				break
 			}
 		}
+		if wish := d.source.wish.Load(); wish != d.wish {
+			d.wish = wish
+			if d.stream.handler.Retry == 0 {
+				if d.err = d.stream.write(appendRetryField(nil, time.Duration(wish-1)*time.Millisecond), 0); d.err != nil {
+					break
+				}
+			}
+		}
 		var state history.State
 		if d.mapper == nil {
 			batch := d.subscriber.Next()
@@ -158,7 +167,7 @@ func (d *delivery) send() {
 		switch state {
 		case history.Parked:
 			// A heartbeat that came before it was parked has woken nobody.
-			if d.err == nil && d.source.heartbeats.Load() == d.heartbeats {
+			if d.err == nil && d.source.heartbeats.Load() == d.heartbeats && d.source.wish.Load() == d.wish {
 				return
 			}
 		case history.Closed:

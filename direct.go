@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -69,8 +70,8 @@ func (d *direct) record(rec *record) error {
 	switch v {
 	case isSent:
 		d.events++
-		if len(id) > 0 {
-			d.lastID = append(d.lastID[:0], id...)
+		if id != nil {
+			d.lastID = append(d.lastID[:0], id...) // an empty one takes it back
 		}
 	case isRefused:
 		return errRecordInvalid
@@ -88,6 +89,13 @@ func (d *direct) skipped() {
 }
 
 func (d *direct) blank() { d.out = append(d.out, comment...) }
+
+// retry passes on what the upstream says, unless the config says it already.
+func (d *direct) retry(ms int64) {
+	if d.stream.handler.Retry == 0 {
+		d.out = appendRetryField(d.out, time.Duration(ms)*time.Millisecond)
+	}
+}
 
 func (d *direct) gap(reason string) {
 	g := gap{Reason: reason, LastEventID: string(d.lastID)}

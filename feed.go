@@ -258,7 +258,9 @@ func unpack(e history.Entry, rec *record) (reason string, isRecord bool) {
 	rec.seq = e.Seq
 	rec.wantsJSON = flags&packedJSON != 0
 	rec.OneLine = flags&packedOneLine != 0
-	rec.ID = field()
+	if rec.ID = field(); len(rec.ID) == 0 {
+		rec.ID = nil // one that is empty has reset the source's own
+	}
 	rec.Event = field()
 	rec.Text = rest
 	return "", true

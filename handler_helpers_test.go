@@ -172,7 +172,7 @@ func framesOf(t *testing.T, options, contentType, text string, requestOptions ..
 	server := ssetest.Start(t, site(options, "reverse_proxy "+ssetest.Upstream(t, saying(contentType, text))))
 	defer server.Stop()
 	s := get(t, server, "/", requestOptions...)
-	if err := s.WaitEnd(); (err != nil) != strings.Contains(s.Raw(), "event: "+eventError) {
+	if err := s.WaitEnd(); (err != nil) != strings.Contains(s.Raw(), "event: "+eventError+"\n") {
 		t.Errorf("ended with %v: %s", err, s)
 	}
 	frames, ok := strings.CutPrefix(s.Raw(), ":\n")

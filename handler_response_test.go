@@ -369,25 +369,6 @@ func TestMatchSaysWhichResponsesAreConverted(t *testing.T) {
 	}
 }
 
-func TestContentTypesThatAreConverted(t *testing.T) {
-	ssetest.NoLeaks(t)
-	next := nextHandler(t, func(w http.ResponseWriter, r *http.Request) { saying(r.URL.Query().Get("type"), "1\n")(w, r) })
-	server := ssetest.Start(t, site("", next))
-	for contentType, converted := range map[string]bool{
-		"": true, "text/plain": true, "text/plain; charset=utf-8": true, "Application/X-NDJSON": true, "application/ndjson": true, "application/jsonl": true,
-		"application/x-jsonlines": true, "application/jsonlines": true, "application/stream+json": true, "application/json": true, "application/ld+json": true,
-		"application/json-seq": true, "application/geo+json-seq": true,
-		"text/html": false, "text/csv": false, "application/octet-stream": false, "application/jsonp": false, "text/event-stream": false, "application/javascript": false,
-	} {
-		r, _ := http.NewRequest("GET", server.URL("h1", "/"), nil)
-		r.URL.RawQuery = "type=" + strings.NewReplacer("+", "%2B", ";", "%3B", " ", "%20").Replace(contentType)
-		s := ssetest.Do(t, ssetest.Client(t, "h1"), r)
-		if text := wholeBody(t, s); (text == ":\ndata: 1\n\n") != converted || !converted && (text != "1\n" || s.Header.Get("Content-Type") != contentType) {
-			t.Errorf("%q: got %q as %q", contentType, text, s.Header.Get("Content-Type"))
-		}
-	}
-}
-
 // compressor is what upstreams compress with although asked not to.
 type compressor interface {
 	io.WriteCloser

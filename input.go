@@ -27,6 +27,7 @@ type consumer interface {
 	record(rec *record) error // takes it; sets its number
 	skipped()                 // a record was larger than allowed
 	blank()                   // the upstream's heartbeat
+	retry(ms int64)           // the upstream says when to come back
 	gap(reason string)        // records were lost
 	commit() error            // what came together leaves together
 }
@@ -140,6 +141,8 @@ func (in *input) next() error {
 			}
 		case records.IsBlank:
 			in.to.blank()
+		case records.IsRetry:
+			in.to.retry(in.rec.Retry)
 		case records.IsSkipped:
 			in.to.counts().recordsDropped.tooLarge.Inc()
 			in.to.skipped()

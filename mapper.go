@@ -77,10 +77,11 @@ type mapper struct {
 	scratch []byte
 }
 
-// appendFrame appends the event that rec becomes. fallbackID is the id of an event to which neither config nor
+// appendFrame appends the event that rec becomes. id is nil if it has none, and empty if it resets the client's last id.
+// fallbackID is the id of an event to which neither config nor
 // upstream gives one that can be sent.
 func (m *mapper) appendFrame(dst []byte, rec *record, fallbackID []byte) (out, id []byte, v verdict) {
-	if m.plain && len(rec.ID) == 0 && len(rec.Event) == 0 && len(fallbackID) == 0 {
+	if m.plain && rec.ID == nil && len(rec.Event) == 0 && len(fallbackID) == 0 {
 		return appendRecordData(dst, &rec.Record), nil, isSent
 	}
 
@@ -133,6 +134,9 @@ func (m *mapper) appendID(dst []byte, rec *record, fallbackID []byte) (out, id [
 	if len(dst) == start {
 		dst, _ = AppendID(dst, fallbackID)
 	}
+	if len(dst) == start && m.id == nil && rec.ID != nil && len(rec.ID) == 0 {
+		return append(dst, "id:\n"...), []byte{} // the upstream resets it
+	}
 	if len(dst) == start {
 		return dst, nil
 	}
@@ -154,6 +158,10 @@ func (m *mapper) appendType(dst []byte, rec *record) []byte {
 	if m.event != nil {
 		m.scratch = m.event.Append(m.scratch[:0], &m.record)
 		name = m.scratch
+	}
+	if string(name) == eventError || string(name) == eventGap {
+		m.count(m.counts.fieldsDropped.event) // these are ours: an upstream cannot say them
+		return dst
 	}
 	dst, ok := AppendType(dst, name)
 	if !ok {

@@ -40,7 +40,8 @@ type Handler struct {
 	// Default: auto, which goes by the upstream's Content-Type.
 	Format string `json:"format,omitempty"`
 
-	// The charset of the upstream's text, by its WHATWG name. Default: from its Content-Type, else utf-8.
+	// The charset of the upstream's text, by its WHATWG name. An event stream is always utf-8. Default: from its
+	// Content-Type, else utf-8.
 	Charset string `json:"charset,omitempty"`
 
 	// The size of the largest record, in bytes. Default: 1 MiB.
@@ -68,7 +69,8 @@ type Handler struct {
 	OnInvalid string `json:"on_invalid,omitempty"`
 
 	// Which requests are served, by their Accept header (RFC 9110 §12.5.1): standard, strict (text/event-stream
-	// has to be named), negotiate (others get the upstream's response as it is) or off. Default: standard.
+	// has to be named), negotiate (others get the upstream's response as it is) or off. Standard looks at GET and HEAD
+	// only: a client that sends another method reads the stream it has asked for. Default: standard.
 	Accept string `json:"accept,omitempty"`
 
 	// The status of a refusal. Default: 406.
@@ -100,8 +102,8 @@ type Handler struct {
 	// they were opened with. Default: end.
 	OnReload string `json:"on_reload,omitempty"`
 
-	// Which responses of the next handler are converted. Default: those of status 200 with a content type of
-	// records, text/plain or none.
+	// Which responses of the next handler are converted. Default: those of status 200 with a content type of records. If
+	// format is set or the client's Accept names text/event-stream, JSON, text/plain and no type are converted, too.
 	Match *caddyhttp.ResponseMatcher `json:"match,omitempty"`
 
 	// Whether a browser that navigates to the stream gets a page that shows it. Default: false.
@@ -293,6 +295,9 @@ func (h *Handler) compile() (err error) {
 			return fmt.Errorf("charset: %w", err)
 		}
 	}
+	if h.charsetOfEventStream() {
+		return errCharsetOfEventStream
+	}
 	if h.framing.oversize, err = records.ParseOversize(h.Oversize); err != nil {
 		return fmt.Errorf("max_record_size: %w", err)
 	}
@@ -402,6 +407,14 @@ func (h *Handler) Validate() error {
 	return err
 }
 
+// charsetOfEventStream is whether the config gives an event stream another charset than it has.
+func (h *Handler) charsetOfEventStream() bool {
+	charset, err := records.LookupCharset(h.Charset)
+	return h.Format == records.EventStream.String() && err == nil && charset.String() != "utf-8"
+}
+
+var errCharsetOfEventStream = errors.New("an event stream is always utf-8: remove charset, or the format event_stream")
+
 var errMatchOfBackend = errors.New("match is for responses of the next handler: remove it or the backend")
 
 // ServeHTTP serves an event stream, or lets the request pass.
@@ -459,14 +472,15 @@ func upgrades(r *http.Request) bool {
 
 // accepts is whether the client takes an event stream.
 func (h *Handler) accepts(r *http.Request) bool {
-	values := r.Header["Accept"]
-	switch h.Accept {
-	case acceptOff:
+	switch {
+	case h.Accept == acceptOff:
 		return true
-	case acceptStrict:
-		return accept.Named(values, "text/event-stream") > 0
+	case h.Accept == acceptStrict:
+		return namesEventStream(r)
+	case h.Accept == acceptStandard && r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return true // language models' SDKs POST for a stream with Accept: application/json
 	default:
-		return accept.Quality(values, "text/event-stream") > 0
+		return accept.Quality(r.Header["Accept"], "text/event-stream") > 0
 	}
 }
 

@@ -191,7 +191,7 @@ func (w *sourceWriter) writeHeader(status int) {
 	}
 	w.decided = true
 	eventStream := status == http.StatusOK && isEventStream(w.header)
-	if !eventStream && !w.handler.converts(status, w.header) {
+	if asksForStream := true; !eventStream && !w.handler.converts(status, w.header, asksForStream) {
 		w.refuse()
 		w.err = fmt.Errorf("next handler answered with status %d and content type %q, which is not a response of records", status, contentTypeOf(w.header))
 		return

@@ -14,7 +14,6 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // setStreamHeaders makes a response's headers those of an event stream. What described the upstream's bytes goes:
@@ -44,65 +43,6 @@ func addVary(header http.Header) {
 		}
 	}
 	header.Add("Vary", "Accept")
-}
-
-// mediaType is a Content-Type without its parameters.
-func mediaType(contentType string) string {
-	name, _, _ := strings.Cut(contentType, ";")
-	return strings.ToLower(strings.TrimSpace(name))
-}
-
-// converts tells whether a response of the next handler becomes an event stream.
-func (h *Handler) converts(status int, header http.Header) bool {
-	switch status {
-	case http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:
-		return false // no body, or not a whole one
-	}
-	if status < 200 {
-		return false
-	}
-	if h.Match != nil {
-		return h.Match.Match(status, header)
-	}
-	return isOfRecords(status, header) && (h.framing.format == records.EventStream || !isEventStream(header))
-}
-
-// isOfRecords is whether a response has records, as far as its status and headers say.
-func isOfRecords(status int, header http.Header) bool {
-	if status != http.StatusOK {
-		return false
-	}
-	contentType := contentTypeOf(header)
-	return isRecordType(contentType) || mediaType(contentType) == "text/plain"
-}
-
-func isRecordType(contentType string) bool {
-	_, ok := records.ForContentType(contentType)
-	return ok || mediaType(contentType) == ""
-}
-
-// checkType refuses what an upstream says that its bytes are, if they cannot be records: a page that stands in their
-// place, or, unless the config has a format, what is no text. Of the next handler's response that is known already.
-func (h *Handler) checkType(contentType string) error {
-	name := mediaType(contentType)
-	isText := isRecordType(contentType) || strings.HasPrefix(name, "text/") || h.framing.format != records.Auto
-	if h.backend == nil || isText && name != "text/html" && name != "application/xhtml+xml" {
-		return nil
-	}
-	return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with content type %q, which is not one of records: if it is text all the same, set a format", contentType))
-}
-
-func isEventStream(header http.Header) bool {
-	return mediaType(contentTypeOf(header)) == "text/event-stream"
-}
-
-// contentTypeOf is the Content-Type that the next handler has set. reverse_proxy adds its upstream's to what is there
-// already, from a header directive, say.
-func contentTypeOf(header http.Header) string {
-	if values := header["Content-Type"]; len(values) > 0 {
-		return values[len(values)-1]
-	}
-	return ""
 }
 
 // body feeds the body of a response to a sink.
@@ -234,7 +174,7 @@ func (w *responseWriter) decide(status int) {
 		return
 	case s.request.Method == http.MethodConnect:
 		w.mode = isPassed
-	case s.handler.converts(status, header):
+	case s.handler.converts(status, header, namesEventStream(s.request)):
 		w.mode = isConverted
 		w.quiet.Store(true)
 		s.handler.meters.connects.Inc()

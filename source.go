@@ -52,6 +52,8 @@ type source struct {
 
 	pump       pump
 	heartbeats atomic.Uint64 // of the upstream
+	wish       atomic.Int64  // the upstream's retry, in milliseconds, and 1; 0 if it has none
+	wished     int64         // what the streams have been woken for
 	renewed    chan struct{} // a new config need not wait for the next attempt
 	warnings   logLimit
 
@@ -306,8 +308,8 @@ func (s *source) record(rec *record) error {
 		s.handler.warnTooLarge()
 	}
 	s.fallback = s.appendID(s.fallback[:0], rec.seq)
-	if len(rec.ID) > 0 {
-		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), true
+	if rec.ID != nil { // an empty one takes it back
+		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), len(rec.ID) > 0
 	}
 	kept := false
 	for _, f := range s.feeds {
@@ -334,6 +336,10 @@ func (s *source) skipped() {
 
 func (s *source) blank() { s.quiet = true }
 
+// retry is for all streams, those that are yet to open, too. It is not in the log: it would drive events out of the
+// history.
+func (s *source) retry(ms int64) { s.wish.Store(ms + 1) }
+
 // gap lies behind the last record, so that who resumes after that is told, too.
 func (s *source) gap(reason string) { s.control(s.seq+1, reason) }
 
@@ -352,14 +358,15 @@ func (s *source) commit() error {
 	if s.quiet {
 		s.heartbeats.Add(1)
 	}
+	wish := s.wish.Load()
 	s.records.Publish()
 	for _, f := range s.feeds {
 		f.frames.Publish()
-		if s.quiet {
+		if s.quiet || wish != s.wished {
 			f.frames.Wake()
 		}
 	}
-	s.quiet = false
+	s.quiet, s.wished = false, wish
 	if !s.checking && len(s.streams) > 0 {
 		s.checking = true
 		time.AfterFunc(lagInterval, s.endLaggards)

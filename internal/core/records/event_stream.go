@@ -1,10 +1,17 @@
 package records
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+)
 
 // maxFieldSize bounds the id and the event type, in bytes. A longer one is
 // ignored: no client could send such an id back in a header.
 const maxFieldSize = 8 << 10
+
+// maxRetryDigits bounds the reconnection time. One with more digits is
+// ignored: no client's timer runs for so long.
+const maxRetryDigits = 15
 
 var newline = []byte{'\n'}
 
@@ -16,7 +23,7 @@ type eventState struct {
 	name    [5]byte // what is read of the field's name
 	named   int     // bytes in name
 	spaced  bool    // a space that follows is not part of the value
-	value   []byte  // of id or event
+	value   []byte  // of id, event or retry
 	bad     bool    // value is to be ignored
 	afterCR bool    // a LF that follows belongs to the line before
 	lf      int     // the next LF in Splitter.text; not looked for: before pos
@@ -45,6 +52,7 @@ const (
 	dataField
 	eventField
 	idField
+	retryField
 	ignored
 )
 
@@ -58,6 +66,8 @@ func fieldOf(name []byte) field {
 		return eventField
 	case "id":
 		return idField
+	case "retry":
+		return retryField
 	}
 	return ignored
 }
@@ -155,6 +165,12 @@ func (s *Splitter) eventLinePart(part []byte) {
 		if !e.bad {
 			e.value = append(e.value, part...)
 		}
+	case retryField:
+		if len(e.value)+len(part) > maxRetryDigits || len(bytes.Trim(part, "0123456789")) > 0 {
+			e.bad = true
+		} else {
+			e.value = append(e.value, part...)
+		}
 	}
 }
 
@@ -206,15 +222,22 @@ func (s *Splitter) eventLine(rec *Record) Token {
 	case ended == eventField:
 		e.event, e.value, e.hasType = e.value, e.event, len(e.value) > 0
 	}
+	retry := int64(-1)
+	if ended == retryField && !e.bad && len(e.value) > 0 {
+		retry, _ = strconv.ParseInt(string(e.value), 10, 64)
+	}
 	e.field, e.named, e.spaced, e.bad, e.value = naming, 0, false, false, e.value[:0]
 	e.begun = true
 	switch ended {
 	case comment:
-		if s.pos == len(s.text) {
-			s.keep(e.part) // it lies in the piece that ends here
-			e.part = nil
-		}
+		s.keepPart()
 		return s.blank(rec)
+	case retryField:
+		if retry >= 0 {
+			s.keepPart()
+			rec.Retry = retry
+			return IsRetry
+		}
 	case dataField:
 		// Told here, so that it comes before the token of a comment that
 		// follows, wherever chunks end.
@@ -225,6 +248,15 @@ func (s *Splitter) eventLine(rec *Record) Token {
 		}
 	}
 	return NeedMore
+}
+
+// keepPart keeps the first line's value before a token in mid-event, if it
+// lies in a piece that ends here.
+func (s *Splitter) keepPart() {
+	if s.pos == len(s.text) {
+		s.keep(s.event.part)
+		s.event.part = nil
+	}
 }
 
 // dispatch ends an event.
@@ -252,19 +284,4 @@ func (s *Splitter) dispatch(rec *Record) Token {
 		e.hasID, e.badID = false, false
 	}
 	return token
-}
-
-// endEventStream ends the last line and the last event. A line break they
-// lack does not keep the event from being whole.
-func (s *Splitter) endEventStream(rec *Record) Token {
-	e := &s.event
-	if e.field != naming || e.named > 0 {
-		if token := s.eventLine(rec); token != NeedMore {
-			return token
-		}
-	}
-	if !e.hasData {
-		return NeedMore
-	}
-	return s.dispatch(rec)
 }

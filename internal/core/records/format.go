@@ -52,26 +52,56 @@ func (f Format) IsJSON() bool {
 	return f == NDJSON || f == JSONSeq || f == JSON
 }
 
-// ForContentType returns what Auto makes of a Content-Type, and whether that
-// type announces records. All that does not, an empty contentType too, is
-// Lines.
-func ForContentType(contentType string) (f Format, isRecords bool) {
-	mediaType, _, _ := strings.Cut(contentType, ";")
+// Announcement is what a Content-Type says of a response's bytes.
+type Announcement uint8
+
+const (
+	// NotRecords are those of a page, an image, a file.
+	NotRecords Announcement = iota
+	// MaybeRecords may be records or a document: plain text, JSON, and what
+	// has no type.
+	MaybeRecords
+	// AreRecords is said by types that are made for a sequence.
+	AreRecords
+)
+
+// ForContentType returns what Auto makes of a Content-Type, and what that type
+// announces. All that is nothing else, an empty contentType too, is Lines.
+func ForContentType(contentType string) (Format, Announcement) {
+	mediaType, params, _ := strings.Cut(contentType, ";")
 	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
 	switch mediaType {
 	case "text/event-stream":
-		return EventStream, true
+		return EventStream, AreRecords
 	case "application/json-seq", "application/geo+json-seq":
-		return JSONSeq, true
+		return JSONSeq, AreRecords
 	case "application/x-ndjson", "application/ndjson", "application/jsonl",
 		"application/x-jsonlines", "application/jsonlines",
-		"application/stream+json", "application/json":
-		return NDJSON, true
+		"application/stream+json":
+		return NDJSON, AreRecords
+	case "application/json":
+		if isWatch(params) {
+			return NDJSON, AreRecords
+		}
+		return NDJSON, MaybeRecords
+	case "text/plain", "":
+		return Lines, MaybeRecords
 	}
 	if strings.HasSuffix(mediaType, "+json") {
-		return NDJSON, true
+		return NDJSON, MaybeRecords
 	}
-	return Lines, false
+	return Lines, NotRecords
+}
+
+// isWatch reports whether a JSON response is a watch of the Kubernetes API,
+// one event to a line.
+func isWatch(params string) bool {
+	for param := range strings.SplitSeq(params, ";") {
+		if strings.EqualFold(strings.TrimSpace(param), "stream=watch") {
+			return true
+		}
+	}
+	return false
 }
 
 // Oversize says what becomes of a record larger than Options.MaxSize. The

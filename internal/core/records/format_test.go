@@ -9,32 +9,32 @@ func TestContentTypeDecidesTheFormat(t *testing.T) {
 	for _, v := range []struct {
 		contentType string
 		format      Format
-		isRecords   bool
+		announced   Announcement
 	}{
-		{"", Lines, false},
-		{"text/plain", Lines, false},
-		{"text/plain; charset=utf-8", Lines, false},
-		{"text/html", Lines, false},
-		{"application/x-ndjson", NDJSON, true},
-		{"application/ndjson", NDJSON, true},
-		{"application/jsonl", NDJSON, true},
-		{"application/x-jsonlines", NDJSON, true},
-		{"application/jsonlines", NDJSON, true},
-		{"application/stream+json", NDJSON, true},
-		{"application/json", NDJSON, true},
-		{"Application/JSON;stream=watch", NDJSON, true},
-		{" application/json ; charset", NDJSON, true},
-		{"application/json;;", NDJSON, true},
-		{"application/vnd.api+json", NDJSON, true},
-		{"application/json-seq", JSONSeq, true},
-		{"application/geo+json-seq; x=y", JSONSeq, true},
-		{"text/event-stream;charset=UTF-8", EventStream, true},
-		{"application/jsonp", Lines, false},
-		{"application/octet-stream", Lines, false},
+		{"", Lines, MaybeRecords},
+		{"text/plain", Lines, MaybeRecords},
+		{"text/plain; charset=utf-8", Lines, MaybeRecords},
+		{"text/html", Lines, NotRecords},
+		{"application/x-ndjson", NDJSON, AreRecords},
+		{"application/ndjson", NDJSON, AreRecords},
+		{"application/jsonl", NDJSON, AreRecords},
+		{"application/x-jsonlines", NDJSON, AreRecords},
+		{"application/jsonlines", NDJSON, AreRecords},
+		{"application/stream+json", NDJSON, AreRecords},
+		{"application/json", NDJSON, MaybeRecords},
+		{"Application/JSON;stream=watch", NDJSON, AreRecords},
+		{" application/json ; charset", NDJSON, MaybeRecords},
+		{"application/json;;", NDJSON, MaybeRecords},
+		{"application/vnd.api+json", NDJSON, MaybeRecords},
+		{"application/json-seq", JSONSeq, AreRecords},
+		{"application/geo+json-seq; x=y", JSONSeq, AreRecords},
+		{"text/event-stream;charset=UTF-8", EventStream, AreRecords},
+		{"application/jsonp", Lines, NotRecords},
+		{"application/octet-stream", Lines, NotRecords},
 	} {
-		f, is := ForContentType(v.contentType)
-		if f != v.format || is != v.isRecords {
-			t.Errorf("%q: %s, %t", v.contentType, f, is)
+		f, announced := ForContentType(v.contentType)
+		if f != v.format || announced != v.announced {
+			t.Errorf("%q: %s, %d", v.contentType, f, announced)
 		}
 	}
 }

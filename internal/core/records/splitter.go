@@ -16,7 +16,7 @@ import (
 // Options says how a Splitter works.
 type Options struct {
 	Format   Format
-	Charset  *Charset // nil: UTF-8
+	Charset  *Charset // nil: UTF-8, which an EventStream always is
 	MaxSize  int      // bytes of a record's Text; 0 or less: 1 MiB
 	Oversize Oversize // what becomes of a larger record
 }
@@ -50,6 +50,8 @@ type Record struct {
 	// that is the next record's beginning, it takes in only what had to be
 	// seen. Next sets it with IsRecord and IsBlank.
 	End int64
+	// Retry is, with IsRetry, the reconnection time in milliseconds.
+	Retry int64
 	// Truncated says that Text is the beginning of a record over MaxSize.
 	Truncated bool
 }
@@ -65,6 +67,9 @@ const (
 	// IsBlank is the upstream's sign of life: a blank line where a record
 	// could have begun, or a comment of an EventStream.
 	IsBlank
+	// IsRetry is, in an EventStream, the reconnection time that the upstream
+	// wants; Next sets Record.Retry. It may come within an event.
+	IsRetry
 	// IsSkipped stands for one record over MaxSize that was dropped. It may
 	// come before that record's end.
 	IsSkipped
@@ -107,6 +112,9 @@ func New(o Options) *Splitter {
 		s.max = defaultMaxSize
 	}
 	s.max = min(s.max, math.MaxInt-1)
+	if s.format == EventStream {
+		o.Charset = utf8Charset // WHATWG HTML §9.2.5: whatever is announced
+	}
 	s.source.use(o.Charset)
 	if s.format == EventStream {
 		s.event.id, s.event.value = []byte{}, []byte{} // an empty id is not nil
@@ -127,8 +135,8 @@ func (s *Splitter) Resume() {
 }
 
 // Finish says that the upstream has ended, once Next has returned NeedMore.
-// After a clean end a last record without its terminator counts, else it is
-// dropped. Next gives what is left until it returns NeedMore.
+// After a clean end a last record without its terminator counts, except in an
+// EventStream, else it is dropped. Next gives what is left until it returns NeedMore.
 func (s *Splitter) Finish(clean bool) {
 	s.finished, s.clean = true, clean
 }
@@ -210,7 +218,7 @@ func (s *Splitter) flush(rec *Record) Token {
 	case JSON:
 		return s.endJSON(rec)
 	case EventStream:
-		return s.endEventStream(rec)
+		return NeedMore // WHATWG HTML §9.2.6: an event that lacks its blank line is discarded
 	default:
 		return s.endLine(rec)
 	}

@@ -15,12 +15,15 @@ type seen struct {
 	id, event string // "-" where nil
 	end       int64
 	truncated bool
+	retry     int64
 }
 
 func (s seen) String() string {
 	switch s.token {
 	case IsBlank:
 		return "blank"
+	case IsRetry:
+		return fmt.Sprintf("retry=%d", s.retry)
 	case IsSkipped:
 		return "skipped"
 	case IsTooLarge:
@@ -71,7 +74,7 @@ func split(t testing.TB, o Options, data []byte, clean bool, sizes ...int) []see
 					}
 					return
 				case IsRecord:
-					got = seen{token, string(rec.Text), orDash(rec.ID), orDash(rec.Event), rec.End, rec.Truncated}
+					got = seen{token, string(rec.Text), orDash(rec.ID), orDash(rec.Event), rec.End, rec.Truncated, 0}
 					if !utf8.Valid(rec.Text) {
 						t.Fatalf("%q is not valid UTF-8", rec.Text)
 					}
@@ -83,6 +86,8 @@ func split(t testing.TB, o Options, data []byte, clean bool, sizes ...int) []see
 					}
 				case IsBlank:
 					got.end = rec.End
+				case IsRetry:
+					got.retry = rec.Retry
 				}
 				if token == IsRecord || token == IsBlank {
 					if got.end < last || got.end > fed {
@@ -273,7 +278,7 @@ func TestEndCountsSourceBytes(t *testing.T) {
 		{"utf-8", Lines, []string{"\xEF\xBB\xBFa\n", "\xffb\r\n", "\n", "日本\n", "c"}},
 		{"utf-8", JSON, []string{"[1", ",{\"a\" : 2}", " , \"\xff\""}},
 		{"utf-8", JSONSeq, []string{"\x1e1\n", "\x1e{}", "\x1e[]\n"}},
-		{"utf-8", EventStream, []string{"data: a\n\n", "id: 1\r\rdata:b\r\r", "data:c"}},
+		{"utf-8", EventStream, []string{"data: a\n\n", "id: 1\r\rdata:b\r\r"}},
 		{"windows-1252", Lines, []string{"\xe9\xe9\n", "\x80\n", "a\n"}},
 		{"windows-1252", JSON, []string{"\"\xe9\"", "\"\xe8\"", " {\"\x80\" :1}"}},
 		{"shift_jis", JSON, []string{"\"\x83\x5c\"", "\"\x83\x7b\"", " \"\x83\x7d\""}},

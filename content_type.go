@@ -1,0 +1,74 @@
+package sse
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+)
+
+// converts tells whether a response of the next handler becomes an event stream. A type that may be records or a document
+// is converted only for who asks for a stream: a site has JSON and text that are none.
+func (h *Handler) converts(status int, header http.Header, asksForStream bool) bool {
+	switch status {
+	case http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:
+		return false // no body, or not a whole one
+	}
+	if status < 200 {
+		return false
+	}
+	if h.Match != nil {
+		return h.Match.Match(status, header)
+	}
+	if status != http.StatusOK {
+		return false
+	}
+	format, announced := records.ForContentType(contentTypeOf(header))
+	if h.framing.format == records.EventStream && format.IsJSON() {
+		return false // a document in the stream's place, as MCP servers answer with
+	}
+	if format == records.EventStream {
+		return h.framing.format == records.EventStream
+	}
+	return announced == records.AreRecords ||
+		announced == records.MaybeRecords && (asksForStream || h.framing.format != records.Auto)
+}
+
+// namesEventStream is whether the client asks for a stream, as EventSource does, and fetch does not.
+func namesEventStream(r *http.Request) bool {
+	return accept.Named(r.Header["Accept"], "text/event-stream") > 0
+}
+
+// checkType refuses what an upstream says that its bytes are, if they cannot be records: a page that stands in their
+// place, or, unless the config has a format, what is no text. Of the next handler's response that is known already.
+func (h *Handler) checkType(contentType string) error {
+	name := mediaType(contentType)
+	_, announced := records.ForContentType(contentType)
+	isText := announced != records.NotRecords || strings.HasPrefix(name, "text/") || h.framing.format != records.Auto
+	if h.backend == nil || isText && name != "text/html" && name != "application/xhtml+xml" {
+		return nil
+	}
+	return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with content type %q, which is not one of records: if it is text all the same, set a format", contentType))
+}
+
+func isEventStream(header http.Header) bool {
+	return mediaType(contentTypeOf(header)) == "text/event-stream"
+}
+
+// contentTypeOf is the Content-Type that the next handler has set. reverse_proxy adds its upstream's to what is there
+// already, from a header directive, say.
+func contentTypeOf(header http.Header) string {
+	if values := header["Content-Type"]; len(values) > 0 {
+		return values[len(values)-1]
+	}
+	return ""
+}
+
+// mediaType is a Content-Type without its parameters.
+func mediaType(contentType string) string {
+	name, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(name))
+}
