@@ -1,16 +1,19 @@
 package sse
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -107,6 +110,7 @@ func (adminAPI) endStream(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no open stream has that id")}
 	}
 	s.end(endAdmin)
+	s.unblockWrites() // of one that ends already, but whose client takes nothing
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -121,9 +125,29 @@ func allow(w http.ResponseWriter, r *http.Request, method string) error {
 
 func writeJSON(w http.ResponseWriter, value any) error {
 	w.Header().Set("Content-Type", "application/json")
-	encoder := json.NewEncoder(w)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false) // it is read in terminals, and no page
-	return encoder.Encode(value)
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	_, err := w.Write(escapeControls(text.Bytes()))
+	return err
+}
+
+// escapeControls escapes the control characters that JSON may hold as they are. A terminal obeys some of them.
+func escapeControls(text []byte) []byte {
+	isControl := func(r rune) bool { return r >= 0x7f && r <= 0x9f }
+	var escaped []byte
+	for {
+		i := bytes.IndexFunc(text, isControl)
+		if i < 0 {
+			return append(escaped, text...)
+		}
+		r, width := utf8.DecodeRune(text[i:])
+		escaped = fmt.Appendf(append(escaped, text[:i]...), "\\u%04x", r)
+		text = text[i+width:]
+	}
 }
 
 func (s *stream) info() streamInfo {

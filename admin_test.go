@@ -278,3 +278,37 @@ func TestErrorsAreShownWithoutURLOrPlaceInTheCode(t *testing.T) {
 		t.Error("an error without a cause is shown as nothing")
 	}
 }
+
+func TestAdminListsNoControlCharacterAsItIs(t *testing.T) {
+	ssetest.NoLeaks(t)
+	server := ssetest.Start(t, withAdmin+ssetest.Site(route("/*", "", nextHandler(t, staying(ndjson, "1\n")))))
+	s := get(t, server, "/", func(r *http.Request) { r.URL.RawQuery = "a\u009b31m\u0085=1" })
+	s.WaitEvents(1)
+	_, body := askAdmin(t, server, http.MethodGet, "/sse/streams")
+	if strings.ContainsAny(body, "\u009b\u0085") || !strings.Contains(body, `a\u009b31m\u0085=REDACTED`) {
+		t.Errorf("listed as %q", body)
+	}
+	if list := listStreams(t, server); len(list) != 1 || list[0].URI != "/?a\u009b31m\u0085=REDACTED" {
+		t.Errorf("decoded as %+v", list)
+	}
+}
+
+// A client that takes nothing keeps a stream that ends by itself open for its stall timeout.
+func TestAdminEndsAStreamThatEndsAlready(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := newScript(ndjson)
+	const end = "stall_timeout 1h\nend done "
+	server := ssetest.Start(t, withAdmin+ssetest.Site(route("/*", end+strings.Repeat("x", 32<<20), nextHandler(t, upstream.ServeHTTP))))
+	s := get(t, server, "/")
+	upstream.say("1\n")
+	s.WaitEvents(1)
+	s.Pause()
+	close(upstream.pieces)
+	stream := openStreams.all()[0]
+	ssetest.Wait(t, "the stream's last event to be stuck", func() bool { return stream.ended() && stream.writingFor() > 0 })
+	response, _ := askAdmin(t, server, http.MethodDelete, "/sse/streams/"+listStreams(t, server)[0].ID)
+	if response.StatusCode != http.StatusNoContent {
+		t.Errorf("status %d", response.StatusCode)
+	}
+	ssetest.Wait(t, "the stream's end", func() bool { return len(openStreams.all()) == 0 })
+}

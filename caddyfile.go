@@ -257,6 +257,9 @@ func positiveDuration(d *caddyfile.Dispenser, name, value string) (caddy.Duratio
 	if err != nil || duration <= 0 {
 		return 0, d.Errf("%s must be a duration above zero, such as 5s, not %q", name, value)
 	}
+	if duration < shortest {
+		return 0, d.Errf("%s must be at least %s, not %s", name, shortest, value)
+	}
 	return caddy.Duration(duration), nil
 }
 
@@ -396,6 +399,9 @@ func parseMatch(d *caddyfile.Dispenser) (*caddyhttp.ResponseMatcher, error) {
 	matcher := matchers["match"]
 	if matcher.StatusCode == nil && matcher.Headers == nil {
 		return nil, d.Err("match must say which status or header the responses have")
+	}
+	if err := checkMatch(&matcher); err != nil {
+		return nil, d.WrapErr(err)
 	}
 	return &matcher, nil
 }

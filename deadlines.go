@@ -181,3 +181,20 @@ func (s *stream) flusher() func() error {
 		}
 	}
 }
+
+// warnIfBuffered tells of a handler that holds the response back, as templates and intercept do around sse. It is known
+// once the headers are written.
+func (s *stream) warnIfBuffered() {
+	for w := s.w; ; {
+		if recorder, ok := w.(interface{ Buffered() bool }); ok && recorder.Buffered() {
+			s.handler.logger.Error("response is buffered, events will be late: a handler outside of sse, such as templates or intercept, waits for the whole response",
+				zap.String("writer", fmt.Sprintf("%T", w)))
+			return
+		}
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return
+		}
+		w = wrapper.Unwrap()
+	}
+}

@@ -1,9 +1,13 @@
 package sse
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -14,12 +18,17 @@ import (
 const decoderWindow = 8 << 20
 
 // decoding finds what decodes a Content-Encoding, nil if there is nothing to decode.
-func decoding(encoding string) (func(io.Reader) (io.ReadCloser, error), error) {
-	switch encoding {
-	case "", "identity":
+func decoding(values []string) (func(io.Reader) (io.ReadCloser, error), error) {
+	encodings := strings.Split(strings.ToLower(strings.Join(values, ",")), ",")
+	for i, name := range encodings {
+		encodings[i] = strings.TrimSpace(name)
+	}
+	encodings = slices.DeleteFunc(encodings, func(name string) bool { return name == "" || name == "identity" })
+	switch encoding := strings.Join(encodings, ", "); encoding {
+	case "":
 		return nil, nil
 	case "gzip", "x-gzip":
-		return func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }, nil
+		return newGzipReader, nil
 	case "zstd":
 		return func(r io.Reader) (io.ReadCloser, error) {
 			// One block after the other, as they come: look-ahead would hold records back.
@@ -33,6 +42,62 @@ func decoding(encoding string) (func(io.Reader) (io.ReadCloser, error), error) {
 		return nil, fmt.Errorf("upstream's response is encoded as %q although it was asked for identity; only gzip and zstd can be decoded", encoding)
 	}
 }
+
+// gzipReader reads one member after the other, each as soon as it is there: gzip.Reader would hold back the end of one
+// until the next begins. It ignores what follows the last member and is none, as gzip itself and browsers do.
+type gzipReader struct {
+	from   *bufio.Reader
+	member *gzip.Reader
+	ended  bool // the member has; another may follow
+}
+
+func newGzipReader(r io.Reader) (io.ReadCloser, error) {
+	from := bufio.NewReader(r)
+	member, err := gzip.NewReader(from)
+	if err != nil {
+		return nil, err
+	}
+	member.Multistream(false)
+	return &gzipReader{from: from, member: member}, nil
+}
+
+func (r *gzipReader) Read(p []byte) (int, error) {
+	for {
+		if r.ended {
+			if err := r.nextMember(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := r.member.Read(p)
+		if r.ended = err == io.EOF; r.ended {
+			err = nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (r *gzipReader) nextMember() error {
+	magic, err := r.from.Peek(2)
+	if len(magic) == 0 {
+		return err
+	}
+	if !bytes.HasPrefix([]byte("\x1f\x8b"), magic) {
+		if _, err := io.Copy(io.Discard, r.from); err != nil {
+			return err
+		}
+		return io.EOF
+	}
+	if err := r.member.Reset(r.from); err != nil {
+		return err
+	}
+	r.member.Multistream(false)
+	r.ended = false
+	return nil
+}
+
+func (r *gzipReader) Close() error { return r.member.Close() }
 
 // decoder feeds decoded bytes to an input. Compressed bytes are written to us, but decoders read: so they read on
 // a goroutine of their own that ends with close. It runs only while a Write waits for it, so that what it finds

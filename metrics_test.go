@@ -207,7 +207,7 @@ func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 			if s.Status != http.StatusBadGateway {
 				t.Errorf("status %d of an upstream that is not there", s.Status)
 			}
-		}, map[string]float64{`upstream_failures_total{backend="next"}`: 1}},
+		}, map[string]float64{`upstream_failures_total{backend="next"}`: 1, `upstream_connects_total{backend="next"}`: 1}},
 		{"a shared stream opens", func() { leave(); opens("/shared")() }, map[string]float64{
 			"streams_active": 1, "sources_active": 1, "source_up": 1, `upstream_connects_total{backend="test_hub"}`: 1, "bytes_total": some,
 		}},

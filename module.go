@@ -386,6 +386,11 @@ func (h *Handler) Validate() error {
 	if h.Retry < 0 || h.MaxDuration < 0 || h.MaxDurationJitter < 0 {
 		err = errors.Join(err, errors.New("retry, max_duration and max_duration_jitter must not be negative"))
 	}
+	for _, option := range h.durations() {
+		if option.value > 0 && option.value < shortest {
+			err = errors.Join(err, fmt.Errorf("%s must be at least %s, not %s", option.name, shortest, option.value))
+		}
+	}
 	if h.MaxDurationJitter > h.MaxDuration {
 		err = errors.Join(err, errors.New("max_duration_jitter must not be longer than max_duration"))
 	}
@@ -404,16 +409,8 @@ func (h *Handler) Validate() error {
 	if h.backend != nil && h.Match != nil {
 		err = errors.Join(err, errMatchOfBackend)
 	}
-	return err
+	return errors.Join(err, checkMatch(h.Match))
 }
-
-// charsetOfEventStream is whether the config gives an event stream another charset than it has.
-func (h *Handler) charsetOfEventStream() bool {
-	charset, err := records.LookupCharset(h.Charset)
-	return h.Format == records.EventStream.String() && err == nil && charset.String() != "utf-8"
-}
-
-var errCharsetOfEventStream = errors.New("an event stream is always utf-8: remove charset, or the format event_stream")
 
 var errMatchOfBackend = errors.New("match is for responses of the next handler: remove it or the backend")
 
@@ -421,6 +418,9 @@ var errMatchOfBackend = errors.New("match is for responses of the next handler: 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if r.Method == http.MethodConnect || h.backend == nil && upgrades(r) {
 		return next.ServeHTTP(w, r) // a tunnel, not a response
+	}
+	if h.backend != nil && (r.Method == http.MethodOptions || r.Method == http.MethodTrace) {
+		return refuseMethod(w, r)
 	}
 	if h.Viewer && wantsPage(r) {
 		return serveViewer(w, r)

@@ -7,11 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/quic-go/quic-go/http3"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -27,10 +29,21 @@ func setStreamHeaders(header http.Header) {
 		header.Del(name)
 	}
 	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", "no-cache")
+	header.Set("Cache-Control", cacheControl(header.Values("Cache-Control")))
 	header.Set("X-Accel-Buffering", "no") // nginx, and who has learnt it from there
 	header.Set("Incremental", "?1")       // RFC 10036: intermediaries must not buffer
 	addVary(header)
+}
+
+// cacheControl is no-cache, and what the response forbids besides.
+func cacheControl(values []string) string {
+	directives := "no-cache"
+	for _, name := range []string{"no-store", "private", "no-transform"} {
+		if httpguts.HeaderValuesContainsToken(values, name) {
+			directives += ", " + name
+		}
+	}
+	return directives
 }
 
 // addVary says that the response depends on the Accept header, beside what it depends on already.
@@ -42,7 +55,7 @@ func addVary(header http.Header) {
 			}
 		}
 	}
-	header.Add("Vary", "Accept")
+	header.Set("Vary", strings.Join(append(slices.Clone(header["Vary"]), "Accept"), ", "))
 }
 
 // body feeds the body of a response to a sink.
@@ -54,8 +67,7 @@ type body struct {
 // openBody opens the sink for a response with these headers. The error is a 502 if its encoding is not one that
 // can be decoded.
 func openBody(sink Sink, header http.Header) (*body, error) {
-	encoding := strings.ToLower(strings.TrimSpace(strings.Join(header.Values("Content-Encoding"), ",")))
-	newReader, err := decoding(encoding)
+	newReader, err := decoding(header.Values("Content-Encoding"))
 	if err != nil {
 		return nil, caddyhttp.Error(http.StatusBadGateway, err)
 	}
@@ -294,7 +306,8 @@ func (w *responseWriter) finish(err error) error {
 	case w.mode == isPassed, w.mode == isUndecided && !s.ended():
 		s.finish(nil, 0)
 		var handlerError caddyhttp.HandlerError
-		if errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
+		if w.mode == isUndecided && errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
+			s.handler.meters.connects.Inc() // an attempt, as those of backends that fail are
 			s.warnUpstream(err)
 		}
 		return err

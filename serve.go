@@ -2,6 +2,7 @@ package sse
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -34,6 +35,16 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		return h.serveShared(w, r, upstream)
 	}
 	return h.serveBackend(w, r, upstream)
+}
+
+// refuseMethod answers the methods that open no backend: OPTIONS, which says which do, and TRACE.
+func refuseMethod(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %s opens no stream", r.Method))
 }
 
 // serveHead answers HEAD as GET would be, but opens nothing.

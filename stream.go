@@ -100,6 +100,7 @@ func (s *stream) start(block []byte) error {
 	setStreamHeaders(header)
 	s.liftDeadlines()
 	s.w.WriteHeader(http.StatusOK)
+	s.warnIfBuffered()
 	if s.request.Method == http.MethodHead {
 		return s.flush() // or else HTTP/3 says that the stream has no byte
 	}
@@ -123,6 +124,7 @@ func (s *stream) passThrough(status int) {
 	s.raw = true
 	s.liftDeadlines()
 	s.w.WriteHeader(status)
+	s.warnIfBuffered()
 	s.register()
 }
 
