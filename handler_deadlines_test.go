@@ -53,6 +53,7 @@ func TestServerTimeoutsAndMinimumRatesDoNotEndAStream(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				r.Header.Set("Accept", "text/event-stream")
 				s := ssetest.Do(t, ssetest.Client(t, protocol), r)
 				name := fmt.Sprintf("%s of %s over %s", method, contentType, protocol)
 				start := time.Now()
