@@ -72,6 +72,7 @@ type ExecBackend struct {
 	env      []argument
 	logger   *zap.Logger
 	logLimit logLimit
+	shown    io.Writer // takes standard error in place of the log; nil: the log does
 }
 
 // The values of ExecBackend.Stderr.
@@ -256,6 +257,9 @@ func (u *execUpstream) open(sink Sink) (stdout, stderr io.Writer, err error) {
 	b := u.backend
 	if stdout, err = sink.Open(""); err != nil {
 		return nil, nil, err
+	}
+	if b.shown != nil {
+		return stdout, b.shown, nil
 	}
 	if b.Stderr == stderrRecords {
 		stderr, err = sink.Open("")

@@ -32,6 +32,10 @@ what --from names: a URL, a TCP address, a unix socket or a file. All clients
 share one upstream; those that reconnect resume where they were, as far as the
 history goes.
 
+It listens on this machine alone, and refuses what pages of other sites ask for,
+unless --listen names another address. Then whoever reaches that address can read
+the stream: nobody is asked for a password.
+
 It ends when standard input or the command does, with exit code 1 if the
 command failed, or on Ctrl-C.
 `,
@@ -43,7 +47,7 @@ command failed, or on Ctrl-C.
   caddy sse --from 'http://localhost:5984/orders/_changes?feed=continuous' --id '{record.seq}'`
 			cmd.Args = cobra.ArbitraryArgs
 			flags := cmd.Flags()
-			flags.StringP("listen", "l", ":8080", "The address to listen on")
+			flags.StringP("listen", "l", "localhost:8080", "The address to listen on; :8080 is on all of this machine's")
 			flags.StringP("path", "p", "/events", "The path of the stream")
 			flags.StringP("from", "f", "", "Where records come from: a URL, host:port, unix//path, or a file. Default: standard input")
 			flags.String("format", "auto", "How bytes become records: "+strings.Join(recordFormats, ", "))
@@ -110,6 +114,7 @@ func runCommand(fl caddycmd.Flags) error {
 	}
 	caddy.TrapSignals()
 	caddy.RegisterModule(new(commandLine))
+	caddy.RegisterModule(new(loopbackOnly))
 	if err := caddy.Run(commandConfig(handler(), address, path, fl.Bool("debug"))); err != nil {
 		return err
 	}
@@ -148,7 +153,12 @@ func commandConfig(handler *Handler, address caddy.NetworkAddress, path string, 
 			HandlersRaw:    []json.RawMessage{caddyconfig.JSONModuleObject(handler, "handler", name, nil)},
 		}
 	}
-	routes := caddyhttp.RouteList{route(path, handler, "sse")}
+	var routes caddyhttp.RouteList
+	if isLoopback(address) {
+		guard := &loopbackOnly{Hosts: []string{address.Host, "localhost", "127.0.0.1", "::1"}}
+		routes = append(routes, caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSONModuleObject(guard, "handler", "sse_loopback_only", nil)}})
+	}
+	routes = append(routes, route(path, handler, "sse"))
 	if path != "/" {
 		routes = append(routes, route("/", home, "static_response"))
 	}

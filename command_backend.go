@@ -78,6 +78,9 @@ func (b *commandLine) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	if command, ok := module.(*ExecBackend); ok {
+		command.shown = os.Stderr // as it would be in a pipe
+	}
 	if shared, ok := module.(AlwaysShared); ok {
 		b.upstream = shared.Upstream()
 		return nil

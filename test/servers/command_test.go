@@ -181,6 +181,62 @@ func TestCommandOpensAnewWhatHasEnded(t *testing.T) {
 	}
 }
 
+func TestCommandShowsWhatACommandSaysOnItsStandardError(t *testing.T) {
+	caddy, _, url := startCaddySSE(t, "--", "sh", "-c", "for i in $(seq 100); do echo oops $i >&2; done; echo one; sleep 1000")
+	open(t, url).WaitEvents(1)
+	ssetest.Wait(t, "all lines of standard error", func() bool {
+		return strings.Contains(caddy.output.String(), "oops 1\noops 2\n") && strings.Contains(caddy.output.String(), "\noops 100\n")
+	})
+}
+
+func TestCommandIsForThisMachineAloneUnlessToldOtherwise(t *testing.T) {
+	if help := run(t, caddyBinary, "sse", "--help"); !strings.Contains(help, `(default "localhost:8080")`) {
+		t.Errorf("it listens elsewhere: %s", help)
+	}
+	status := func(url, host, origin string) int {
+		request, err := http.NewRequest(http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		if origin != "" {
+			request.Header.Set("Origin", origin)
+		}
+		return ssetest.Do(t, ssetest.Client(t, "h1"), request).Status
+	}
+	_, _, loopback := startCaddySSE(t)
+	port := portOf(strings.TrimSuffix(strings.TrimPrefix(loopback, "http://"), "/events"))
+	for _, c := range []struct {
+		host, origin string
+		want         int
+	}{
+		{"localhost:" + port, "", 200},
+		{"127.0.0.1:" + port, "http://127.0.0.1:" + port, 200},
+		{"evil.example:" + port, "", 403},
+		{"evil.example:" + port, "http://evil.example:" + port, 403},
+		{"localhost:" + port, "http://localhost:1", 403},
+	} {
+		for _, path := range []string{"/events", "/"} {
+			want := c.want
+			if want == 200 && path == "/" {
+				want = 302 // to the stream
+			}
+			if got := status(strings.TrimSuffix(loopback, "/events")+path, c.host, c.origin); got != want {
+				t.Errorf("host %s, origin %q: %s is answered with status %d, want %d", c.host, c.origin, path, got, want)
+			}
+		}
+	}
+	everywhere := fmt.Sprintf(":%d", ssetest.FreePort(t))
+	cmd := caddyCommand(t, "sse", "--listen", everywhere)
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	startCommand(t, cmd).waitListening(t, "127.0.0.1"+everywhere)
+	if got := status("http://127.0.0.1"+everywhere+"/events", "a-name-of-mine", ""); got != 200 {
+		t.Errorf("on all addresses: status %d, want 200", got)
+	}
+}
+
 func TestCtrlCEndsTheCommandAndWhatItRuns(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
 	caddy, _, url := startCaddySSE(t, "--", "sh", "-c", `echo $$ >"$1"; echo started; sleep 1000`, "sh", pid)
