@@ -190,7 +190,7 @@ func (s *source) info() sourceInfo {
 	key := sha256.Sum256([]byte(s.key))
 	info := sourceInfo{
 		Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Name: s.handler.Name, Backend: s.handler.backendName(), State: s.state, Since: s.since,
-		Streams: stats.Subscribers, History: stats.Events, Bytes: stats.Bytes, Records: s.seq,
+		Streams: stats.Subscribers, History: stats.Events, Bytes: stats.Bytes, Records: s.committed,
 		Reconnects: s.reconnects,
 	}
 	for _, f := range s.feeds {

@@ -46,7 +46,7 @@ func liveCounts() []int {
 	for _, s := range sources.list() {
 		s.mu.Lock()
 		if s.state == isLive {
-			counts = append(counts, int(s.seq))
+			counts = append(counts, int(s.committed))
 		}
 		s.mu.Unlock()
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
@@ -17,19 +18,35 @@ import (
 // Streams whose mapping depends on their request make frames for themselves, of the source's own log. Their feed has
 // no mapper: it is there so that all records are kept.
 type feed struct {
+	key    string
+	frames *history.Log
+	failed atomic.Bool // a record was refused; it ended before its source
+
+	// Of the source's mu.
 	handler *Handler // the newest config that maps so
+	streams int      // those that are open, or have been less than their linger ago
+
+	// Of the source's mapping, or of the goroutine that makes the feed.
+	current *Handler // handler, as of the beginning of the read
 	mapper  *mapper
 	ids     *mapper // without a mapper: gives records their ids, if these depend on no request
-	frames  *history.Log
-	streams int    // those that are open, or have been less than their linger ago
-	lastID  []byte // of the last frame that had one
-	frame   []byte // scratch
-	err     error  // why it ended before its source
+	lastID  []byte  // of the last frame that had one
+	lost    bool    // it is made of records, the first of which are gone
+	frame   []byte  // scratch
+}
+
+// begin begins a read. The source's mapping and mu are held.
+func (f *feed) begin() {
+	f.current = f.handler
+	if f.mapper != nil {
+		f.mapper.counts = f.current.meters
+		f.mapper.silent = f.current.stopped.Load() // the config that takes over counts
+	}
 }
 
 // take makes an event of a record; it returns whether there is one, and the id that the mapping gives it.
 func (f *feed) take(rec *record, fallbackID []byte) (sent bool, id []byte) {
-	if f.err != nil {
+	if f.failed.Load() {
 		return true, nil // for those who come back, and get another feed
 	}
 	if f.mapper == nil {
@@ -42,7 +59,6 @@ func (f *feed) take(rec *record, fallbackID []byte) (sent bool, id []byte) {
 		}
 		return true, id
 	}
-	f.mapper.silent = f.handler.stopped.Load() // who takes over counts
 	v, id := f.append(rec, fallbackID)
 	if v == isRefused {
 		f.refuse(rec.seq, fallbackID)
@@ -72,8 +88,8 @@ func (f *feed) gap(seq uint64, reason string) {
 
 // refuse ends the feed's streams. They are told the record's id, so that those who come back go on after it.
 func (f *feed) refuse(seq uint64, id []byte) {
-	f.err = errRecordInvalid
-	f.handler.warnUpstream(f.err)
+	f.failed.Store(true)
+	f.current.warnUpstream(errRecordInvalid)
 	f.frames.Append(history.Entry{Seq: seq, Bytes: appendPlace(nil, id)})
 	f.frames.Close()
 }
@@ -94,27 +110,57 @@ func (h *Handler) keyOfFeed() string {
 	return Key(mapping, strconv.Itoa(h.Share.History), strconv.FormatInt(h.Share.HistorySize, 10))
 }
 
-// feedFor finds the source's feed for a handler's mapping, or makes it of the records that are kept. The source
-// is locked.
-func (s *source) feedFor(h *Handler) *feed {
-	f, ok := s.feeds[h.feedKey]
-	if !ok || f.err != nil {
-		f = s.newFeed(h)
-		s.feeds[h.feedKey] = f
-		s.fitHistory()
+// feedFor finds the source's feed for a handler's mapping, or makes it of the records that are kept. It adds that
+// many streams to it.
+func (s *source) feedFor(h *Handler, streams int) *feed {
+	if f := s.findFeed(h, streams); f != nil {
+		return f
 	}
-	if h.generation > f.handler.generation {
-		f.handler = h
-		if f.mapper != nil {
-			f.mapper.counts = h.meters
-		}
+	s.making.Lock()
+	defer s.making.Unlock()
+	if f := s.findFeed(h, streams); f != nil {
+		return f // made by another while this one waited
+	}
+	f := s.newFeed(h)
+	s.fill(f)
+	defer s.mapping.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.streams = streams
+	if i := slices.IndexFunc(s.feeds, f.replaces); i >= 0 {
+		s.feeds[i] = f
+	} else {
+		s.feeds = append(s.feeds, f)
+	}
+	s.fitHistory()
+	if s.state == isFinished {
+		f.frames.Close()
 	}
 	return f
 }
 
+func (f *feed) replaces(other *feed) bool { return f.key == other.key }
+
+// findFeed is nil if there is none, or none that goes on.
+func (s *source) findFeed(h *Handler, streams int) *feed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.feeds {
+		if f.key != h.feedKey || f.failed.Load() {
+			continue
+		}
+		if h.generation > f.handler.generation {
+			f.handler = h
+		}
+		f.streams += streams
+		return f
+	}
+	return nil
+}
+
 func (s *source) newFeed(h *Handler) *feed {
 	global := caddy.NewReplacer().GetString
-	f := &feed{handler: h}
+	f := &feed{key: h.feedKey, handler: h, current: h}
 	if h.perClient {
 		f.frames = s.records
 		if ids := (templates{data: h.templates.data, id: h.templates.id}); ids.id != nil && !dependsOnRequest(ids.id.Placeholders()) {
@@ -122,22 +168,52 @@ func (s *source) newFeed(h *Handler) *feed {
 		}
 		return f
 	}
-	f.mapper, f.frames = h.templates.bind(global), history.New(h.Share.limits())
-	f.mapper.silent = true // they were counted when they came
-	// What the records' own history no longer offers may be in this one, or be what tells its beginning from a gap.
+	f.mapper = h.templates.bind(global)
+	f.mapper.silent = true // the records were counted when they came
+	return f
+}
+
+// fill makes a feed's frames of the records that are kept. It returns with mapping locked and nothing left to be
+// mapped; but most of it happens before, while the source goes on. If the source is so fast that records leave the
+// history meanwhile, it begins anew, and the source waits.
+func (s *source) fill(f *feed) {
+	if f.mapper == nil {
+		s.mapping.Lock()
+		return
+	}
+	reader := s.refill(f)
+	defer func() { reader.Close() }()
+	whole := f.read(s, reader)
+	s.mapping.Lock()
+	if whole = whole && f.read(s, reader); !whole {
+		reader.Close()
+		reader = s.refill(f)
+		f.read(s, reader)
+	}
+	f.frames.Note(s.seq)
+	f.frames.Publish()
+}
+
+// refill empties a feed's frames, and returns a reader of the records to be mapped. Where the records' own history no
+// longer offers them, the feed's may, or they tell its beginning from a gap.
+func (s *source) refill(f *feed) *history.Subscriber {
+	f.frames, f.lastID = history.New(f.current.Share.limits()), nil
 	held := s.records.Held()
-	lost := held > 0
-	reader := s.records.Subscribe(held, idle{})
-	defer reader.Close()
+	f.lost = held > 0
+	return s.records.Subscribe(held, idle{})
+}
+
+// read maps what there is to read. It is false if some of it is gone.
+func (f *feed) read(s *source, reader *history.Subscriber) (whole bool) {
 	for rec := new(record); ; {
 		entries, state, _ := reader.NextEntries(nil)
 		if state != history.Ready {
-			break
+			return state != history.Lagged
 		}
 		for _, e := range entries {
-			if lost {
+			if f.lost {
 				f.frames.Missed(e.Seq - 1)
-				lost = false
+				f.lost = false
 			}
 			if reason, ok := unpack(e, rec); !ok {
 				f.gap(e.Seq, reason)
@@ -146,12 +222,6 @@ func (s *source) newFeed(h *Handler) *feed {
 			}
 		}
 	}
-	f.frames.Note(s.seq)
-	f.frames.Publish()
-	if s.state == isFinished {
-		f.frames.Close()
-	}
-	return f
 }
 
 // fitHistory keeps as many records as the feeds' configs want.
@@ -176,11 +246,12 @@ func (s *source) leave(f *feed) {
 // dropUnusedFeeds forgets the mappings of former configs. Those of a config that runs are kept without a stream, so
 // that what is in the history is the same for all who come back to it. The source is locked.
 func (s *source) dropUnusedFeeds() {
-	for key, f := range s.feeds {
-		if f.streams == 0 && f.handler != s.handler && f.handler.stopped.Load() {
-			delete(s.feeds, key)
-			s.fitHistory()
-		}
+	before := len(s.feeds)
+	s.feeds = slices.DeleteFunc(s.feeds, func(f *feed) bool {
+		return f.streams == 0 && f.handler != s.handler && f.handler.stopped.Load()
+	})
+	if len(s.feeds) < before {
+		s.fitHistory()
 	}
 }
 

@@ -106,10 +106,7 @@ func newDelivery(h *Handler, r *http.Request, src *source) *delivery {
 	if h.perClient {
 		d.mapper = h.templates.bind(lookup(r))
 	}
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	d.feed = src.feedFor(h)
-	d.feed.streams++
+	d.feed = src.feedFor(h, 1)
 	return d
 }
 
@@ -227,8 +224,8 @@ func (d *delivery) endErr() error {
 	switch {
 	case d.err != nil:
 		return d.err
-	case d.feed.err != nil:
-		return d.feed.err
+	case d.feed.failed.Load():
+		return errRecordInvalid
 	default:
 		return d.source.over
 	}

@@ -26,23 +26,32 @@ type source struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the upstream has been let go
 
-	// Held while the records of one read are appended, and for what follows.
+	// Held while the records of one read are mapped and appended, which takes as long as the config's expressions do.
+	// Neither clients nor the admin API wait for it. It is taken before mu.
+	mapping  sync.Mutex
+	newest   *Handler // handler, as of the beginning of the read
+	taking   []*feed  // feeds, as of the beginning of the read
+	seq      uint64
+	lastID   []byte // the last id that config or upstream gave, for {last_id}
+	resumes  bool   // it is the upstream's own
+	quiet    bool   // the upstream's heartbeat came, and nothing else
+	packed   []byte // scratch
+	fallback []byte // scratch
+
+	making sync.Mutex // held while a feed is made; taken before mapping
+
+	// Held for moments only, and for what follows.
 	mu        sync.Mutex
 	handler   *Handler // the newest config that has asked for this source
 	upstream  Upstream
 	reconnect context.CancelFunc // lets go of the connection, to open another
 	replaced  bool               // the connection is let go of because a new config has another
 	records   *history.Log       // packed records, from which frames can be made anew
-	feeds     map[string]*feed   // by mapping
+	feeds     []*feed            // one for each mapping
 	streams   map[*delivery]struct{}
 	checking  bool // for laggards, before long
 	inputs    []*input
-	seq       uint64
-	lastID    []byte // the last id that config or upstream gave, for {last_id}
-	resumes   bool   // it is the upstream's own
-	quiet     bool   // the upstream's heartbeat came, and nothing else
-	packed    []byte // scratch
-	fallback  []byte // scratch
+	committed uint64 // seq, as of the end of the last read
 
 	state      sourceState
 	reconnects int
@@ -81,10 +90,10 @@ func newSource(h *Handler, key string, upstream Upstream) *source {
 	s := &source{
 		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}), renewed: make(chan struct{}, 1),
 		handler: h, upstream: upstream, state: isConnecting,
-		records: history.New(h.Share.limits()), feeds: make(map[string]*feed), streams: make(map[*delivery]struct{}),
+		records: history.New(h.Share.limits()), streams: make(map[*delivery]struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.feedFor(h) // before the first record
+	s.feedFor(h, 0) // before the first record
 	return s
 }
 
@@ -150,7 +159,7 @@ func (s *source) wait(d time.Duration) bool {
 func (s *source) count() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.seq
+	return s.committed
 }
 
 // errReplaced ends a connection because a new config has another one.
@@ -163,8 +172,11 @@ func (s *source) connect() error {
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
+	s.mapping.Lock()
+	lastID := string(s.lastID)
+	s.mapping.Unlock()
 	s.mu.Lock()
-	h, upstream, lastID := s.handler, s.upstream, string(s.lastID)
+	h, upstream := s.handler, s.upstream
 	s.reconnect, s.replaced = cancel, false
 	s.inputs = nil
 	s.mu.Unlock()
@@ -172,7 +184,7 @@ func (s *source) connect() error {
 	err := h.open(ctx, upstream, lastID, s)
 
 	s.mu.Lock()
-	inputs, replaced := s.inputs, s.replaced
+	inputs, replaced, live := s.inputs, s.replaced, s.state == isLive
 	s.reconnect = nil
 	s.mu.Unlock()
 	clean := endedCleanly(err)
@@ -184,7 +196,7 @@ func (s *source) connect() error {
 	if replaced {
 		s.begin()
 		// An upstream with ids of its own is told where to go on, as an EventSource would tell it.
-		if s.state == isLive && !s.resumes {
+		if live && !s.resumes {
 			s.gap(gapUpstream)
 		}
 		_ = s.commit()
@@ -270,9 +282,9 @@ func alwaysShared(b Backend) bool {
 
 // adopt makes a newer config's settings those of the source. What shares the next handler asks the new config's.
 func (s *source) adopt(h *Handler, upstream Upstream) {
+	s.feedFor(h, 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.feedFor(h)
 	if h.generation <= s.handler.generation {
 		return
 	}
@@ -298,24 +310,33 @@ func (s *source) adopt(h *Handler, upstream Upstream) {
 
 // The source as a consumer of its inputs' records.
 
-func (s *source) begin()          { s.mu.Lock() }
-func (s *source) counts() *meters { return s.handler.meters }
+func (s *source) begin() {
+	s.mapping.Lock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.newest, s.taking = s.handler, append(s.taking[:0], s.feeds...)
+	for _, f := range s.taking {
+		f.begin()
+	}
+}
+
+func (s *source) counts() *meters { return s.newest.meters }
 
 func (s *source) record(rec *record) error {
 	s.seq++
 	rec.seq = s.seq
 	if rec.Truncated {
-		s.handler.warnTooLarge()
+		s.newest.warnTooLarge()
 	}
 	s.fallback = s.appendID(s.fallback[:0], rec.seq)
 	if rec.ID != nil { // an empty one takes it back
 		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), len(rec.ID) > 0
 	}
 	kept := false
-	for _, f := range s.feeds {
+	for _, f := range s.taking {
 		sent, given := f.take(rec, s.fallback)
 		kept = kept || sent
-		if f.handler == s.handler && len(given) > 0 && !bytes.Equal(given, rec.ID) {
+		if f.current == s.newest && len(given) > 0 && !bytes.Equal(given, rec.ID) {
 			s.lastID, s.resumes = append(s.lastID[:0], given...), false
 		}
 	}
@@ -330,7 +351,7 @@ func (s *source) record(rec *record) error {
 
 func (s *source) skipped() {
 	s.seq++
-	s.handler.warnTooLarge()
+	s.newest.warnTooLarge()
 	s.control(s.seq, gapRecordTooLarge)
 }
 
@@ -346,7 +367,7 @@ func (s *source) gap(reason string) { s.control(s.seq+1, reason) }
 // control appends a gap that is to reach every stream.
 func (s *source) control(seq uint64, reason string) {
 	s.records.Append(history.Entry{Seq: seq, Bytes: packGap(nil, reason)})
-	for _, f := range s.feeds {
+	for _, f := range s.taking {
 		if f.mapper != nil {
 			f.gap(seq, reason)
 		}
@@ -354,19 +375,22 @@ func (s *source) control(seq uint64, reason string) {
 }
 
 func (s *source) commit() error {
-	defer s.mu.Unlock()
+	defer s.mapping.Unlock()
 	if s.quiet {
 		s.heartbeats.Add(1)
 	}
 	wish := s.wish.Load()
 	s.records.Publish()
-	for _, f := range s.feeds {
+	for _, f := range s.taking {
 		f.frames.Publish()
 		if s.quiet || wish != s.wished {
 			f.frames.Wake()
 		}
 	}
 	s.quiet, s.wished = false, wish
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.committed = s.seq
 	if !s.checking && len(s.streams) > 0 {
 		s.checking = true
 		time.AfterFunc(lagInterval, s.endLaggards)
