@@ -48,13 +48,17 @@ type Filter struct {
 // expression matcher, optional types (record.?level.orValue("")), and the
 // variables record and seq.
 var environment = sync.OnceValues(func() (*cel.Env, error) {
-	return cel.NewEnv(
-		ext.Strings(), ext.Bindings(), ext.Lists(), ext.Math(),
+	libraries, err := cel.NewEnv(
+		ext.Strings(), ext.Bindings(), ext.Lists(ext.ListsMaxRangeSize(longestOut)), ext.Math(),
 		cel.OptionalTypes(),
 		cel.CrossTypeNumericComparisons(true), // JSON does not tell 1 from 1.0, so neither must 1 < 1.5
 		cel.Variable("record", cel.DynType),
 		cel.Variable("seq", cel.IntType),
 	)
+	if err != nil {
+		return nil, err
+	}
+	return libraries.Extend(boundedFunctions()...)
 })
 
 // CompileWhere compiles a CEL expression that is true for the records to send.

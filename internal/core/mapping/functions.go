@@ -1,0 +1,196 @@
+package mapping
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+)
+
+// Bounds of what one call of a function may cost, whatever the record holds. A macro looks at the time after every few
+// calls only, so each call has its part of timeLimit.
+const (
+	callLimit  = timeLimit / interruptCheck
+	largestOut = 16 << 20 // bytes of a text that is made
+	longestOut = 1 << 16  // elements of a list that is made
+)
+
+var (
+	errTooLarge = errors.New("the result would be too large")
+	errTooSlow  = errors.New("the list has too many different lists or maps")
+)
+
+// boundedFunctions take the place of functions of CEL's libraries that take quadratic time, or make of two short texts a
+// very long one. They return the same.
+func boundedFunctions() []cel.EnvOption {
+	str, num := cel.StringType, cel.IntType
+	texts, list := cel.ListType(cel.StringType), cel.ListType(cel.TypeParamType("T"))
+	return []cel.EnvOption{
+		cel.Function("indexOf",
+			cel.MemberOverload("string_index_of_string", []*cel.Type{str, str}, num, cel.FunctionBinding(indexOf)),
+			cel.MemberOverload("string_index_of_string_int", []*cel.Type{str, str, num}, num, cel.FunctionBinding(indexOf))),
+		cel.Function("lastIndexOf",
+			cel.MemberOverload("string_last_index_of_string", []*cel.Type{str, str}, num, cel.FunctionBinding(lastIndexOf)),
+			cel.MemberOverload("string_last_index_of_string_int", []*cel.Type{str, str, num}, num, cel.FunctionBinding(lastIndexOf))),
+		cel.Function("replace",
+			cel.MemberOverload("string_replace_string_string", []*cel.Type{str, str, str}, str, cel.FunctionBinding(replace)),
+			cel.MemberOverload("string_replace_string_string_int", []*cel.Type{str, str, str, num}, str, cel.FunctionBinding(replace))),
+		cel.Function("join",
+			cel.MemberOverload("list_join", []*cel.Type{texts}, str, cel.FunctionBinding(join)),
+			cel.MemberOverload("list_join_string", []*cel.Type{texts, str}, str, cel.FunctionBinding(join))),
+		cel.Function("distinct",
+			cel.MemberOverload("list_distinct", []*cel.Type{list}, list, cel.UnaryBinding(distinct))),
+	}
+}
+
+// indexOf counts in characters, as CEL does: (text, part, from).
+func indexOf(args ...ref.Val) ref.Val {
+	text, part, from := string(args[0].(types.String)), string(args[1].(types.String)), types.IntZero
+	if len(args) > 2 {
+		from = args[2].(types.Int)
+	}
+	if from < 0 {
+		return types.NewErr("index out of range: %d", from)
+	}
+	start, characters := skipCharacters(text, from)
+	if part == "" {
+		return characters
+	}
+	at := strings.Index(text[start:], part)
+	if at < 0 {
+		return types.IntNegOne
+	}
+	return characters + types.Int(utf8.RuneCountInString(text[start:start+at]))
+}
+
+// lastIndexOf finds the last place at or before the third argument.
+func lastIndexOf(args ...ref.Val) ref.Val {
+	text, part := string(args[0].(types.String)), string(args[1].(types.String))
+	all := types.Int(utf8.RuneCountInString(text))
+	from := all
+	if len(args) > 2 {
+		if from = args[2].(types.Int); from < 0 {
+			return types.NewErr("index out of range: %d", from)
+		}
+	}
+	if part == "" {
+		return min(from, all)
+	}
+	if len(args) > 2 && from >= all {
+		return types.IntNegOne // as CEL has it
+	}
+	start, _ := skipCharacters(text, from)
+	at := strings.LastIndex(text[:min(start+len(part), len(text))], part)
+	if at < 0 {
+		return types.IntNegOne
+	}
+	return types.Int(utf8.RuneCountInString(text[:at]))
+}
+
+// skipCharacters returns where the n-th character begins, and how many lie before that place: fewer than n at the end.
+func skipCharacters(text string, n types.Int) (place int, skipped types.Int) {
+	for skipped < n && place < len(text) {
+		_, size := utf8.DecodeRuneInString(text[place:])
+		place += size
+		skipped++
+	}
+	return place, skipped
+}
+
+func replace(args ...ref.Val) ref.Val {
+	text, old, with := string(args[0].(types.String)), string(args[1].(types.String)), string(args[2].(types.String))
+	count := strings.Count(text, old)
+	if len(args) > 3 {
+		if n := args[3].(types.Int); n >= 0 {
+			count = int(min(n, types.Int(count)))
+		}
+	}
+	if more := len(with) - len(old); more > 0 && count > (largestOut-len(text))/more {
+		return types.WrapErr(errTooLarge)
+	}
+	return types.String(strings.Replace(text, old, with, count))
+}
+
+func join(args ...ref.Val) ref.Val {
+	list, between := args[0].(traits.Lister), ""
+	if len(args) > 1 {
+		between = string(args[1].(types.String))
+	}
+	var out strings.Builder
+	for i, n := types.IntZero, list.Size().(types.Int); i < n; i++ {
+		if i > 0 {
+			out.WriteString(between)
+		}
+		element := list.Get(i)
+		text, ok := element.(types.String)
+		if !ok {
+			return types.NewErr("join: invalid input: %v", element)
+		}
+		out.WriteString(string(text))
+		if out.Len() > largestOut {
+			return types.WrapErr(errTooLarge)
+		}
+	}
+	return types.String(out.String())
+}
+
+// distinct looks plain values up. Only lists and maps are compared with each other, for as long as a call may take.
+func distinct(value ref.Val) ref.Val {
+	list, began := value.(traits.Lister), time.Now()
+	seen := make(map[any]struct{})
+	var kept, others []ref.Val
+	for i, n := types.IntZero, list.Size().(types.Int); i < n; i++ {
+		element := list.Get(i)
+		if key, ok := plain(element); ok {
+			if _, again := seen[key]; again {
+				continue
+			}
+			seen[key] = struct{}{}
+			kept = append(kept, element)
+			continue
+		}
+		again := false
+		for _, other := range others {
+			if again = element.Equal(other) == types.True; again {
+				break
+			}
+			if time.Since(began) > callLimit {
+				return types.WrapErr(errTooSlow)
+			}
+		}
+		if !again {
+			kept, others = append(kept, element), append(others, element)
+		}
+	}
+	return types.DefaultTypeAdapter.NativeToValue(kept)
+}
+
+// plain is a key that is the same for values that are equal, as numbers of different types may be.
+func plain(value ref.Val) (key any, ok bool) {
+	switch v := value.(type) {
+	case types.String, types.Bool, types.Null, types.Int:
+		return v, true
+	case types.Uint:
+		if v <= math.MaxInt64 {
+			return types.Int(v), true
+		}
+		return v, true
+	case types.Double:
+		switch {
+		case v != v:
+			return nil, false // equal to nothing
+		case v == types.Double(math.Trunc(float64(v))) && v >= -1<<63 && v < 1<<63:
+			return types.Int(v), true
+		case v == types.Double(math.Trunc(float64(v))) && v >= 1<<63 && v < 1<<64:
+			return types.Uint(v), true
+		}
+		return v, true
+	}
+	return nil, false
+}
