@@ -1,0 +1,5 @@
+//go:build !unix
+
+package sim_test
+
+func setReadBuffer(uintptr, int) {}

@@ -1,0 +1,299 @@
+package sim_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// checker collects what is wrong.
+type checker struct {
+	ledger *ledger
+
+	mu         sync.Mutex
+	violations []string
+	first      chan struct{} // closed with the first
+	counts     map[string]int
+}
+
+func newChecker() *checker {
+	return &checker{ledger: newLedger(), first: make(chan struct{}), counts: make(map[string]int)}
+}
+
+// violation reports what is wrong.
+func (c *checker) violation(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.violations) == 0 {
+		close(c.first)
+	}
+	if len(c.violations) < 10 {
+		c.violations = append(c.violations, text)
+	}
+}
+
+// count notes that something has happened, for a test that says in the end how much it has seen.
+func (c *checker) count(what string, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts[what] += n
+}
+
+// follower checks what one client gets of one URL, over all its reconnects.
+type follower struct {
+	*checker
+	who  who
+	seen *route // what the response is of
+	same bool   // it is of the mapping and the upstream of the last one
+
+	last     record // n is 0 if there was none
+	mapping  *mapping
+	others   map[int]int
+	epoch    string // of the last event
+	seq      uint64
+	standing string // the last id
+	eventID  string // that of the last event
+	gap      string // the reason of one since the last event
+	began    bool   // nothing is known of where it began
+	over     bool   // the end event was the last
+	failed   bool   // an sse-error was
+	checked  int
+}
+
+func (c *checker) follow(w who) *follower {
+	f := &follower{checker: c, who: w}
+	f.forget()
+	return f
+}
+
+// forget is for a client that comes without an id.
+func (f *follower) forget() {
+	*f = follower{checker: f.checker, who: f.who, seen: f.seen, began: true, others: make(map[int]int)}
+}
+
+// open tells that a response of that route begins.
+func (f *follower) open(r *route) {
+	f.same = f.last.n > 0 && f.mapping == r.mapping && f.last.tag == r.tag
+	f.seen = r
+	f.over, f.failed = false, false
+	if !r.continues() || r.share == "" && r.kind != "file" && !f.same {
+		f.forget()
+		f.seen = r
+	}
+}
+
+// event checks the next event.
+func (f *follower) event(e ssetest.Event) error {
+	if f.over {
+		return fmt.Errorf("an event after the end event")
+	}
+	switch e.Type {
+	case "sse-gap":
+		return f.lost(e)
+	case "sse-error":
+		f.count("sse-error", 1)
+		f.failed = true
+		if f.seen.share != "" {
+			return fmt.Errorf("a shared stream has an sse-error: %s", e.Data)
+		}
+		return nil
+	case "over":
+		f.over = true
+		return f.ended()
+	}
+	r, ok := parseRecord(e.Data)
+	if !ok {
+		return fmt.Errorf("data that no mapping makes: %.300q", e.Data)
+	}
+	if err := f.check(r, e); err != nil {
+		return err
+	}
+	if err := f.order(r); err != nil {
+		return err
+	}
+	f.mapping = f.seen.mapping
+	f.last, f.began, f.gap, f.standing, f.eventID = r, false, "", e.ID, e.ID
+	if !e.HasID || f.seen.mapping.id != nil {
+		f.epoch = ""
+	}
+	f.others[r.conn] = r.n
+	f.same = true
+	f.checked++
+	return nil
+}
+
+func (f *follower) lost(e ssetest.Event) error {
+	_, rest, _ := strings.Cut(e.Data, `"reason":"`)
+	reason, _, ok := strings.Cut(rest, `"`)
+	if !ok || e.HasID || !slices.Contains([]string{"history", "lag", "upstream"}, reason) {
+		return fmt.Errorf("gap with reason %q, id %q: %q", reason, e.ID, e.Data)
+	}
+	f.count("gap "+reason, 1)
+	f.gap = reason
+	clear(f.others)
+	return nil
+}
+
+// place takes an id-only block.
+func (f *follower) place(id string) { f.standing = id }
+
+// check checks the event by itself.
+func (f *follower) check(r record, e ssetest.Event) error {
+	m, conn := f.seen.mapping, f.ledger.get(r.conn)
+	switch {
+	case r.tag != f.seen.tag:
+		return fmt.Errorf("a record of another route: %+v, where all are of %s", r, f.seen.tag)
+	case conn == nil || conn.tag != r.tag || int64(r.n) > conn.said.Load():
+		return fmt.Errorf("a record that nobody has said: %+v", r)
+	case !f.seen.belongs(conn, f.who):
+		return fmt.Errorf("a record of another resource: %+v of %q", r, conn.family)
+	case !m.matches(r, f.who):
+		return fmt.Errorf("a record that the mapping does not let pass: %+v", r)
+	}
+	id, epoch, seq := e.ID, "", ""
+	switch {
+	case m.id != nil:
+		if want := m.id(r, f.who); id != want || !e.HasID {
+			return fmt.Errorf("id %q of %+v, want %q", id, r, want)
+		}
+	case f.seen.kind == "file":
+		if !e.HasID {
+			return fmt.Errorf("no id of %+v", r)
+		}
+	case behaves(r.tag, resumes):
+		if want := r.id(); id != want || !e.HasID {
+			return fmt.Errorf("id %q of %+v, want %q", id, r, want)
+		}
+	case f.seen.share == "":
+		if e.HasID {
+			return fmt.Errorf("id %q of %+v, where there should be none", id, r)
+		}
+	default:
+		epoch, seq, _ = strings.Cut(id, "-")
+		number, err := strconv.ParseUint(seq, 10, 64)
+		if err != nil || !e.HasID {
+			return fmt.Errorf("id %q of %+v", id, r)
+		}
+		if err := f.numbered(conn, r, epoch, number); err != nil {
+			return err
+		}
+	}
+	if m.seq && seq == "" {
+		seq, _, _ = strings.Cut(e.Data, " ")
+	}
+	if kind, data := m.wants(r, seq, f.who); e.Type != kind || e.Data != data {
+		return fmt.Errorf("event %q %.3000q of %+v, want %q %.3000q", e.Type, e.Data, r, kind, data)
+	}
+	if e.HasID && !m.repeats && !f.ledger.sameBody(hash(m.key(f.who), r.tag, fmt.Sprint(epoch == "", r.conn), id), hash(e.Type, e.Data)) {
+		return fmt.Errorf("the id %q has meant another event before: this is %+v", id, r)
+	}
+	return nil
+}
+
+// numbered checks the number that the source has given.
+func (f *follower) numbered(conn *connection, r record, epoch string, seq uint64) error {
+	known, before := f.epoch, f.seq
+	f.epoch, f.seq = epoch, seq
+	if !f.seen.many() {
+		if err := conn.numbered(epoch, seq, r.n); err != nil {
+			return err
+		}
+	}
+	switch {
+	case f.began || f.gap != "" || known == "":
+	case known != epoch:
+		return fmt.Errorf("another epoch, %s, and no gap", epoch)
+	case seq <= before:
+		return fmt.Errorf("number %d after %d", seq, before)
+	case seq != before+1 && f.seen.mapping.where == nil && f.same:
+		return fmt.Errorf("number %d after %d, and no gap", seq, before)
+	}
+	return nil
+}
+
+// order checks that the event is the next after the last one.
+func (f *follower) order(r record) error {
+	if f.began || f.last.n == 0 {
+		return nil
+	}
+	err := f.follows(r)
+	switch {
+	case f.gap == "":
+		return err
+	case err == nil:
+		f.count("needless gap "+f.gap, 1)
+	case f.gap != "history" && r.conn == f.last.conn && r.n <= f.last.n:
+		return fmt.Errorf("%+v after %+v, and a gap does not make up for that", r, f.last)
+	}
+	return nil
+}
+
+// follows checks that there is no need for a gap.
+func (f *follower) follows(r record) error {
+	last, m := f.last, f.seen.mapping
+	// Told of a place after its last event, the client goes on from there. Another mapping may have let more pass.
+	moved := !f.same && f.standing != f.eventID
+	switch {
+	case r.tag != last.tag:
+		return fmt.Errorf("%+v after %+v: another upstream, and no gap", r, last)
+	case f.seen.many():
+		if n := f.others[r.conn]; n != 0 && !moved && r.n != m.next(r, n, f.who) {
+			return fmt.Errorf("%+v after %d of the same connection: want %d, or a gap", r, n, m.next(r, n, f.who))
+		}
+		return nil
+	case r.conn == last.conn:
+		want := m.next(r, last.n, f.who)
+		if r.n == want || moved && r.n > last.n {
+			return nil
+		}
+		for _, cut := range f.ledger.get(r.conn).cutsFrom(last.n) {
+			if m.next(r, cut, f.who) == r.n {
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v after %+v: want %d, or a gap", r, last, want)
+	case r.conn < last.conn:
+		return fmt.Errorf("%+v after %+v: an older connection, and no gap", r, last)
+	case moved:
+		return nil
+	}
+	if err := f.complete(last); err != nil {
+		return fmt.Errorf("%+v after %+v: %w", r, last, err)
+	}
+	for _, c := range f.ledger.between(last.conn, r.conn, f.epoch) {
+		if err := f.complete(record{tag: c.tag, conn: c.id}); err != nil {
+			return fmt.Errorf("%+v after %+v: %w", r, last, err)
+		}
+	}
+	if want := m.next(r, 0, f.who); r.n != want {
+		return fmt.Errorf("%+v after %+v: a new connection, want %d, or a gap", r, last, want)
+	}
+	return nil
+}
+
+// complete checks that nothing has come on a connection after a record that ought to have been sent, too.
+func (f *follower) complete(last record) error {
+	conn := f.ledger.get(last.conn)
+	if next := f.seen.mapping.next(last, last.n, f.who); int64(next) <= conn.said.Load() {
+		return fmt.Errorf("%d of connection %d is missing, and those up to %d, and no gap", next, last.conn, conn.said.Load())
+	}
+	return nil
+}
+
+// ended checks that nothing is missing at the end.
+func (f *follower) ended() error {
+	f.count("end", 1)
+	if f.seen.end && f.last.n > 0 && f.gap == "" && f.same {
+		return f.complete(f.last)
+	}
+	return nil
+}
+
+// settled tells that all has come that has been said.
+func (f *follower) settled() bool {
+	return f.last.n == 0 || f.gap != "" || !f.same || f.seen.many() || f.complete(f.last) == nil
+}

@@ -1,0 +1,114 @@
+package sim_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+)
+
+// record is one that an upstream says. All that is in it follows from these three, so that whoever gets it can tell
+// whether it is whole.
+type record struct {
+	tag  string // of the upstream, see tag
+	conn int    // the connection, or whatever has numbers of its own
+	n    int    // from 1, without a hole
+}
+
+// A tag is the name of an upstream, a dot, and letters that say how it behaves.
+const (
+	fat           = "f" // records of up to 30 KB
+	resumes       = "s" // it has ids of its own, and goes on after the last that it is told
+	resumesMapped = "g" // it goes on after an id that the config makes
+	ends          = "e" // each connection ends for good after some records
+	calm          = "c" // no connection ends by itself
+)
+
+func behaves(tag, how string) bool {
+	_, letters, _ := strings.Cut(tag, ".")
+	return strings.Contains(letters, how)
+}
+
+var kinds = []string{"EUR", "USD", "GBP", "CHF"}
+
+func (r record) kind() string { return kinds[(r.n*7+r.conn)%len(kinds)] }
+
+// pieces are what is hard to carry in an event's data.
+var pieces = []string{
+	"data: ", "\n", "\n\n", "id: 9", ": comment", "über", "🙂", "\\", "\"", "event: x\n", "\u2028", "<b>&", " ", "\t", "retry: 1", "0123456789abcdef",
+}
+
+func (r record) pad() string {
+	random := rand.New(rand.NewPCG(hash(r.tag), uint64(r.conn)<<32|uint64(r.n)))
+	size := random.IntN(120)
+	if behaves(r.tag, fat) {
+		size = 500 + random.IntN(1000)
+		if random.IntN(8) == 0 {
+			size = random.IntN(30_000)
+		}
+	}
+	var b strings.Builder
+	for b.Len() < size {
+		b.WriteString(pieces[random.IntN(len(pieces))])
+	}
+	return b.String()
+}
+
+// text is the record as the upstream says it, without a line end.
+func (r record) text() string {
+	var pad bytes.Buffer
+	encoder := json.NewEncoder(&pad)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(r.pad())
+	return fmt.Sprintf(`{"u":"%s","c":%d,"n":%d,"k":"%s","pad":%s}`, r.tag, r.conn, r.n, r.kind(), bytes.TrimSuffix(pad.Bytes(), []byte("\n")))
+}
+
+// id is the id that a mapping of the config makes, and an upstream that resumes.
+func (r record) id() string { return fmt.Sprintf("r%d.%d", r.conn, r.n) }
+
+// parseID reverses id.
+func parseID(id string) (conn, n int, ok bool) {
+	id, ok = strings.CutPrefix(id, "r")
+	if !ok {
+		return 0, 0, false
+	}
+	first, second, ok := strings.Cut(id, ".")
+	conn, err1 := strconv.Atoi(first)
+	n, err2 := strconv.Atoi(second)
+	return conn, n, ok && err1 == nil && err2 == nil
+}
+
+// parseRecord finds in an event's data which record it was made of.
+func parseRecord(data string) (r record, ok bool) {
+	_, data, ok = strings.Cut(data, `{"u":"`)
+	if !ok {
+		return r, false
+	}
+	r.tag, data, ok = strings.Cut(data, `","c":`)
+	if !ok {
+		return r, false
+	}
+	conn, data, ok := strings.Cut(data, `,"n":`)
+	if !ok {
+		return r, false
+	}
+	n, _, ok := strings.Cut(data, `,`)
+	if !ok {
+		return r, false
+	}
+	var err1, err2 error
+	r.conn, err1 = strconv.Atoi(conn)
+	r.n, err2 = strconv.Atoi(n)
+	return r, err1 == nil && err2 == nil
+}
+
+func hash(parts ...string) uint64 {
+	h := fnv.New64a()
+	for _, part := range parts {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	return h.Sum64()
+}
