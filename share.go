@@ -112,8 +112,8 @@ func newDelivery(h *Handler, r *http.Request, src *source) *delivery {
 
 func (d *delivery) behind() int { return d.subscriber.Behind() }
 
-// place finds where in the history the stream begins, and the block that it opens with: an id, so that a client
-// that sees no event resumes from there, and what it has lost.
+// place finds where in the history the stream begins, and what it opens with: what the client has lost, and an id,
+// so that a client that sees no event resumes from there.
 func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening []byte, lost bool) {
 	if lastID != "" {
 		var found bool
@@ -126,10 +126,10 @@ func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening
 		at = 0 // even if there is more already than the history keeps
 	}
 	d.lastID = d.standing(at)
-	opening = appendPlace(nil, d.lastID)
-	if lost {
-		opening = appendGap(opening, gap{Reason: gapHistory, LastEventID: lastID, OldestID: d.oldestID()})
+	if lost { // before the id: a client that is cut off between the two resumes there, and must know
+		opening = appendGap(nil, gap{Reason: gapHistory, LastEventID: lastID, OldestID: d.oldestID()})
 	}
+	opening = appendPlace(opening, d.lastID)
 	return at, opening, lost
 }
 

@@ -159,6 +159,9 @@ func TestAnIDThatIsNotInTheHistoryGivesAllThatIsKeptAfterAGap(t *testing.T) {
 				if all[0].HasID {
 					t.Error("the gap has an id")
 				}
+				if all[0].ID != "" {
+					t.Error("the id of the place behind the gap comes first: who is cut off in between resumes there, and never knows")
+				}
 				if opening != id(3) && client.State().LastEventID != id(6) {
 					t.Errorf("the stream opens at %q, want %q", opening, id(3))
 				}
