@@ -104,7 +104,8 @@ func (f *logFile) rotate() error {
 	case what < 6: // truncated
 		f.conn.cut(f.n)
 		return f.out.Truncate(0)
-	case what < 7: // removed
+	case what < 7: // removed; who reads a former file meanwhile never sees it
+		f.conn.cut(f.n)
 		if err := os.Remove(f.path); err != nil {
 			return err
 		}
