@@ -9,7 +9,7 @@ import (
 
 // mended are the items of issue 9 that have their cure. The plan does without what would meet the others.
 var mended = map[int]bool{
-	1:  false, // sources of next handlers are told apart by their place
+	1:  true,  // sources of next handlers are told apart by their place
 	2:  false, // who comes back after the end
 	3:  false, // a reload that changes where
 	7:  false, // copies beside a log
