@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // nextWriter is the response writer that a next handler is asked with.
@@ -71,23 +70,6 @@ func askNext(next caddyhttp.Handler, w nextWriter, r *http.Request, catch func()
 var (
 	errUpstreamBroke    = errors.New("upstream broke off its response")
 	errUpstreamPanicked = errors.New("upstream panicked")
-)
-
-// upstreamHeader is what the next handler is asked with. Compressed records could not be told apart, and a
-// request without Accept-Encoding would be given gzip by Go.
-func (h *Handler) upstreamHeader(header http.Header) {
-	header.Set("Accept-Encoding", "identity")
-	header.Set("Accept", acceptRecords)
-	if h.framing.format == records.EventStream {
-		header.Set("Accept", acceptEvents)
-	}
-}
-
-// In acceptEvents the order alone says what is preferred: MCP servers want to see both types, and some of them read no
-// weights.
-const (
-	acceptRecords = "application/x-ndjson, application/jsonl, application/stream+json, application/json-seq;q=0.9, application/json;q=0.8, text/plain;q=0.7, text/event-stream;q=0.3, */*;q=0.1"
-	acceptEvents  = "text/event-stream, application/json"
 )
 
 // quietContext is the context of a request to the next handler whose end leaves no line in the log: once quiet

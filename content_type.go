@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -41,6 +42,21 @@ func (h *Handler) converts(status int, header http.Header, asksForStream bool) b
 func namesEventStream(r *http.Request) bool {
 	return accept.Named(r.Header["Accept"], "text/event-stream") > 0
 }
+
+// isPartOfRecords is whether this is a part of a response that would become an event stream, or be one, if it were whole.
+// Of several parts in one response the type is not known.
+func (h *Handler) isPartOfRecords(status int, header http.Header, asksForStream bool) bool {
+	switch status {
+	case http.StatusPartialContent, http.StatusIMUsed:
+		return h.converts(http.StatusOK, header, asksForStream) || isEventStream(header) || mediaType(contentTypeOf(header)) == "multipart/byteranges"
+	default:
+		return false
+	}
+}
+
+// errPartOfRecords says that the whole response has to be asked for: a part cannot be converted, and a server may ignore
+// that a client wants no more (RFC 9110 §14.2).
+var errPartOfRecords = errors.New("next handler answered with a part of the records")
 
 // checkType refuses what an upstream says that its bytes are, if they cannot be records: a page that stands in their
 // place, or, unless the config has a format, what is no text. Of the next handler's response that is known already.

@@ -308,7 +308,7 @@ func TestATunnelIsForTheNextHandlerThoughThereIsABackend(t *testing.T) {
 
 func TestUpgradesPass(t *testing.T) {
 	ssetest.NoLeaks(t)
-	server := ssetest.Start(t, site("accept strict", "reverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	server := ssetest.Start(t, site("", "reverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "websocket" {
 			saying(ndjson, "1\n")(w, r)
 			return

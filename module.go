@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -416,8 +414,8 @@ var errMatchOfBackend = errors.New("match is for responses of the next handler: 
 
 // ServeHTTP serves an event stream, or lets the request pass.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if r.Method == http.MethodConnect || h.backend == nil && upgrades(r) {
-		return next.ServeHTTP(w, r) // a tunnel, not a response
+	if r.Method == http.MethodConnect && h.backend != nil {
+		return next.ServeHTTP(w, r) // a backend has no tunnel
 	}
 	if h.backend != nil && (r.Method == http.MethodOptions || r.Method == http.MethodTrace) {
 		return refuseMethod(w, r)
@@ -461,13 +459,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer leave()
 	return h.serve(w, r, next, leave)
-}
-
-// upgrades is whether the client asks for another protocol on its connection. Clients that offer HTTP/2 in this
-// obsolete way (RFC 9113 §3.1) want a response all the same.
-func upgrades(r *http.Request) bool {
-	protocol := r.Header.Get("Upgrade")
-	return protocol != "" && !strings.EqualFold(protocol, "h2c") && httpguts.HeaderValuesContainsToken(r.Header["Connection"], "Upgrade")
 }
 
 // accepts is whether the client takes an event stream.

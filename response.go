@@ -105,13 +105,17 @@ func (b *body) close(clean bool) error {
 type responseWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	direct *direct
-	quiet  atomic.Bool // this response ends without the next handler's complaint
+	quiet  *atomic.Bool // this response ends without the next handler's complaint
+
+	mayBePart  bool   // the request is for a part of the response
+	refusePart func() // ends one that is
 
 	adoptTimeouts func() // the next handler's are those of the response
 	leave         func() // it is not counted as a stream
 
 	mu      sync.Mutex // held while the next handler writes
 	mode    responseMode
+	tunnel  bool // the next handler is about to answer CONNECT with a tunnel
 	body    *body
 	refusal error       // instead of the response
 	unseen  http.Header // what the next handler sets once ours are out
@@ -134,7 +138,11 @@ func (w *responseWriter) Header() http.Header {
 	if w.unseen != nil {
 		return w.unseen
 	}
-	return w.ResponseWriter.Header()
+	header := w.ResponseWriter.Header()
+	if header["Upgrade"] != nil {
+		w.tunnel = true
+	}
+	return header
 }
 
 // Unwrap is for upgrades, and for what a http.ResponseController can do besides.
@@ -179,14 +187,20 @@ func (w *responseWriter) writeHeader(status int) {
 
 func (w *responseWriter) decide(status int) {
 	s, header := w.direct.stream, w.ResponseWriter.Header()
+	h := s.handler
 	switch {
 	case s.ended():
 		w.mode, w.refusal, w.unseen = isGone, errStreamEnded, make(http.Header)
 		w.quiet.Store(true)
 		return
-	case s.request.Method == http.MethodConnect:
+	case w.mayBePart && h.isPartOfRecords(status, header, namesEventStream(s.request)):
+		w.mode, w.refusal, w.unseen = isGone, errPartOfRecords, make(http.Header)
+		w.quiet.Store(true)
+		w.refusePart()
+		return
+	case s.request.Method == http.MethodConnect && w.tunnel:
 		w.mode = isPassed
-	case s.handler.converts(status, header, namesEventStream(s.request)):
+	case h.converts(status, header, namesEventStream(s.request)):
 		w.mode = isConverted
 		w.quiet.Store(true)
 		s.handler.meters.connects.Inc()

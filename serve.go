@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -61,25 +62,45 @@ func (h *Handler) serveHead(w http.ResponseWriter, r *http.Request, setHeaders f
 // serveNext streams the response of the next handler, if it is one of records.
 func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	before := w.Header().Clone()
-	rw := &responseWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, leave: leave}
-	ctx, cancel := quietContext(r.Context(), rw.quiet.Load)
+	quiet := new(atomic.Bool)
+	ctx, cancel := quietContext(r.Context(), quiet.Load)
 	defer cancel()
-	rw.direct = &direct{stream: newStream(h, w, r, cancel)}
-	rw.direct.stream.watchClient()
+	s := newStream(h, w, r, cancel)
+	s.watchClient()
 
-	ctx, rw.adoptTimeouts = withOwnTimeouts(ctx)
-	request := withHeader(ctx, r)
-	h.upstreamHeader(request.Header)
+	ctx, adoptTimeouts := withOwnTimeouts(ctx)
+	var rw *responseWriter
 	err := errUpstreamPanicked
 	defer func() {
 		if err == errUpstreamPanicked {
 			_ = rw.finish(err)
 		}
 	}()
-	err = askNext(next, rw, request, rw.quiet.Load)
-	if rw.refusal != nil {
-		restoreHeader(w.Header(), before)
-		err = rw.refusal
+	ask := func(request *http.Request) error {
+		ctx, refuse := context.WithCancelCause(ctx)
+		defer refuse(nil)
+		rw = &responseWriter{
+			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, direct: &direct{stream: s}, quiet: quiet,
+			mayBePart: asksForPart(request.Header), refusePart: func() { refuse(io.EOF) }, adoptTimeouts: adoptTimeouts, leave: leave,
+		}
+		err := askNext(next, rw, request.WithContext(ctx), quiet.Load)
+		if rw.refusal != nil {
+			restoreHeader(w.Header(), before)
+			err = rw.refusal
+		}
+		return err
+	}
+	request := h.nextRequest(ctx, r)
+	whole, url := request, *r.URL
+	if asksForPart(request.Header) {
+		whole = withHeader(ctx, request)
+		whole.URL = &url // handlers rewrite it in place
+		deleteAll(whole.Header, partialFields)
+	}
+	if err = ask(request); err == errPartOfRecords {
+		quiet.Store(false)
+		err = errUpstreamPanicked
+		err = ask(whole)
 	}
 	return rw.finish(err)
 }

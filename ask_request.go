@@ -1,0 +1,110 @@
+package sse
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+)
+
+// nextRequest is a client's request as the next handler gets it: without what would turn the records into something
+// that cannot be converted.
+func (h *Handler) nextRequest(ctx context.Context, r *http.Request) *http.Request {
+	expectsStream := h.expectsStream(r)
+	r = withHeader(ctx, r)
+	keepHopByHop(r.Header)
+	h.upstreamHeader(r.Header)
+	switch {
+	case expectsStream:
+		deleteAll(r.Header, partialFields)
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			deleteAll(r.Header, conditionalFields) // of other methods they protect against lost updates
+		}
+	case r.Method != http.MethodGet || r.ContentLength != 0:
+		deleteAll(r.Header, partialFields) // they mean nothing there (RFC 9110 §14.2), or the request cannot be repeated
+	}
+	return r
+}
+
+// upstreamHeader is what the next handler is asked with. Compressed records could not be told apart, and a
+// request without Accept-Encoding would be given gzip by Go.
+func (h *Handler) upstreamHeader(header http.Header) {
+	header.Set("Accept-Encoding", "identity")
+	header.Set("Accept", acceptRecords)
+	if h.framing.format == records.EventStream {
+		header.Set("Accept", acceptEvents)
+	}
+}
+
+// In acceptEvents the order alone says what is preferred: MCP servers want to see both types, and some of them read no
+// weights.
+const (
+	acceptRecords = "application/x-ndjson, application/jsonl, application/stream+json, application/json-seq;q=0.9, application/json;q=0.8, text/plain;q=0.7, text/event-stream;q=0.3, */*;q=0.1"
+	acceptEvents  = "text/event-stream, application/json"
+)
+
+// expectsStream is whether the client or the config says that the response is to be a stream. Other requests may be for
+// anything on the site, such as a video that a browser reads in parts.
+func (h *Handler) expectsStream(r *http.Request) bool {
+	return h.framing.format != records.Auto || namesEventStream(r)
+}
+
+// partialFields ask for a part of the response, or for what has changed of it (RFC 9110 §14.2, RFC 3229 §10.5.3).
+var partialFields = []string{"Range", "If-Range", "A-Im"}
+
+// conditionalFields ask for the response only if it has changed, or has not (RFC 9110 §13.1). Streams have no validators.
+var conditionalFields = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
+
+func deleteAll(header http.Header, names []string) {
+	for _, name := range names {
+		header.Del(name)
+	}
+}
+
+// asksForPart is whether the response may be a part.
+func asksForPart(header http.Header) bool {
+	for _, name := range partialFields {
+		if header[name] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// keepHopByHop keeps a client from taking away, by naming them in Connection (RFC 9110 §7.6.1), the fields that are set
+// here. And it takes away an offer to go on in another version of HTTP, or under TLS, on the same connection: the client
+// could then ask for the records past this handler. Clients that make this obsolete offer (RFC 9113 §3.1) want a
+// response all the same.
+func keepHopByHop(header http.Header) {
+	switchesHTTP := false
+	for _, line := range header["Upgrade"] {
+		for protocol := range strings.SplitSeq(line, ",") {
+			name, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(protocol)), "/")
+			switchesHTTP = switchesHTTP || name == "h2c" || name == "h2" || name == "http" || name == "tls"
+		}
+	}
+	if switchesHTTP || !httpguts.HeaderValuesContainsToken(header["Connection"], "Upgrade") {
+		header.Del("Upgrade")
+	}
+	var kept []string
+	for _, line := range header["Connection"] {
+		for token := range strings.SplitSeq(line, ",") {
+			switch name := http.CanonicalHeaderKey(strings.TrimSpace(token)); name {
+			case "", "Accept", "Accept-Encoding", "Last-Event-Id":
+			case "Upgrade":
+				if header["Upgrade"] != nil {
+					kept = append(kept, "Upgrade")
+				}
+			default:
+				kept = append(kept, name)
+			}
+		}
+	}
+	header.Del("Connection")
+	if kept != nil {
+		header.Set("Connection", strings.Join(kept, ", "))
+	}
+}
