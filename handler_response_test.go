@@ -129,10 +129,10 @@ func TestAnEventStreamOfTheUpstreamsPassesThrough(t *testing.T) {
 			}
 		}
 		upstream.say("data: cut", abort)
-		if err := s.WaitEnd(); err == nil && protocol != "h3" { // whose abort is a clean end in Caddy itself
+		if err := s.WaitEnd(); err == nil {
 			t.Errorf("%s: a response that broke off passes for a whole one", protocol)
 		}
-		if raw := s.Raw(); !strings.HasPrefix("data: 0\r\n\r\ndata: 1\r\n\r\ndata: 2\r\n\r\ndata: cut", raw) || strings.Count(raw, "\n\r\n") != 3 {
+		if raw := strings.ReplaceAll(s.Raw(), comment, ""); !strings.HasPrefix("data: 0\r\n\r\ndata: 1\r\n\r\ndata: 2\r\n\r\ndata: cut", raw) || strings.Count(raw, "\n\r\n") != 3 {
 			t.Errorf("%s: the stream was changed: %q", protocol, raw)
 		}
 	}

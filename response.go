@@ -216,6 +216,7 @@ func (w *responseWriter) decide(status int) {
 		w.quiet.Store(true)
 		s.handler.meters.connects.Inc()
 		s.passThrough(status)
+		s.passEvents(header)
 		return
 	default:
 		w.mode = isPassed

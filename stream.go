@@ -56,6 +56,7 @@ type stream struct {
 
 	deadline *writeDeadline // once the server's own are lifted
 	raw      bool           // an event stream of the upstream's own, passed through: nothing may be put in
+	passed   *passedEvents  // of one that gets heartbeats all the same
 
 	draining atomic.Bool // it ends within its handler's drain
 	open     atomic.Bool // the headers are out
@@ -112,11 +113,15 @@ func (s *stream) start(block []byte) error {
 	}
 	opening = append(append(opening, comment...), block...)
 	err := s.write(opening, 0)
+	s.startHeartbeat()
+	return err
+}
+
+func (s *stream) startHeartbeat() {
 	if interval := time.Duration(s.handler.Heartbeat); interval > 0 {
 		s.heartbeat = time.AfterFunc(noLimit, s.beat)
 		s.heartbeat.Reset(interval)
 	}
-	return err
 }
 
 // passThrough registers a stream that is one already: its headers go out as they are, without the deadlines.
@@ -134,6 +139,9 @@ func (s *stream) forward(p []byte) error {
 	defer s.mu.Unlock()
 	if s.ended() {
 		return errStreamEnded
+	}
+	if s.passed != nil {
+		p = s.passed.take(p)
 	}
 	return s.send(p, 0, func() error { return nil })
 }
@@ -268,7 +276,14 @@ func (s *stream) beat() {
 		if s.ended() {
 			return
 		}
-		if quiet >= interval {
+		switch {
+		case quiet < interval:
+		case s.passed != nil && !s.passed.between():
+			quiet = 0 // a comment would be in an event of the upstream's
+		default:
+			if s.passed != nil {
+				s.passed.led = true
+			}
 			if s.send([]byte(comment), 0, s.flush) != nil {
 				return
 			}

@@ -1,0 +1,48 @@
+package sse
+
+import (
+	"bytes"
+	"net/http"
+)
+
+// passedEvents follows an event stream that passes through, to know where a comment of ours would be between its events.
+type passedEvents struct {
+	tail  [3]byte // what came last
+	begun bool
+	led   bool // a comment of ours has come before its first byte
+}
+
+// passEvents makes a stream that passes through one with heartbeats, unless its headers say that its bytes are counted or
+// encoded.
+func (s *stream) passEvents(header http.Header) {
+	if newReader, err := decoding(header.Values("Content-Encoding")); newReader != nil || err != nil || header.Get("Content-Length") != "" {
+		return
+	}
+	s.passed = &passedEvents{tail: [3]byte{'\n', '\n', '\n'}}
+	s.startHeartbeat()
+}
+
+// take notes bytes that pass, and returns them. A byte order mark is one only where a stream begins.
+func (e *passedEvents) take(p []byte) []byte {
+	if !e.begun && e.led {
+		p = bytes.TrimPrefix(p, []byte("\uFEFF"))
+	}
+	e.begun = e.begun || len(p) > 0
+	if n := len(p); n >= len(e.tail) {
+		copy(e.tail[:], p[n-len(e.tail):])
+	} else {
+		copy(e.tail[:], e.tail[n:])
+		copy(e.tail[len(e.tail)-n:], p)
+	}
+	return p
+}
+
+// between tells whether the last event has ended (WHATWG HTML §9.2.5). After a CR that is not known: a LF may belong
+// to it.
+func (e *passedEvents) between() bool {
+	switch string(e.tail[:]) {
+	case "\n\r\n", "\r\r\n":
+		return true
+	}
+	return bytes.HasSuffix(e.tail[:], []byte("\n\n"))
+}

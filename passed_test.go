@@ -1,0 +1,55 @@
+package sse
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+func TestAPassedEventStreamHasHeartbeatsBetweenItsEventsOnly(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := newScript("text/event-stream")
+	server := ssetest.Start(t, site("heartbeat 1ms", "reverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)))
+	for _, protocol := range ssetest.Protocols {
+		s := getOver(t, server, protocol, "/")
+		s.WaitComments(2) // before the first event, too
+		for _, piece := range []string{"\uFEFFdata: ", "1\r", "\n", "id: 1\n", "\r", "\n"} {
+			before := len(s.Raw())
+			upstream.say(piece)
+			ssetest.Wait(t, "a piece to pass", func() bool { return strings.Contains(s.Raw()[before:], strings.Trim(piece, "\uFEFF")) })
+		}
+		if e := s.Next(0); e != (ssetest.Event{ID: "1", Type: "message", Data: "1", HasID: true}) {
+			t.Errorf("%s: got %+v", protocol, e)
+		}
+		s.WaitComments(len(s.Comments()) + 2)
+		if raw := strings.TrimLeft(s.Raw(), ":\n"); !strings.HasPrefix(raw, "data: 1\r\nid: 1\n\r\n:\n") {
+			t.Errorf("%s: got %q", protocol, raw)
+		}
+		s.Close()
+		<-upstream.left
+	}
+}
+
+func TestAPassedEventStreamThatIsCountedOrCompressedHasNoHeartbeats(t *testing.T) {
+	ssetest.NoLeaks(t)
+	event := "data: 1\n\n"
+	for name, value := range map[string]string{"Content-Length": fmt.Sprint(2 * len(event)), "Content-Encoding": "br"} {
+		t.Run(name, func(t *testing.T) {
+			upstream := newScript("text/event-stream")
+			upstream.header.Set(name, value)
+			server := ssetest.Start(t, site("heartbeat 1ms", "reverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)))
+			s := get(t, server, "/")
+			upstream.say(event)
+			s.WaitEvents(1)
+			time.Sleep(50 * time.Millisecond) // for many heartbeats, if there were any
+			upstream.say(event)
+			close(upstream.pieces)
+			if raw := wholeBody(t, s); raw != event+event {
+				t.Errorf("got %q", raw)
+			}
+		})
+	}
+}
