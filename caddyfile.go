@@ -476,6 +476,13 @@ func parseBackend(d *caddyfile.Dispenser) (json.RawMessage, error) {
 		return nil, d.ArgErr()
 	}
 	name := d.Val()
+	if _, err := caddy.GetModule(backendNamespace + "." + name); err != nil {
+		var names []string
+		for _, module := range caddy.GetModules(backendNamespace) {
+			names = append(names, module.ID.Name())
+		}
+		return nil, d.Errf("there is no backend %q: choose one of %s", name, strings.Join(names, ", "))
+	}
 	module, err := caddyfile.UnmarshalModule(d, backendNamespace+"."+name)
 	if err != nil {
 		return nil, err

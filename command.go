@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -69,7 +70,10 @@ var recordFormats = []string{"auto", "lines", "ndjson", "json_seq", "json", "eve
 
 func runCommand(fl caddycmd.Flags) error {
 	if fl.NArg() > 0 && fl.ArgsLenAtDash() != 0 {
-		return fmt.Errorf("unexpected argument %q: a command comes after --, as in caddy sse -- %[1]s; all else after --from", fl.Arg(0))
+		if _, err := exec.LookPath(fl.Arg(0)); err != nil {
+			return fmt.Errorf("unexpected argument %q: did you mean caddy sse --from %[1]s?", fl.Arg(0))
+		}
+		return fmt.Errorf("unexpected argument %q: a command comes after --, as in caddy sse -- %[1]s", fl.Arg(0))
 	}
 	backend, err := commandBackend(fl.String("from"), fl.Args())
 	if err != nil {

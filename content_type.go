@@ -6,36 +6,60 @@ import (
 	"net/http"
 	"strings"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// converts tells whether a response of the next handler becomes an event stream. A type that may be records or a document
-// is converted only for who asks for a stream: a site has JSON and text that are none.
+// converts tells whether a response of the next handler becomes an event stream.
 func (h *Handler) converts(status int, header http.Header, asksForStream bool) bool {
+	return h.whyUnchanged(status, header, asksForStream) == ""
+}
+
+// whyUnchanged says why a response of the next handler does not become an event stream; it is empty if it does. A type that
+// may be records or a document is converted only for who asks for a stream: a site has JSON and text that are none.
+func (h *Handler) whyUnchanged(status int, header http.Header, asksForStream bool) string {
 	switch status {
 	case http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:
-		return false // no body, or not a whole one
+		return "a response of this status has no body, or not a whole one"
 	}
 	if status < 200 {
-		return false
+		return "the connection now speaks another protocol"
 	}
 	if h.Match != nil {
-		return h.Match.Match(status, header)
+		if h.Match.Match(status, header) {
+			return ""
+		}
+		return "match does not select it"
 	}
 	if status != http.StatusOK {
-		return false
+		return "its status is not 200: match can select it"
 	}
 	format, announced := records.ForContentType(contentTypeOf(header))
-	if h.framing.format == records.EventStream && format.IsJSON() {
-		return false // a document in the stream's place, as MCP servers answer with
+	switch {
+	case format == records.EventStream && h.framing.format != records.EventStream:
+		return "it is an event stream already: format event_stream converts it"
+	case h.framing.format == records.EventStream && format.IsJSON():
+		return "it is a JSON document, not an event stream" // as MCP servers answer with
+	case format == records.EventStream, announced == records.AreRecords:
+		return ""
+	case announced != records.MaybeRecords:
+		return "its content type is not one of records: match can select it"
+	case asksForStream || h.framing.format != records.Auto:
+		return ""
+	default:
+		return "its content type may be that of a document, and the client did not ask for text/event-stream by name: set a format"
 	}
-	if format == records.EventStream {
-		return h.framing.format == records.EventStream
+}
+
+// logUnchanged says at debug that a response of the next handler passes as it is.
+func (h *Handler) logUnchanged(r *http.Request, why string, about ...zap.Field) {
+	if log := h.logger.Check(zapcore.DebugLevel, "response passes unchanged"); log != nil {
+		log.Write(append(about, zap.String("reason", why), zap.String("uri", askedFor(r)))...)
 	}
-	return announced == records.AreRecords ||
-		announced == records.MaybeRecords && (asksForStream || h.framing.format != records.Auto)
 }
 
 // namesEventStream is whether the client asks for a stream, as EventSource does, and fetch does not.

@@ -142,7 +142,7 @@ func registerMetrics(ctx caddy.Context) error {
 
 // checkName refuses what no label's value should be. A placeholder's value would make a series for each request.
 func checkName(name string) error {
-	if strings.ContainsFunc(name, unicode.IsControl) || strings.ContainsAny(name, "{}") {
+	if name == "" || strings.ContainsFunc(name, unicode.IsControl) || strings.ContainsAny(name, "{}") {
 		return fmt.Errorf("must be plain text without placeholders, not %q", name)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -221,6 +222,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.backend == nil && h.Share != nil {
 		h.findRoute(ctx)
 	}
+	h.warnTemplates()
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
@@ -357,6 +359,15 @@ func (h *Handler) compileEnd() error {
 	return nil
 }
 
+// warnTemplates says in the log what looks like a template whose braces were forgotten.
+func (h *Handler) warnTemplates() {
+	for _, t := range []struct{ option, text string }{{"data", *h.Data}, {"event", h.Event}, {"id", h.ID}} {
+		if strings.HasPrefix(t.text, "record.") {
+			h.logger.Warn("a template without braces is sent as it stands: write {"+t.text+"} for the record's value", zap.String("option", t.option))
+		}
+	}
+}
+
 // Validate refuses what no stream could be served with.
 func (h *Handler) Validate() error {
 	oneOf := func(option, value string, values ...string) error {
@@ -372,7 +383,7 @@ func (h *Handler) Validate() error {
 		oneOf("accept", h.Accept, acceptStandard, acceptStrict, acceptNegotiate, acceptOff),
 		oneOf("on_reload", h.OnReload, onReloadEnd, onReloadKeep),
 	)
-	if nameErr := checkName(h.Name); nameErr != nil {
+	if nameErr := checkName(h.Name); h.Name != "" && nameErr != nil {
 		err = errors.Join(err, fmt.Errorf("name %w", nameErr))
 	}
 	if h.AcceptStatus < 400 || h.AcceptStatus > 599 {

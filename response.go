@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/quic-go/quic-go/http3"
+	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -215,17 +216,25 @@ func (w *responseWriter) decide(status int) {
 		w.mode = isEvents
 		w.quiet.Store(true)
 		s.handler.meters.connects.Inc()
+		w.logUnchanged(status)
 		s.passThrough(status)
 		s.passEvents(header)
 		return
 	default:
 		w.mode = isPassed
 	}
+	w.logUnchanged(status)
 	openStreams.remove(s) // not a stream: a stop lets it come to its own end
 	w.leave()
 	s.releaseDeadline()
 	w.adoptTimeouts()
 	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responseWriter) logUnchanged(status int) {
+	s, header := w.direct.stream, w.ResponseWriter.Header()
+	why := s.handler.whyUnchanged(status, header, namesEventStream(s.request))
+	s.handler.logUnchanged(s.request, why, zap.Int("status", status), zap.String("content_type", contentTypeOf(header)))
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {

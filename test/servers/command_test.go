@@ -362,6 +362,8 @@ func TestCommandSaysWhatIsWrong(t *testing.T) {
 		"address that is none":  {[]string{"--listen", "localhost:http:80"}, "localhost:http:80"},
 		"no such command":       {[]string{"--", "no-such-command-anywhere"}, "no-such-command-anywhere"},
 		"command without --":    {[]string{"cat"}, "caddy sse -- cat"},
+		"file without --from":   {[]string{"app.log"}, "caddy sse --from app.log"},
+		"a single =":            {[]string{"--where", "record.a = 1"}, "--where: expression \"record.a = 1\": line 1, column 10: a single = does not compare: write =="},
 		"a URL of another kind": {[]string{"--from", "ftp://localhost/"}, "http://"},
 		"a URL without a host":  {[]string{"--from", "http://"}, "--from"},
 		"port that is none":     {[]string{"--from", "localhost:http"}, "--from"},

@@ -69,7 +69,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 func CompileWhere(expr string) (*Where, error) {
 	w := &Where{expr: expr}
 	if err := w.compile(); err != nil {
-		return nil, fmt.Errorf("where expression %q: %w", expr, err)
+		return nil, fmt.Errorf("expression %q: %w", expr, err)
 	}
 	return w, nil
 }
@@ -124,6 +124,10 @@ func (w *Where) explain(issues *cel.Issues) error {
 	var list []string
 	for _, e := range issues.Errors() {
 		message := w.placeholders.restore(e.Message)
+		if strings.Contains(message, "token recognition error at: '=") {
+			// What CEL says of the rest follows from it.
+			return fmt.Errorf("line %d, column %d: a single = does not compare: write ==", e.Location.Line(), e.Location.Column()+1)
+		}
 		list = append(list, fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, message))
 	}
 	return errors.New(strings.Join(list, "; "))

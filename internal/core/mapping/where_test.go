@@ -230,7 +230,7 @@ func TestWhereThatCannotWorkIsAConfigError(t *testing.T) {
 	for expr, want := range map[string]string{
 		``:                           `is empty`,
 		"  \n":                       `is empty`,
-		`record.level = "x"`:         `line 1, column 14: Syntax error`,
+		`record.level = "x"`:         `line 1, column 14: a single =`,
 		`record.level == "x`:         `Syntax error`,
 		`record.level == 'x"`:        `Syntax error`,
 		`record.level == """x"`:      `Syntax error`,
@@ -248,12 +248,14 @@ func TestWhereThatCannotWorkIsAConfigError(t *testing.T) {
 		`[1].all({x}, true)`:         `instead of {x}`,
 		`cel.bind({x}, 1, true)`:     `instead of {x}`,
 		`{x}(1)`:                     `undeclared reference to '{x}'`,
+		`record.a = 1`:               `line 1, column 10: a single = does not compare: write ==`,
+		`record.a="x"`:               `a single = does not compare: write ==`,
 		`req == "x"`:                 `undeclared reference to 'req'`,
 		`"a".matches("(")`:           `regexp`,
 		strings.Repeat("(", 5000):    `recursion`,
 	} {
 		_, err := CompileWhere(expr)
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "where expression ") {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "expression ") {
 			t.Errorf("%s: got error %v, want one with %q", expr, err, want)
 		}
 	}
