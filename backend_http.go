@@ -196,7 +196,7 @@ func (u *httpUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with status %d, not with records", response.StatusCode))
+		return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with %w, not with records", badStatus(response.StatusCode)))
 	}
 	body, err := openBody(sink, response.Header)
 	if err != nil {

@@ -65,11 +65,13 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        history <count> [<size>]
 //	        replay  <count>
 //	        linger  <duration>
+//	        keep    <duration>
 //	        lag     disconnect | skip
 //	    }
 //
 //	    max_streams            <n>
 //	    max_streams_per_client <n> [<key>]
+//	    max_sources            <n>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
@@ -130,6 +132,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.MaxStreams, err = parseCount(d, 1)
 		case "max_streams_per_client":
 			h.MaxStreamsPerClient, h.MaxStreamsKey, err = parseMaxStreamsPerClient(d)
+		case "max_sources":
+			h.MaxSources, err = parseCount(d, 1)
 		default:
 			err = d.Errf("unrecognized subdirective %q", d.Val())
 		}
@@ -215,13 +219,6 @@ func checkCharset(name string) error {
 
 func checkTemplate(text string) error {
 	_, err := mapping.ParseTemplate(text)
-	return err
-}
-
-// checkKey checks what tells requests apart, which has placeholders, but comes before any record: {record} would be
-// the same nothing for all of them.
-func checkKey(text string) error {
-	_, err := parseArgument(text, asText)
 	return err
 }
 
@@ -428,6 +425,8 @@ func parseShare(d *caddyfile.Dispenser) (*Share, error) {
 			share.Replay, err = parseCount(d, 0)
 		case "linger":
 			share.Linger, err = parseDurationOrZero(d)
+		case "keep":
+			share.Keep, err = parseDurationOrZero(d)
 		case "lag":
 			share.Lag, err = oneOf(d, lagDisconnect, lagSkip)
 		default:

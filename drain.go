@@ -133,7 +133,8 @@ func (l *listener) Handle(context.Context, caddy.Event) error {
 // onStarted opens the source of a backend that upstreams push to: it must be there before the first client is.
 func (h *Handler) onStarted() {
 	if backend, ok := h.backend.(AlwaysShared); ok {
-		source, _ := sources.acquire(h, backend.Upstream(), "")
+		upstream := backend.Upstream()
+		source, _, _ := sources.acquire(h, upstream, h.sourceKey(upstream, "")) // it has no limit
 		h.standing = append(h.standing, source)
 	}
 }

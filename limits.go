@@ -4,8 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"sync"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
 // limits counts the streams of a handler, for max_streams and max_streams_per_client.
@@ -27,8 +25,9 @@ func (l *limits) enter(h *Handler, w http.ResponseWriter, r *http.Request) (leav
 	}
 	var client string
 	if h.MaxStreamsPerClient > 0 {
-		repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-		client = repl.ReplaceAll(h.MaxStreamsKey, "")
+		if client, err = expandKey(h.streamsKey, r); err != nil {
+			return nil, err
+		}
 	}
 	status, err := l.count(h, client)
 	if err != nil {

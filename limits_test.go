@@ -118,3 +118,43 @@ func TestAHandlerThatPanicsIsNotCountedForEver(t *testing.T) {
 		}
 	}
 }
+
+func TestSourcesBeyondTheLimitAreRefusedAndOpenNoUpstream(t *testing.T) {
+	server, u := sharing(t, "max_sources 2\nend over\nshare {query.key} {\nlinger 1h\n}")
+	a, b := get(t, server, "/?key=a"), get(t, server, "/?key=b")
+	u.wait(t, 2)
+	refused := func() {
+		t.Helper()
+		s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/?key=c"))
+		defer s.Close()
+		if s.Status != http.StatusServiceUnavailable || s.Header.Get("Retry-After") == "" {
+			t.Errorf("status %d, Retry-After %q, want 503", s.Status, s.Header.Get("Retry-After"))
+		}
+	}
+	refused()
+	waitOpen(t, get(t, server, "/?key=a")) // an upstream that is there is for all
+	a.Close()
+	refused() // it is still there
+	if n := len(u.joined()); n != 2 {
+		t.Errorf("%d upstream connections, want 2", n)
+	}
+	u.end(nil)
+	_ = wholeBody(t, b)
+	ssetest.Wait(t, "an upstream more, as two have ended", func() bool {
+		s := get(t, server, "/?key=c")
+		return s.Status == http.StatusOK
+	})
+}
+
+func TestAnUnknownPlaceholderInAKeyIsAnErrorAndNotOneKeyForAll(t *testing.T) {
+	for _, options := range []string{"share {path}{unknown.name}", "max_streams_per_client 9 {unknown.name}"} {
+		t.Run(options, func(t *testing.T) {
+			server, u := sharing(t, options)
+			s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"))
+			if s.Status != http.StatusInternalServerError || len(u.joined()) > 0 {
+				t.Errorf("status %d and %d upstream connections, want 500 and none", s.Status, len(u.joined()))
+			}
+			s.Close()
+		})
+	}
+}

@@ -38,9 +38,10 @@ const (
 	refusedAccept              = "accept"
 	refusedMaxStreams          = "max_streams"
 	refusedMaxStreamsPerClient = "max_streams_per_client"
+	refusedMaxSources          = "max_sources"
 )
 
-var refusals = []string{refusedAccept, refusedMaxStreams, refusedMaxStreamsPerClient}
+var refusals = []string{refusedAccept, refusedMaxStreams, refusedMaxStreamsPerClient, refusedMaxSources}
 
 // meters are what one sse counts. They are looked up once, when the config loads.
 type meters struct {

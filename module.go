@@ -123,6 +123,9 @@ type Handler struct {
 	// What tells clients apart; takes placeholders. Default: {client_ip}.
 	MaxStreamsKey string `json:"max_streams_key,omitempty"`
 
+	// How many upstreams the streams that share them may have open at a time; more are refused with 503. Default: 1000.
+	MaxSources int `json:"max_sources,omitempty"`
+
 	backend       Backend // nil: the next handler
 	backendConfig string
 	framing       framing
@@ -131,6 +134,7 @@ type Handler struct {
 	perClient     bool   // the mapping depends on the request
 	endFrame      []byte
 	limits        limits
+	streamsKey    argument
 	draining      atomic.Bool
 	grace         atomic.Int64 // Caddy's grace period, once draining
 	generation    uint64
@@ -138,6 +142,7 @@ type Handler struct {
 	unshared      bool             // the next handler is another one for each request
 	stopped       atomic.Bool      // another config has taken over
 	standing      []*source        // of a backend that is always shared
+	sources       int              // that it holds and that have an upstream; see sourcePool
 	logger        *zap.Logger
 	meters        *meters
 
@@ -174,9 +179,15 @@ type Share struct {
 	// How long the upstream is kept after the last client has left. Negative: not at all. Default: 10s.
 	Linger caddy.Duration `json:"linger,omitempty"`
 
+	// How long a source is kept after its upstream has ended, for clients that come back for the rest. Negative: not at
+	// all. Default: as linger.
+	Keep caddy.Duration `json:"keep,omitempty"`
+
 	// What happens to a client that falls behind the history: disconnect, after which it comes back and resumes,
 	// or skip, which lets it go on with what is kept after an sse-gap event. Default: disconnect.
 	Lag string `json:"lag,omitempty"`
+
+	key argument
 }
 
 // The values of options that are a choice.
@@ -259,6 +270,7 @@ func (h *Handler) setDefaults() {
 	setDefault(&h.StallTimeout, caddy.Duration(time.Minute))
 	setDefault(&h.Drain, caddy.Duration(5*time.Second))
 	setDefault(&h.OnReload, onReloadEnd)
+	setDefault(&h.MaxSources, 1000)
 	setDefault(&h.MaxStreamsKey, "{http.vars.client_ip}")
 	if h.Data == nil {
 		data := "{record}"
@@ -273,6 +285,7 @@ func (s *Share) setDefaults() {
 	setDefault(&s.History, 256)
 	setDefault(&s.HistorySize, 1<<20)
 	setDefault(&s.Linger, caddy.Duration(10*time.Second))
+	setDefault(&s.Keep, s.Linger)
 	setDefault(&s.Lag, lagDisconnect)
 }
 
@@ -322,11 +335,11 @@ func (h *Handler) compile() (err error) {
 			return fmt.Errorf("where: %w", err)
 		}
 	}
-	if err := checkKey(h.MaxStreamsKey); err != nil {
+	if h.streamsKey, err = parseKey(h.MaxStreamsKey); err != nil {
 		return fmt.Errorf("max_streams_key: %w", err)
 	}
 	if h.Share != nil {
-		if err := checkKey(h.Share.Key); err != nil {
+		if h.Share.key, err = parseKey(h.Share.Key); err != nil {
 			return fmt.Errorf("share: %w", err)
 		}
 	}
@@ -353,7 +366,7 @@ func (h *Handler) compileEnd() error {
 	}
 	event := Event{Type: eventType, Data: []byte(*h.End.Data)}
 	if h.End.Stop {
-		event.ID = EventID{field: "id: " + terminalID + "\n"} // which no other event can have
+		event.ID, _ = NewEventID(terminalID)
 	}
 	h.endFrame = event.AppendTo(nil)
 	return nil
@@ -403,8 +416,8 @@ func (h *Handler) Validate() error {
 	if h.MaxDurationJitter > h.MaxDuration {
 		err = errors.Join(err, errors.New("max_duration_jitter must not be longer than max_duration"))
 	}
-	if h.MaxStreams < 0 || h.MaxStreamsPerClient < 0 {
-		err = errors.Join(err, errors.New("max_streams and max_streams_per_client must not be negative"))
+	if h.MaxStreams < 0 || h.MaxStreamsPerClient < 0 || h.MaxSources < 0 {
+		err = errors.Join(err, errors.New("max_streams, max_streams_per_client and max_sources must not be negative"))
 	}
 	if s := h.Share; s != nil {
 		err = errors.Join(err, oneOf("lag", s.Lag, lagDisconnect, lagSkip))
@@ -504,7 +517,7 @@ const lastEventIDParameter = "lastEventId"
 func (h *Handler) Cleanup() error {
 	h.stopped.Store(true)
 	for _, source := range h.standing {
-		sources.release(source, nil, 0)
+		sources.releaseNow(h, source, nil)
 	}
 	h.standing = nil
 	if caddy.Exiting() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -116,10 +118,21 @@ func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 
 	w := &sourceWriter{handler: u.handler, sink: sink, header: make(http.Header), refuse: cancel}
 	r := u.newRequest(quiet, w)
-	if lastID != "" && httpguts.ValidHeaderFieldValue(lastID) {
+	if lastID != "" {
+		if !httpguts.ValidHeaderFieldValue(lastID) {
+			return caddyhttp.Error(http.StatusBadRequest, errors.New("last event id cannot stand in a header"))
+		}
 		r.Header.Set("Last-Event-ID", lastID)
 	}
-	err := askNext(u.next, w, r, func() bool { return true })
+	var cut atomic.Bool // what is cut off looks like an upstream's clean end
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		defer func() { cut.Store(quiet.Err() != nil) }()
+		return u.next.ServeHTTP(w, r)
+	})
+	err := askNext(next, w, r, func() bool { return true })
+	if err == nil && cut.Load() {
+		err = context.Canceled
+	}
 	if err == nil {
 		w.WriteHeader(http.StatusOK) // as net/http does for a handler that says nothing
 	}
@@ -193,7 +206,7 @@ func (w *sourceWriter) writeHeader(status int) {
 	eventStream := status == http.StatusOK && isEventStream(w.header)
 	if asksForStream := true; !eventStream && !w.handler.converts(status, w.header, asksForStream) {
 		w.refuse()
-		w.err = fmt.Errorf("next handler answered with status %d and content type %q, which is not a response of records", status, contentTypeOf(w.header))
+		w.err = fmt.Errorf("next handler answered with %w and content type %q, which is not a response of records", badStatus(status), contentTypeOf(w.header))
 		return
 	}
 	w.body, w.err = openBody(w.sink, w.header)

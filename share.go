@@ -58,14 +58,17 @@ func withoutLastEventID(query string) string {
 
 // serveShared streams a source that others may stream, too.
 func (h *Handler) serveShared(w http.ResponseWriter, r *http.Request, upstream Upstream) error {
-	var shareKey string
-	if h.Share.Key != "" {
-		repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-		shareKey = repl.ReplaceAll(h.Share.Key, "")
+	shareKey, err := expandKey(h.Share.key, r)
+	if err != nil {
+		return err
 	}
-	src, opened := sources.acquire(h, upstream, shareKey)
-	d := newDelivery(h, r, src)
 	lastID := lastEventID(r)
+	d, opened, err := h.joinSource(r, upstream, h.sourceKey(upstream, shareKey), lastID)
+	if err != nil {
+		w.Header().Set("Retry-After", "5")
+		return h.refuse(r, refusedMaxSources, http.StatusServiceUnavailable, err)
+	}
+	src := d.source
 	cursor, opening, lost := d.place(lastID, opened)
 	if resumer, ok := upstream.(Resumer); ok && lost && resumer.CanResume(lastID) {
 		d.close(0)
@@ -87,6 +90,32 @@ func (h *Handler) serveShared(w http.ResponseWriter, r *http.Request, upstream U
 	return nil
 }
 
+// joinSource finds the source that has the client's last event, even if its upstream has ended, or else the one that is
+// open, or opens one.
+func (h *Handler) joinSource(r *http.Request, upstream Upstream, key, lastID string) (d *delivery, opened bool, err error) {
+	if lastID != "" {
+		for _, src := range sources.candidates(h, key) {
+			candidate := newDelivery(h, r, src)
+			if d == nil {
+				if _, ok := candidate.find(lastID); ok {
+					d = candidate
+					continue
+				}
+			}
+			candidate.close(0)
+		}
+		if d != nil {
+			d.source.adopt(h, upstream)
+			return d, false, nil
+		}
+	}
+	src, opened, err := sources.acquire(h, upstream, key)
+	if err != nil {
+		return nil, false, err
+	}
+	return newDelivery(h, r, src), opened, nil
+}
+
 // lingerAfter is how long the source is kept after this stream. The clients of a config that is reloaded come back
 // later than others. A source that is always shared is open for as long as a config has it, and no longer.
 func (h *Handler) lingerAfter(s *stream) time.Duration {
@@ -102,7 +131,7 @@ func (h *Handler) lingerAfter(s *stream) time.Duration {
 }
 
 func newDelivery(h *Handler, r *http.Request, src *source) *delivery {
-	d := &delivery{source: src, share: h.Share, signal: make(chan struct{}, 1), heartbeats: src.heartbeats.Load()}
+	d := &delivery{source: src, handler: h, share: h.Share, signal: make(chan struct{}, 1), heartbeats: src.heartbeats.Load()}
 	if h.perClient {
 		d.mapper = h.templates.bind(lookup(r))
 	}
@@ -119,17 +148,13 @@ func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening
 		var found bool
 		at, found = d.find(lastID)
 		lost = !found
-		d.lastID = d.canonical(lastID)
 	} else {
 		at = d.tail(d.share.Replay)
 	}
 	if opened && (lost || lastID == "") {
 		at = 0 // even if there is more already than the history keeps
 	}
-	if lost || lastID == "" {
-		d.lastID = d.standing(at)
-	}
-	d.told = d.feed.frames.Number(at)
+	d.lastID = d.standing(at)
 	if lost { // before the id: a client that is cut off between the two resumes there, and must know
 		opening = appendGap(nil, gap{Reason: gapHistory, LastEventID: lastID, OldestID: d.oldestID()})
 	}
@@ -142,12 +167,14 @@ func (d *delivery) tail(replay int) (at history.Cursor) {
 	if d.mapper == nil || replay == 0 {
 		return d.feed.frames.Tail(replay)
 	}
+	d.mapper.silent = true
+	defer func() { d.mapper.silent = false }()
 	var events []history.Cursor
-	d.each(func(place history.Cursor) bool {
-		if _, sent := d.mapped(); sent {
+	d.each(func(place history.Cursor) {
+		var v verdict
+		if d.out, _, v = d.mapper.appendFrame(d.out[:0], &d.rec, nil); v == isSent {
 			events = append(events, place)
 		}
-		return true
 	})
 	if len(events) == 0 {
 		return d.feed.frames.Tail(0)
@@ -168,39 +195,20 @@ func (d *delivery) find(id string) (at history.Cursor, ok bool) {
 
 // findMapped is history.Log.AfterID for ids that only this stream's mapping gives.
 func (d *delivery) findMapped(id string) (at history.Cursor, ok bool) {
-	oldest := d.feed.frames.Oldest()
-	runs, within := 0, false
-	whole := d.each(func(place history.Cursor) bool {
-		given, sent := d.mapped()
-		if !sent {
-			return true
+	at = d.feed.frames.Oldest()
+	same := false
+	whole := d.each(func(place history.Cursor) {
+		before := same
+		if same = string(d.mapper.idOf(&d.rec)) == id; same && !before {
+			at, ok = place+1, true
 		}
-		before := within
-		if within = string(given) == id; within && !before {
-			at = place + 1
-			runs++
-		}
-		return true
 	})
-	if runs != 1 || !whole {
-		return oldest, false
-	}
-	return at, true
+	return at, ok && whole
 }
 
-// mapped is the id of the event that d.rec becomes for this stream, and whether it becomes one. Nothing is counted.
-func (d *delivery) mapped() (id []byte, sent bool) {
-	d.mapper.silent = true
-	defer func() { d.mapper.silent = false }()
-	d.fallback = d.source.appendID(d.fallback[:0], d.rec.seq)
-	var v verdict
-	d.out, id, v = d.mapper.appendFrame(d.out[:0], &d.rec, d.fallback)
-	return id, v == isSent
-}
-
-// each goes through the records of the history, as long as do returns true: d.rec is the one at place. It is false if
-// some have left the history meanwhile.
-func (d *delivery) each(do func(place history.Cursor) bool) (whole bool) {
+// each goes through the records of the history: d.rec is the one at place. It is false if some have left the history
+// meanwhile.
+func (d *delivery) each(do func(place history.Cursor)) (whole bool) {
 	place := d.feed.frames.Oldest()
 	reader := d.feed.frames.Subscribe(place, idle{})
 	defer reader.Close()
@@ -210,8 +218,8 @@ func (d *delivery) each(do func(place history.Cursor) bool) (whole bool) {
 			return state != history.Lagged
 		}
 		for _, e := range d.entries {
-			if _, isRecord := unpack(e, &d.rec); isRecord && !do(place) {
-				return true
+			if _, isRecord := unpack(e, &d.rec); isRecord {
+				do(place)
 			}
 			place++
 		}
@@ -220,32 +228,14 @@ func (d *delivery) each(do func(place history.Cursor) bool) (whole bool) {
 
 // standing is the id of the last event before that place.
 func (d *delivery) standing(at history.Cursor) []byte {
-	if id, _ := d.feed.frames.Before(at); id != "" {
+	id, seq := d.feed.frames.Before(at)
+	if id != "" {
 		return []byte(id)
 	}
-	return d.source.appendID(nil, d.feed.frames.Number(at))
+	return d.source.appendID(nil, seq)
 }
 
-// canonical is an id of the history as this server writes it.
-func (d *delivery) canonical(id string) []byte {
-	if seq, ok := d.source.seqOf(id); ok {
-		return d.source.appendID(nil, seq)
-	}
-	return []byte(id)
-}
-
-// oldestID is the id of the oldest event that the history has for this stream.
-func (d *delivery) oldestID() (oldest string) {
-	if d.mapper != nil {
-		d.each(func(history.Cursor) bool {
-			id, sent := d.mapped()
-			if sent {
-				oldest = string(id)
-			}
-			return !sent
-		})
-		return oldest
-	}
+func (d *delivery) oldestID() string {
 	stats := d.feed.frames.Stats()
 	if stats.Events == 0 {
 		return ""
@@ -276,5 +266,5 @@ func (d *delivery) close(linger time.Duration) {
 		d.source.exit(d)
 		d.subscriber.Close()
 	}
-	sources.release(d.source, d.feed, linger)
+	sources.release(d.handler, d.source, d.feed, linger)
 }

@@ -217,7 +217,7 @@ func (b *hubBackend) Bind(*http.Request) (Upstream, error) {
 	if !ok {
 		return nil, fmt.Errorf("no hub %q", b.Name)
 	}
-	return u.(*hub), nil
+	return u.(Upstream), nil
 }
 
 // sharing starts a Caddy whose streams share a hub: by the backend, or by what next is.

@@ -3,7 +3,6 @@ package sse
 import (
 	"bytes"
 	"context"
-	"errors"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -66,7 +65,9 @@ type source struct {
 	renewed    chan struct{} // a new config need not wait for the next attempt
 	warnings   logLimit
 
-	refs int // see sources
+	entered chan struct{} // a stream has come
+	skipID  bool          // the next connection is opened without lastID, which the upstream has refused
+	holding
 }
 
 type sourceState string
@@ -78,17 +79,9 @@ const (
 	isFinished   sourceState = "over"
 )
 
-// Bounds of the wait before an upstream is opened anew: a random time up to a limit that starts here, doubles with
-// each failure in a row, and grows no further than there. A connection that brought a record, or lasted longer than any
-// wait, is no failure in that sense.
-const (
-	minBackoff = 500 * time.Millisecond
-	maxBackoff = 30 * time.Second
-)
-
 func newSource(h *Handler, key string, upstream Upstream) *source {
 	s := &source{
-		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}), renewed: make(chan struct{}, 1),
+		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}), renewed: make(chan struct{}, 1), entered: make(chan struct{}, 1),
 		handler: h, upstream: upstream, state: isConnecting,
 		records: history.New(h.Share.limits()), streams: make(map[*delivery]struct{}),
 	}
@@ -113,144 +106,6 @@ func (s *Share) limits() history.Limits {
 	return history.Limits{Count: s.History, Size: int(s.HistorySize), Slack: burst, SlackSize: burstSize}
 }
 
-// run opens the upstream, again and again, until the source is let go or the upstream is over.
-func (s *source) run() {
-	defer close(s.done)
-	for failed := 0; ; failed++ {
-		before, began := s.count(), time.Now()
-		err := s.connect()
-		if s.ctx.Err() != nil {
-			return
-		}
-		h := s.config()
-		if errors.Is(err, errReplaced) {
-			failed = -1
-			continue
-		}
-		if isOver(h, err) {
-			s.finish(h, err)
-			return
-		}
-		if s.count() != before || time.Since(began) > maxBackoff {
-			failed = 0
-		}
-		s.down(h, err)
-		limit := min(minBackoff<<min(failed, 10), maxBackoff)
-		if !s.wait(jitter(limit)) {
-			failed = -1
-		}
-	}
-}
-
-// wait is false if it was cut short.
-func (s *source) wait(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-s.renewed:
-	case <-s.ctx.Done():
-	}
-	return false
-}
-
-// count is how many records there have been.
-func (s *source) count() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.committed
-}
-
-// errReplaced ends a connection because a new config has another one.
-var errReplaced = errors.New("a new config has another upstream")
-
-// connect opens the upstream once and returns how it ended.
-func (s *source) connect() error {
-	if s.ctx.Err() != nil {
-		return s.ctx.Err()
-	}
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	s.mapping.Lock()
-	lastID := string(s.lastID)
-	s.mapping.Unlock()
-	s.mu.Lock()
-	h, upstream := s.handler, s.upstream
-	s.reconnect, s.replaced = cancel, false
-	s.inputs = nil
-	s.mu.Unlock()
-
-	err := h.open(ctx, upstream, lastID, s)
-
-	s.mu.Lock()
-	inputs, replaced, live := s.inputs, s.replaced, s.state == isLive
-	s.reconnect = nil
-	s.mu.Unlock()
-	clean := endedCleanly(err)
-	for _, in := range inputs {
-		if endErr := in.End(clean && !replaced); clean && endErr != nil {
-			clean, err = false, endErr
-		}
-	}
-	if replaced {
-		s.begin()
-		// An upstream with ids of its own is told where to go on, as an EventSource would tell it.
-		if live && !s.resumes {
-			s.gap(gapUpstream)
-		}
-		_ = s.commit()
-		return errReplaced
-	}
-	return err
-}
-
-// isOver is whether there is no point in connecting anew.
-func isOver(h *Handler, err error) bool {
-	return errors.Is(err, ErrEnded) || errors.Is(err, errRecordTooLarge) || err == nil && h.End != nil
-}
-
-// finish lets the streams read what is left, then end.
-func (s *source) finish(h *Handler, err error) {
-	if !errors.Is(err, ErrEnded) {
-		sources.forget(s)
-		if err != nil {
-			h.warnUpstream(err)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state, s.over, s.lastErr = isFinished, err, err
-	s.records.Close()
-	for _, f := range s.feeds {
-		f.frames.Close()
-	}
-}
-
-// down notes that the upstream is not there, and says so once for as long as that lasts.
-func (s *source) down(h *Handler, err error) {
-	s.mu.Lock()
-	s.state = isDown
-	s.reconnects++
-	s.lastErr = err
-	news := err != nil && !s.reported
-	s.mu.Unlock()
-	if err == nil {
-		h.logger.Debug("upstream has ended, connecting anew", zap.String("backend", h.backendName()))
-		return
-	}
-	h.meters.failures.Inc()
-	if !news {
-		return
-	}
-	if log := h.warnings(&s.warnings); log != nil {
-		log.Warn("upstream failed, connecting anew", zap.Error(plainError(err)))
-		s.mu.Lock()
-		s.reported = true
-		s.mu.Unlock()
-	}
-}
-
 func (s *source) config() *Handler {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -259,20 +114,35 @@ func (s *source) config() *Handler {
 
 // Open takes an upstream that is there.
 func (s *source) Open(contentType string) (Input, error) {
+	in, withoutID, err := s.open(contentType)
+	if withoutID {
+		s.begin()
+		s.lastID = nil
+		s.gap(gapUpstream) // there may be records between
+		_ = s.commit()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+func (s *source) open(contentType string) (in *input, withoutID bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.handler.checkType(contentType); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if s.reported {
 		s.handler.logger.Info("upstream is back", zap.String("backend", s.handler.backendName()))
 	}
 	s.state, s.reported, s.lastErr = isLive, false, nil
-	in := newInput(s, s.handler.framing.options(contentType))
+	withoutID, s.skipID = s.skipID, false
+	in = newInput(s, s.handler.framing.options(contentType))
 	if len(s.inputs) == 0 || !alwaysShared(s.handler.backend) {
 		s.inputs = append(s.inputs, in)
 	}
-	return in, nil
+	return in, withoutID, nil
 }
 
 func alwaysShared(b Backend) bool {
@@ -285,6 +155,10 @@ func (s *source) adopt(h *Handler, upstream Upstream) {
 	s.feedFor(h, 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.adoptLocked(h, upstream)
+}
+
+func (s *source) adoptLocked(h *Handler, upstream Upstream) {
 	if h.generation <= s.handler.generation {
 		return
 	}
@@ -332,8 +206,7 @@ func (s *source) record(rec *record) error {
 	if rec.ID != nil { // an empty one takes it back
 		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), len(rec.ID) > 0
 	}
-	// Who comes back under the next config may want what no mapping of the former ones did.
-	kept := s.newest.stopped.Load()
+	kept := false
 	for _, f := range s.taking {
 		sent, given := f.take(rec, s.fallback)
 		kept = kept || sent
@@ -419,6 +292,10 @@ func (s *source) enter(d *delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.streams[d] = struct{}{}
+	select {
+	case s.entered <- struct{}{}:
+	default:
+	}
 }
 
 func (s *source) exit(d *delivery) {

@@ -2,6 +2,7 @@ package sse
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -19,35 +20,91 @@ var sources sourcePool
 // lock, is taken after it.
 type sourcePool struct {
 	mu    sync.Mutex
-	byKey map[string]*source
-	all   map[*source]struct{}
+	byKey map[string][]*source // of those with the same key all but the last have ended, and are kept
+	all   map[*source]struct{} // until their upstream has been let go
 }
+
+// holding is what the pool knows of a source. It is guarded by the pool's lock.
+type holding struct {
+	refs    int
+	holders map[*Handler]int // for max_sources
+	ended   bool             // it has no upstream any more
+	forGood bool             // nor would another source have
+	closing bool
+	forget  *time.Timer // once keep has passed
+}
+
+var errTooManySources = errors.New("max_sources is reached")
 
 // acquire finds the source with that key, or opens it. Whoever acquires it has to release it.
-func (p *sourcePool) acquire(h *Handler, upstream Upstream, shareKey string) (s *source, opened bool) {
-	s, opened = p.find(h, upstream, h.sourceKey(upstream, shareKey))
-	if !opened {
+func (p *sourcePool) acquire(h *Handler, upstream Upstream, key string) (s *source, opened bool, err error) {
+	if s, opened, err = p.find(h, upstream, key); err == nil && !opened {
 		s.adopt(h, upstream)
 	}
-	return s, opened
+	return s, opened, err
 }
 
-func (p *sourcePool) find(h *Handler, upstream Upstream, key string) (s *source, opened bool) {
+func (p *sourcePool) find(h *Handler, upstream Upstream, key string) (s *source, opened bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s, ok := p.byKey[key]; ok {
-		s.refs++
-		return s, false
+	if list := p.byKey[key]; len(list) > 0 {
+		if s := list[len(list)-1]; !s.ended || s.forGood {
+			p.hold(h, s)
+			return s, false, nil
+		}
+	}
+	if h.sources >= h.MaxSources && !alwaysShared(h.backend) {
+		return nil, false, errTooManySources
 	}
 	if p.byKey == nil {
-		p.byKey, p.all = make(map[string]*source), make(map[*source]struct{})
+		p.byKey, p.all = make(map[string][]*source), make(map[*source]struct{})
 	}
 	s = newSource(h, key, upstream)
-	s.refs = 1
-	p.byKey[key], p.all[s] = s, struct{}{}
+	p.hold(h, s)
+	p.byKey[key], p.all[s] = append(p.byKey[key], s), struct{}{}
 	h.meters.sourcesActive.Inc()
 	go s.run()
-	return s, true
+	return s, true, nil
+}
+
+// candidates are the sources with that key, each of them acquired, if one of them has ended: an id tells which of them a
+// client comes back to. The newest is the first.
+func (p *sourcePool) candidates(h *Handler, key string) []*source {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := slices.Clone(p.byKey[key])
+	if !slices.ContainsFunc(list, func(s *source) bool { return s.ended }) {
+		return nil
+	}
+	for _, s := range list {
+		p.hold(h, s)
+	}
+	slices.Reverse(list)
+	return list
+}
+
+// hold counts a source in. The pool is locked.
+func (p *sourcePool) hold(h *Handler, s *source) {
+	if s.holders == nil {
+		s.holders = make(map[*Handler]int)
+	}
+	if s.holders[h] == 0 && !s.ended {
+		h.sources++
+	}
+	s.refs++
+	s.holders[h]++
+}
+
+// letGo reverses hold.
+func (p *sourcePool) letGo(h *Handler, s *source) {
+	s.refs--
+	if s.holders[h]--; s.holders[h] > 0 {
+		return
+	}
+	delete(s.holders, h)
+	if !s.ended {
+		h.sources--
+	}
 }
 
 // sourceKey tells sources apart: by the upstream or by the config's own key, by what makes records of bytes, and by
@@ -83,48 +140,121 @@ func (h *Handler) findRoute(ctx caddy.Context) {
 	}
 }
 
-// release lets go of the source and of a stream's feed in it, nil if there is none, once linger has passed.
-func (p *sourcePool) release(s *source, f *feed, linger time.Duration) {
-	if linger > 0 {
-		time.AfterFunc(linger, func() { p.release(s, f, 0) })
-		return
-	}
+// release lets go of the source and of a stream's feed in it, nil if there is none, once linger has passed. It does not
+// wait for the upstream, which may take its time.
+func (p *sourcePool) release(h *Handler, s *source, f *feed, linger time.Duration) {
+	time.AfterFunc(max(linger, 0), func() { p.releaseNow(h, s, f) })
+}
+
+// releaseNow is release without linger. It waits until the upstream is let go, if nobody else holds the source.
+func (p *sourcePool) releaseNow(h *Handler, s *source, f *feed) {
 	if f != nil {
 		s.leave(f)
 	}
-	p.close(s, func() bool { s.refs--; return s.refs == 0 })
+	p.close(s, func() bool { p.letGo(h, s); return s.refs == 0 })
+}
+
+// end notes that a source's upstream has come to its end. It is kept for those who come back to it. Others open another,
+// unless the upstream has ended for good.
+func (p *sourcePool) end(h *Handler, s *source, forGood bool, keep time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.endLocked(s)
+	s.forGood = forGood
+	switch {
+	case s.closing, forGood && alwaysShared(h.backend):
+		return // one that is always shared is kept for as long as a config has it
+	case keep <= 0, alwaysShared(h.backend):
+		p.forgetLocked(s)
+		return
+	}
+	p.hold(h, s)
+	s.forget = time.AfterFunc(keep, func() {
+		p.forget(s)
+		p.releaseNow(h, s, nil)
+	})
+	p.dropOldest(h, s.key)
+}
+
+func (p *sourcePool) endLocked(s *source) {
+	if !s.ended {
+		s.ended = true
+		for holder := range s.holders {
+			holder.sources--
+		}
+	}
+}
+
+// maxKept is how many sources with the same key are kept, as each has a history.
+const maxKept = 4
+
+// dropOldest forgets the sources that are too many. The pool is locked.
+func (p *sourcePool) dropOldest(h *Handler, key string) {
+	kept := 0
+	var oldest *source
+	for s := range p.all {
+		if s.forget == nil || s.holders[h] == 0 {
+			continue
+		}
+		if kept++; oldest == nil || s.since.Before(oldest.since) {
+			oldest = s
+		}
+	}
+	if list := p.byKey[key]; len(list) > maxKept {
+		oldest = list[0]
+	} else if kept <= h.MaxSources {
+		return
+	}
+	timer := oldest.forget
+	p.forgetLocked(oldest)
+	if oldest.forget = nil; timer.Stop() {
+		timer.Reset(0)
+	}
 }
 
 // forget makes the next one who asks for the source's key open another.
 func (p *sourcePool) forget(s *source) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	s.forget = nil
 	p.forgetLocked(s)
 }
 
 func (p *sourcePool) forgetLocked(s *source) {
-	if p.byKey[s.key] == s {
+	list := slices.DeleteFunc(p.byKey[s.key], func(other *source) bool { return other == s })
+	if len(list) == 0 {
 		delete(p.byKey, s.key)
+		return
 	}
+	p.byKey[s.key] = list
 }
 
 // close ends the source, if it has not been yet and if unused says so, and waits until its upstream is let go.
 func (p *sourcePool) close(s *source, unused func() bool) {
 	p.mu.Lock()
-	_, open := p.all[s]
-	if open = open && unused(); open {
+	mine := unused() && !s.closing
+	if mine {
+		p.endLocked(s)
 		p.forgetLocked(s)
-		delete(p.all, s)
+		s.closing = true
+		if s.forget != nil {
+			s.forget.Stop()
+		}
 	}
 	p.mu.Unlock()
-	if open {
-		s.cancel()
-		<-s.done
-		s.config().meters.sourcesActive.Dec()
+	if !mine {
+		return
 	}
+	s.cancel()
+	<-s.done
+	s.config().meters.sourcesActive.Dec()
+	p.mu.Lock()
+	delete(p.all, s)
+	p.mu.Unlock()
 }
 
-// closeAll ends every source, so that a process that exits leaves nothing behind.
+// closeAll ends every source, so that a process that exits leaves nothing behind. It waits for those, too, that are
+// being closed already.
 func (p *sourcePool) closeAll() {
 	list := p.list()
 	for _, s := range list {
@@ -132,6 +262,7 @@ func (p *sourcePool) closeAll() {
 	}
 	for _, s := range list {
 		p.close(s, func() bool { return true })
+		<-s.done
 	}
 }
 

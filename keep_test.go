@@ -1,0 +1,154 @@
+package sse
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+func TestAClientThatComesBackAfterTheEndGetsTheRestAndOpensNothing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		options string
+		say     []string
+	}{
+		"epoch ids":         {"share", []string{"1\n", "2\n", "3\n"}},
+		"ids of the config": {"id e{record}\nshare", []string{"1\n", "2\n", "3\n"}},
+		"for each client":   {"where `{query.x} == ''`\nid {query.y}{record}\nshare", []string{"1\n", "2\n", "3\n"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, u := sharing(t, "end over\n"+tc.options)
+			first := get(t, server, "/")
+			u.wait(t, 1)
+			opened := waitOpen(t, first)
+			u.say(tc.say...)
+			events := first.WaitEvents(3)
+			u.end(nil)
+			_ = wholeBody(t, first)
+			comeBack := func(id, want string) {
+				t.Helper()
+				back := get(t, server, "/", ssetest.LastEventID(id))
+				if body := wholeBody(t, back); texts(back.Events()) != want || !strings.HasSuffix(body, "event: over\ndata: over\n\n") {
+					t.Errorf("after %q: %q, want the events %q", id, body, want)
+				}
+			}
+			comeBack(opened, "1 2 3 over")
+			comeBack(events[0].ID, "2 3 over")
+			comeBack(events[2].ID, "over")
+			if n := len(u.joined()); n != 1 {
+				t.Errorf("%d upstream connections, want 1", n)
+			}
+			// Another answer does not take away what is left of the first.
+			other := get(t, server, "/")
+			u.wait(t, 1)
+			u.say("4\n")
+			fourth := wantEvents(t, other, "4")[0]
+			comeBack(events[1].ID, "3 over")
+			again := get(t, server, "/", ssetest.LastEventID(fourth.ID))
+			waitOpen(t, again)
+			u.say("5\n")
+			wantEvents(t, again, "5")
+			if n := len(u.joined()); n != 2 {
+				t.Errorf("%d upstream connections, want 2", n)
+			}
+		})
+	}
+}
+
+func TestWhatHasEndedIsKeptForKeepAndNoLonger(t *testing.T) {
+	for name, keep := range map[string]string{"not at all": "0", "for a moment": "200ms"} {
+		t.Run(name, func(t *testing.T) {
+			server, u := sharing(t, "end over\nshare {\nlinger 1h\nkeep "+keep+"\n}")
+			first := get(t, server, "/")
+			u.wait(t, 1)
+			u.say("1\n")
+			id := first.WaitEvents(1)[0].ID
+			u.end(nil)
+			_ = wholeBody(t, first)
+			ssetest.Wait(t, "the source to be forgotten", func() bool {
+				sources.mu.Lock()
+				defer sources.mu.Unlock()
+				return len(sources.byKey) == 0
+			})
+			back := get(t, server, "/", ssetest.LastEventID(id))
+			u.wait(t, 1)
+			if e := back.WaitEvents(1); e[0].Type != eventGap {
+				t.Errorf("want a gap: %s", back)
+			}
+		})
+	}
+}
+
+func TestSourcesThatHaveEndedAreNotKeptWithoutBound(t *testing.T) {
+	server, u := sharing(t, "end over\nshare {\nkeep 1h\nlinger 0\n}")
+	for n := range 3 * maxKept {
+		client := get(t, server, "/")
+		u.wait(t, 1)
+		u.say(fmt.Sprintln(n))
+		client.WaitEvents(1)
+		u.end(nil)
+		_ = wholeBody(t, client)
+	}
+	ssetest.Wait(t, "the oldest to be let go", func() bool { return len(sources.list()) <= maxKept })
+}
+
+// A config that takes over while its source comes to an end must not take that for its own doing.
+func TestAnUpstreamThatHasEndedIsNotAskedAgainByANewConfig(t *testing.T) {
+	newConfig := func(generation uint64) *Handler {
+		h := &Handler{Share: &Share{Keep: -1}, End: &End{Event: "over"}, logger: zap.NewNop(), generation: generation}
+		h.setDefaults()
+		if err := h.compile(); err != nil {
+			t.Fatal(err)
+		}
+		h.meters = newMeters("", "next")
+		return h
+	}
+	asked := make(chan struct{}, 9)
+	upstream := func(h *Handler, next caddyhttp.HandlerFunc) *nextUpstream {
+		r, _ := http.NewRequest(http.MethodGet, "/", nil)
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, *r))
+		return &nextUpstream{handler: h, next: next, request: r, server: new(caddyhttp.Server)}
+	}
+	before, after := newConfig(1), newConfig(2)
+	var s *source
+	held := make(chan struct{})
+	s = newSource(before, "", upstream(before, func(w http.ResponseWriter, r *http.Request) error {
+		asked <- struct{}{}
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		_, err := w.Write([]byte("1\n"))
+		s.mu.Lock() // the source is not to notice the end yet
+		close(held)
+		return err
+	}))
+	go s.run()
+	<-held
+	ssetest.Wait(t, "the source to wait for its lock", func() bool {
+		stacks := make([]byte, 1<<20)
+		for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+			if strings.Contains(stack, "(*source).connect(") && strings.Contains(stack, "sync.(*Mutex).Lock") && !strings.Contains(stack, "Stream(") {
+				return true
+			}
+		}
+		return false
+	})
+	s.adoptLocked(after, upstream(after, func(http.ResponseWriter, *http.Request) error { asked <- struct{}{}; return nil }))
+	s.mu.Unlock()
+	select {
+	case <-s.done:
+	case <-time.After(10 * time.Second):
+		s.cancel()
+		<-s.done
+		t.Error("the source goes on")
+	}
+	if len(asked) != 1 {
+		t.Errorf("upstreams were asked %d times, want once", len(asked))
+	}
+}

@@ -1,0 +1,159 @@
+package sse
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+func TestASourceWithoutStreamsDoesNotReconnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Handler{Share: new(Share), logger: zap.NewNop()}
+		h.setDefaults()
+		if err := h.compile(); err != nil {
+			t.Fatal(err)
+		}
+		h.meters = newMeters("", "next")
+		upstream := new(connections)
+		s := newSource(h, "", upstream)
+		go s.run()
+		time.Sleep(time.Hour)
+		if n := len(upstream.opened); n != 1 {
+			t.Errorf("%d connections for nobody, want 1", n)
+		}
+		d := &delivery{share: &Share{Lag: lagSkip}}
+		s.enter(d)
+		synctest.Wait()
+		if n := len(upstream.opened); n != 2 {
+			t.Errorf("%d connections once a stream is there, want 2", n)
+		}
+		s.exit(d)
+		time.Sleep(time.Hour)
+		if n := len(upstream.opened); n != 2 {
+			t.Errorf("%d connections after it has left, want 2", n)
+		}
+		s.cancel()
+		<-s.done
+	})
+}
+
+// forgetful is an upstream that cannot go on after the last id.
+type forgetful struct{ asked []string }
+
+func (*forgetful) Key() string { return "forgetful" }
+
+func (f *forgetful) Stream(ctx context.Context, lastID string, sink Sink) error {
+	f.asked = append(f.asked, lastID)
+	if lastID != "" {
+		return caddyhttp.Error(http.StatusBadGateway, badStatus(http.StatusRequestURITooLong))
+	}
+	in, err := sink.Open("text/event-stream")
+	if err != nil {
+		return err
+	}
+	if _, err := in.Write([]byte("id: up\ndata: 1\n\n")); err != nil {
+		return err
+	}
+	return errHub
+}
+
+func TestAnIDThatTheUpstreamRefusesIsLeftOutOnce(t *testing.T) {
+	for name, tc := range map[string]struct {
+		options, say string
+		config       func(u *hub, options string) string
+	}{
+		"for which the URI gets too long": {"", strings.Repeat("x", 70<<10), func(u *hub, _ string) string {
+			return site("backend http http://"+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+				if len(r.URL.RawQuery) > 8<<10 {
+					w.WriteHeader(http.StatusRequestURITooLong)
+					return
+				}
+				u.ServeHTTP(w, r)
+			})+"/?after={last_id}\nid {record}\nmax_record_size 100KB\nshare", "")
+		}},
+		"which no header can have": {"", "a\x01b", func(u *hub, _ string) string {
+			return site("backend http http://"+ssetest.Upstream(t, u.ServeHTTP)+"/ {\nheader X-After {last_id}\n}\nformat lines\nid {record}\nshare", "")
+		}},
+		"which no header of a next handler can have": {"", "a\x01b", func(u *hub, _ string) string {
+			return site("format lines\nid {record}\nshare", "reverse_proxy "+ssetest.Upstream(t, u.ServeHTTP))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newHub(t)
+			server := startSharing(t, tc.config(u, tc.options))
+			client := get(t, server, "/")
+			u.wait(t, 1)
+			u.say(tc.say + "\n")
+			client.WaitEvents(1)
+			u.end(errHub)
+			u.wait(t, 1)
+			u.say("next\n")
+			e := client.WaitEvents(3)
+			if e[1].Type != eventGap || !strings.Contains(e[1].Data, `"reason":"upstream"`) || e[2].Data != "next" {
+				t.Errorf("want a gap and what comes next: %+v", e[1:])
+			}
+		})
+	}
+
+	t.Run("and not for ever", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := &Handler{Share: &Share{Lag: lagSkip}, logger: zap.NewNop()}
+			h.setDefaults()
+			if err := h.compile(); err != nil {
+				t.Fatal(err)
+			}
+			h.meters = newMeters("", "next")
+			upstream := new(forgetful)
+			s := newSource(h, "", upstream)
+			s.enter(&delivery{share: h.Share})
+			go s.run()
+			time.Sleep(10 * time.Minute)
+			s.cancel()
+			<-s.done
+			for i, id := range upstream.asked[:6] {
+				if want := []string{"", "up"}[i%2]; id != want {
+					t.Errorf("attempt %d with the id %q, want %q", i+1, id, want)
+				}
+			}
+		})
+	})
+}
+
+// stubborn takes its time to end.
+type stubborn struct {
+	end   chan struct{}
+	ended atomic.Bool
+}
+
+func (*stubborn) Key() string { return "stubborn" }
+
+func (u *stubborn) Stream(ctx context.Context, _ string, sink Sink) error {
+	if _, err := sink.Open(""); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	<-u.end
+	u.ended.Store(true)
+	return nil
+}
+
+func TestAnUpstreamThatTakesItsTimeToEndHoldsNoResponseBack(t *testing.T) {
+	upstream := &stubborn{end: make(chan struct{})}
+	hubs.Store(t.Name(), upstream)
+	defer hubs.Delete(t.Name())
+	server := startSharing(t, site("backend test_hub "+t.Name()+"\nmax_duration 100ms\nshare {\nlinger 0\n}", ""))
+	_ = wholeBody(t, get(t, server, "/"))
+	if upstream.ended.Load() {
+		t.Error("the upstream has ended before the response")
+	}
+	close(upstream.end)
+}
