@@ -39,6 +39,8 @@ type delivery struct {
 	panicked   any // what a writer around ours has panicked with
 
 	rec      record
+	told     uint64          // number of the record whose id the client has
+	untold   int             // bytes of the records since then
 	entries  []history.Entry // scratch
 	out      []byte          // scratch
 	fallback []byte          // scratch
@@ -197,13 +199,15 @@ func (d *delivery) lag() {
 func (d *delivery) deliverMapped() history.State {
 	entries, state, _ := d.subscriber.NextEntries(d.entries[:0])
 	d.entries, d.out = entries, d.out[:0]
-	events := 0
+	events, done := 0, uint64(0) // number of the last record of these
 	for _, e := range entries {
+		d.untold += len(e.Bytes)
 		reason, isRecord := unpack(e, &d.rec)
 		if !isRecord {
 			d.out = appendGap(d.out, gap{Reason: reason, LastEventID: string(d.lastID)})
 			continue
 		}
+		done = e.Seq
 		d.fallback = d.source.appendID(d.fallback[:0], e.Seq)
 		out, id, v := d.mapper.appendFrame(d.out, &d.rec, d.fallback)
 		d.out = out
@@ -211,6 +215,7 @@ func (d *delivery) deliverMapped() history.State {
 		case isSent:
 			events++
 			d.lastID = append(d.lastID[:0], id...)
+			d.told, d.untold = e.Seq, 0
 		case isRefused:
 			d.err = errRecordInvalid
 			d.out = appendPlace(d.out, d.fallback) // as in feed.refuse
@@ -219,12 +224,28 @@ func (d *delivery) deliverMapped() history.State {
 			break
 		}
 	}
+	d.tellPlace(done)
 	if len(d.out) > 0 {
 		if err := d.stream.write(d.out, events); err != nil {
 			d.err = err
 		}
 	}
 	return state
+}
+
+// tellPlace tells a client where its stream stands, once what it has been sent last is about to leave the history: else
+// a client that the mapping rarely sends anything would be told of a gap each time it comes back.
+func (d *delivery) tellPlace(seq uint64) {
+	if d.err != nil || seq <= d.told {
+		return
+	}
+	if 2*(seq-d.told) <= uint64(d.share.History) && 2*int64(d.untold) <= d.share.HistorySize {
+		return
+	}
+	d.fallback = d.source.appendID(d.fallback[:0], seq)
+	d.out = appendPlace(d.out, d.fallback)
+	d.lastID = append(d.lastID[:0], d.fallback...)
+	d.told, d.untold = seq, 0
 }
 
 var _ history.Waker = (*delivery)(nil)

@@ -6,11 +6,13 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
-// ErrField is the error for an id or event type that its field cannot carry: one with a line break would end
-// the field and forge another, and clients ignore an id with NUL (WHATWG HTML §9.2.6).
-var ErrField = errors.New("an event stream field cannot carry a line break, nor an id a NUL")
+// ErrField is the error for an id or event type that cannot be sent. One with a line break would end its field and forge
+// another, and clients ignore an id with NUL (WHATWG HTML §9.2.6). An id is to come back as a header besides.
+var ErrField = errors.New("an event type cannot have a line break, nor an id a control character, white space at an end, more than 8 KiB, or the value sse-end")
 
 // Event is one event of an event stream (WHATWG HTML §9.2.5). The zero value is an event with empty data, which
 // browsers dispatch.
@@ -69,13 +71,38 @@ func NewEventType(name string) (EventType, error) {
 	return EventType{field: string(field)}, nil
 }
 
-// AppendID appends an id field. An empty id appends nothing; one that the field cannot carry appends nothing
+// AppendID appends an id field. An empty id appends nothing; one that a client could not send back appends nothing
 // and reports false.
 func AppendID(dst, id []byte) ([]byte, bool) {
-	if bytes.IndexByte(id, 0) >= 0 {
+	if len(id) == 0 {
+		return dst, true
+	}
+	if !comesBack(id) {
 		return dst, false
 	}
-	return appendField(dst, "id: ", id)
+	dst = append(dst, "id: "...)
+	dst = append(dst, id...)
+	return append(dst, '\n'), true
+}
+
+// longestID is how long an id may be: servers and proxies take headers of little more.
+const longestID = 8 << 10
+
+// comesBack is whether a client could send an id back: as a header's value, which has no control characters, loses white
+// space at its ends (RFC 9110 §5.5) and has to be of a size that servers take. The id that ends a stream for good
+// is not for others.
+func comesBack(id []byte) bool {
+	if len(id) > longestID {
+		return false
+	}
+	for i, c := range id {
+		if c < ' ' || c == 0x7f || c == 0xc2 && i+1 < len(id) && id[i+1] < 0xa0 { // U+0080 to U+009F
+			return false
+		}
+	}
+	first, _ := utf8.DecodeRune(id)
+	last, _ := utf8.DecodeLastRune(id)
+	return !unicode.IsSpace(first) && !unicode.IsSpace(last) && string(id) != terminalID
 }
 
 // AppendType appends an event field. An empty name appends nothing; one that the field cannot carry appends

@@ -75,6 +75,16 @@ func TestAFieldThatCannotBeCarriedIsNotSent(t *testing.T) {
 	if _, err := NewEventID("a\x00b"); err != ErrField {
 		t.Errorf("id with NUL: %v", err)
 	}
+	for _, id := range []string{"a\tb", "\x1f", "a\x7f", "a\u0085b", " a", "a ", "\u00a0a", "a\u2003", strings.Repeat("x", 8<<10+1), "sse-end"} {
+		if _, err := NewEventID(id); err != ErrField {
+			t.Errorf("id %.20q, which cannot come back: %v", id, err)
+		}
+	}
+	for _, id := range []string{"a b", "ä", "\u00c0", "日本", strings.Repeat("x", 8<<10), "sse-end2", "1-\xff"} {
+		if _, err := NewEventID(id); err != nil {
+			t.Errorf("id %.20q: %v", id, err)
+		}
+	}
 	if _, err := NewEventType("a\x00b"); err != nil {
 		t.Errorf("event type with NUL: %v", err)
 	}

@@ -366,7 +366,7 @@ func (h *Handler) compileEnd() error {
 	}
 	event := Event{Type: eventType, Data: []byte(*h.End.Data)}
 	if h.End.Stop {
-		event.ID, _ = NewEventID(terminalID)
+		event.ID = EventID{field: "id: " + terminalID + "\n"} // which no other event can have
 	}
 	h.endFrame = event.AppendTo(nil)
 	return nil

@@ -148,13 +148,17 @@ func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening
 		var found bool
 		at, found = d.find(lastID)
 		lost = !found
+		d.lastID = d.canonical(lastID)
 	} else {
 		at = d.tail(d.share.Replay)
 	}
 	if opened && (lost || lastID == "") {
 		at = 0 // even if there is more already than the history keeps
 	}
-	d.lastID = d.standing(at)
+	if lost || lastID == "" {
+		d.lastID = d.standing(at)
+	}
+	d.told = d.feed.frames.Number(at)
 	if lost { // before the id: a client that is cut off between the two resumes there, and must know
 		opening = appendGap(nil, gap{Reason: gapHistory, LastEventID: lastID, OldestID: d.oldestID()})
 	}
@@ -167,14 +171,12 @@ func (d *delivery) tail(replay int) (at history.Cursor) {
 	if d.mapper == nil || replay == 0 {
 		return d.feed.frames.Tail(replay)
 	}
-	d.mapper.silent = true
-	defer func() { d.mapper.silent = false }()
 	var events []history.Cursor
-	d.each(func(place history.Cursor) {
-		var v verdict
-		if d.out, _, v = d.mapper.appendFrame(d.out[:0], &d.rec, nil); v == isSent {
+	d.each(func(place history.Cursor) bool {
+		if _, sent := d.mapped(); sent {
 			events = append(events, place)
 		}
+		return true
 	})
 	if len(events) == 0 {
 		return d.feed.frames.Tail(0)
@@ -195,20 +197,39 @@ func (d *delivery) find(id string) (at history.Cursor, ok bool) {
 
 // findMapped is history.Log.AfterID for ids that only this stream's mapping gives.
 func (d *delivery) findMapped(id string) (at history.Cursor, ok bool) {
-	at = d.feed.frames.Oldest()
-	same := false
-	whole := d.each(func(place history.Cursor) {
-		before := same
-		if same = string(d.mapper.idOf(&d.rec)) == id; same && !before {
-			at, ok = place+1, true
+	oldest := d.feed.frames.Oldest()
+	runs, within := 0, false
+	whole := d.each(func(place history.Cursor) bool {
+		given, sent := d.mapped()
+		if !sent {
+			return true
 		}
+		before := within
+		if within = string(given) == id; within && !before {
+			at = place + 1
+			runs++
+		}
+		return true
 	})
-	return at, ok && whole
+	if runs != 1 || !whole {
+		return oldest, false
+	}
+	return at, true
 }
 
-// each goes through the records of the history: d.rec is the one at place. It is false if some have left the history
-// meanwhile.
-func (d *delivery) each(do func(place history.Cursor)) (whole bool) {
+// mapped is the id of the event that d.rec becomes for this stream, and whether it becomes one. Nothing is counted.
+func (d *delivery) mapped() (id []byte, sent bool) {
+	d.mapper.silent = true
+	defer func() { d.mapper.silent = false }()
+	d.fallback = d.source.appendID(d.fallback[:0], d.rec.seq)
+	var v verdict
+	d.out, id, v = d.mapper.appendFrame(d.out[:0], &d.rec, d.fallback)
+	return id, v == isSent
+}
+
+// each goes through the records of the history, as long as do returns true: d.rec is the one at place. It is false if
+// some have left the history meanwhile.
+func (d *delivery) each(do func(place history.Cursor) bool) (whole bool) {
 	place := d.feed.frames.Oldest()
 	reader := d.feed.frames.Subscribe(place, idle{})
 	defer reader.Close()
@@ -218,8 +239,8 @@ func (d *delivery) each(do func(place history.Cursor)) (whole bool) {
 			return state != history.Lagged
 		}
 		for _, e := range d.entries {
-			if _, isRecord := unpack(e, &d.rec); isRecord {
-				do(place)
+			if _, isRecord := unpack(e, &d.rec); isRecord && !do(place) {
+				return true
 			}
 			place++
 		}
@@ -228,14 +249,32 @@ func (d *delivery) each(do func(place history.Cursor)) (whole bool) {
 
 // standing is the id of the last event before that place.
 func (d *delivery) standing(at history.Cursor) []byte {
-	id, seq := d.feed.frames.Before(at)
-	if id != "" {
+	if id, _ := d.feed.frames.Before(at); id != "" {
 		return []byte(id)
 	}
-	return d.source.appendID(nil, seq)
+	return d.source.appendID(nil, d.feed.frames.Number(at))
 }
 
-func (d *delivery) oldestID() string {
+// canonical is an id of the history as this server writes it.
+func (d *delivery) canonical(id string) []byte {
+	if seq, ok := d.source.seqOf(id); ok {
+		return d.source.appendID(nil, seq)
+	}
+	return []byte(id)
+}
+
+// oldestID is the id of the oldest event that the history has for this stream.
+func (d *delivery) oldestID() (oldest string) {
+	if d.mapper != nil {
+		d.each(func(history.Cursor) bool {
+			id, sent := d.mapped()
+			if sent {
+				oldest = string(id)
+			}
+			return !sent
+		})
+		return oldest
+	}
 	stats := d.feed.frames.Stats()
 	if stats.Events == 0 {
 		return ""

@@ -207,8 +207,6 @@ func TestIDsOfConfigAndUpstreamAreFoundInTheHistory(t *testing.T) {
 		"config, for each client":        {"id {record.id}\nwhere `{query.x} == ''`", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"id\":\"c\"}\n", "b"},
 		"client's own":                   {"id {query.y}{record.id}", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"id\":\"c\"}\n", "b"},
 		"upstream":                       {"format event_stream", "id: a\ndata: 1\n\nid: b\ndata: 2\n\nid: c\ndata: 3\n\n", "b"},
-		"repeated by one event to next":  {"id {record.id}", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"id\":\"a\"}\n{\"id\":\"c\"}\n", "a"},
-		"repeated, mapped for each":      {"id {record.id}{query.y}", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"id\":\"a\"}\n{\"id\":\"c\"}\n", "a"},
 		"config, that cannot be sent":    {"id {record.id}", "{\"id\":\"b\"}\n{\"id\":\"x\\ny\"}\n", "b"},
 		"upstream, mapped for each, too": {"format event_stream\nwhere `{query.x} == ''`", "id: a\ndata: 1\n\nid: b\ndata: 2\n\nid: c\ndata: 3\n\n", "b"},
 	} {

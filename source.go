@@ -206,7 +206,8 @@ func (s *source) record(rec *record) error {
 	if rec.ID != nil { // an empty one takes it back
 		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), len(rec.ID) > 0
 	}
-	kept := false
+	// Who comes back under the next config may want what no mapping of the former ones did.
+	kept := s.newest.stopped.Load()
 	for _, f := range s.taking {
 		sent, given := f.take(rec, s.fallback)
 		kept = kept || sent

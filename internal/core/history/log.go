@@ -67,6 +67,8 @@ type Log struct {
 	cost      uint64 // what all entries ever appended count for in Limits.Size
 	seq       uint64 // newest number appended or noted
 	known     uint64 // the same as far as it is published
+	numbered  uint64 // newest number of an event appended or noted
+	passed    uint64 // the same as far as it is published
 	named     Cursor // end of the newest entry with an id; 0 if there was none
 	gone      gone
 
@@ -98,8 +100,8 @@ type gone struct {
 	id    []byte // of the last entry that had one
 	idSeq uint64
 	idEnd Cursor
-	// last: no event without that id came after it, so that the history begins
-	// right behind it; lone: the event before it had another id.
+	// last: nothing came after it, so that the history begins right behind it;
+	// lone: the entry with an id before it had another.
 	last, lone bool
 }
 
@@ -148,6 +150,7 @@ func (l *Log) Append(e Entry) {
 
 	cost := len(e.Bytes) + len(e.ID)
 	if e.Event {
+		l.numbered = l.seq
 		l.events++
 	} else {
 		cost = max(cost, controlCost)
@@ -162,10 +165,7 @@ func (l *Log) Append(e Entry) {
 func (l *Log) Note(seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.seq = max(l.seq, seq)
-	if l.visible == l.end {
-		l.known = l.seq
-	}
+	l.note(seq)
 }
 
 // Missed records that the numbers up to seq were given to entries that are no
@@ -174,9 +174,13 @@ func (l *Log) Missed(seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.gone.seq, l.gone.any = max(l.gone.seq, seq), true
-	l.seq = max(l.seq, seq)
+	l.note(seq)
+}
+
+func (l *Log) note(seq uint64) {
+	l.seq, l.numbered = max(l.seq, seq), max(l.numbered, seq)
 	if l.visible == l.end {
-		l.known = l.seq
+		l.known, l.passed = l.seq, l.numbered
 	}
 }
 
@@ -195,7 +199,7 @@ func (l *Log) Publish() {
 }
 
 func (l *Log) publish() {
-	l.visible, l.published, l.known = l.end, l.events, l.seq
+	l.visible, l.published, l.known, l.passed = l.end, l.events, l.seq, l.numbered
 }
 
 // Wake wakes every parked subscriber once, though there is nothing new in the
@@ -248,9 +252,9 @@ func (g *gone) pass(s *slot, c Cursor) {
 	g.seq, g.any = s.seq, true
 	switch {
 	case len(s.id) > 0:
-		g.lone = !g.last || string(g.id) != string(s.id)
+		g.lone = string(g.id) != string(s.id)
 		g.id, g.idSeq, g.idEnd, g.last = s.id, s.seq, c+1, true
-	case s.event:
+	default: // a control frame may be a gap, which nobody is to miss
 		g.last = false
 	}
 }

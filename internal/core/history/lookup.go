@@ -49,12 +49,13 @@ func (l *Log) AfterSeq(seq uint64) (c Cursor, ok bool) {
 	return l.search(func(s *slot) bool { return s.seq > seq }), true
 }
 
-// AfterID returns the place right after the newest entry with that id. Where
-// the upstream repeats an id in events that follow one another, it is the
-// place after the first of them: the client may have seen no more, and twice
-// is better than never. The id of the event right before the history is known
-// too, c is then Oldest. If the id is not known, or part of such a run is lost,
-// c is Oldest and ok false.
+// AfterID returns the place right after the entry with that id. Where the
+// upstream repeats an id in events that follow one another, it is the place
+// after the first of them: the client may have seen no more, and twice is
+// better than never. The id of the event right before the history is known
+// too, c is then Oldest. If the id is not known, if part of such a run is lost,
+// or if events with other ids lie between those with this one, so that nobody
+// knows which of them the client has seen, c is Oldest and ok false.
 func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 	if id == "" {
 		return l.Oldest(), false
@@ -63,7 +64,7 @@ func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 	defer l.mu.RUnlock()
 	for c = l.newestNamed(l.visible); c > l.first; c = l.newestNamed(c - 1) {
 		if string(l.at(c-1).id) == id {
-			return l.runStart(c, id)
+			return l.afterRun(c, id)
 		}
 	}
 	if l.gone.last && string(l.gone.id) == id {
@@ -72,19 +73,34 @@ func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 	return l.first, false
 }
 
+// afterRun is AfterID for the newest entry with that id, which ends at c.
+func (l *Log) afterRun(c Cursor, id string) (Cursor, bool) {
+	c, whole := l.runStart(c, id)
+	for other := l.newestNamed(c - 1); other > l.first; other = l.newestNamed(other - 1) {
+		if string(l.at(other-1).id) == id {
+			return l.first, false
+		}
+	}
+	switch {
+	case string(l.gone.id) != id:
+		return c, true
+	case whole && l.gone.last:
+		return l.first, l.gone.lone
+	}
+	return l.first, false
+}
+
 // runStart returns the place after the first of the consecutive events with
-// that id, the last of which ends at c.
-func (l *Log) runStart(c Cursor, id string) (Cursor, bool) {
+// that id, the last of which ends at c. It is whole if there is no other event
+// before it in the history.
+func (l *Log) runStart(c Cursor, id string) (start Cursor, whole bool) {
 	for i := c - 1; i > l.first; i-- {
 		switch s := l.at(i - 1); {
 		case string(s.id) == id:
 			c = i
 		case s.event || len(s.id) > 0:
-			return c, true
+			return c, false
 		}
-	}
-	if l.gone.last && string(l.gone.id) == id {
-		return l.first, l.gone.lone
 	}
 	return c, true
 }
@@ -114,6 +130,17 @@ func (l *Log) Before(c Cursor) (id string, seq uint64) {
 		return string(l.gone.id), l.gone.idSeq
 	}
 	return "", 0
+}
+
+// Number returns the number of the newest event before c, whether or not it has
+// an entry: AfterSeq of it is c, as long as the history holds it.
+func (l *Log) Number(c Cursor) uint64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if c >= l.visible {
+		return l.passed
+	}
+	return max(l.at(max(c, l.oldest)).seq, 1) - 1
 }
 
 // search returns the first published place of the history whose entry

@@ -92,35 +92,43 @@ func (m *model) afterSeq(seq uint64) (int, bool) {
 }
 
 func (m *model) afterID(id string) (int, bool) {
-	carries := func(e Entry) bool { return e.Event || len(e.ID) > 0 }
-	at := -1
-	for i := m.first; i < m.shown; i++ {
-		if string(m.all[i].ID) == id {
-			at = i
+	gone := -1 // the last entry with an id that was evicted
+	for i, e := range m.all[:m.first] {
+		if len(e.ID) > 0 {
+			gone = i
 		}
 	}
-	if at < 0 { // perhaps the last event that was evicted
-		for at = m.first - 1; at >= 0 && !carries(m.all[at]); {
-			at--
-		}
-	}
-	if id == "" || at < 0 || string(m.all[at].ID) != id {
-		return m.first, false
-	}
-	start, lost := at, 0
-	for i := at; i >= 0; i-- {
-		if !carries(m.all[i]) {
-			continue
-		}
-		if string(m.all[i].ID) != id {
+	lone := true
+	for i := gone - 1; i >= 0; i-- {
+		if len(m.all[i].ID) > 0 {
+			lone = string(m.all[i].ID) != string(m.all[gone].ID)
 			break
 		}
-		start = i
-		if i < m.first {
-			lost++
+	}
+	isGone := gone >= 0 && string(m.all[gone].ID) == id
+	var at []int // places of events with that id, one for each run
+	whole, within := true, false
+	for i, e := range m.all[min(m.first, m.shown):m.shown] {
+		switch {
+		case string(e.ID) == id:
+			if !within {
+				at = append(at, m.first+i)
+			}
+			within = true
+		case e.Event || len(e.ID) > 0:
+			within = false
+			whole = whole && len(at) > 0 // the first run is the first event
 		}
 	}
-	return max(start+1, m.first), lost < 2
+	switch {
+	case id == "" || len(at) > 1:
+		return m.first, false
+	case isGone && (len(at) == 0 || whole):
+		return m.first, gone == m.first-1 && lone
+	case isGone || len(at) == 0:
+		return m.first, false
+	}
+	return at[0] + 1, true
 }
 
 func (m *model) stats() (st Stats) {
