@@ -72,7 +72,9 @@ type ExecBackend struct {
 	env      []argument
 	logger   *zap.Logger
 	logLimit logLimit
-	shown    io.Writer // takes standard error in place of the log; nil: the log does
+
+	defaultStopTimeout bool      // the config has none
+	shown              io.Writer // takes standard error in place of the log; nil: the log does
 }
 
 // The values of ExecBackend.Stderr.
@@ -90,6 +92,7 @@ func (*ExecBackend) CaddyModule() caddy.ModuleInfo {
 func (b *ExecBackend) Provision(ctx caddy.Context) error {
 	b.logger = ctx.Logger()
 	setDefault(&b.Stderr, stderrLog)
+	b.defaultStopTimeout = b.StopTimeout == 0
 	setDefault(&b.StopTimeout, caddy.Duration(5*time.Second))
 	return b.compile()
 }
@@ -170,7 +173,7 @@ func (u *execUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	if caddy.Exiting() { // too late to be among those that are ended at exit
 		cancel()
 	}
-	go p.supervise(ctx, time.Duration(u.backend.StopTimeout))
+	go p.supervise(ctx, u.backend.stopTimeout)
 
 	err = u.read(p, sink, cancel)
 	<-p.gone
@@ -180,6 +183,18 @@ func (u *execUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 		err = p.exitError()
 	}
 	return err
+}
+
+// execStopTimeout is the longest stop_timeout of a stop if the config says nothing; see stopDrain.
+const execStopTimeout = 1500 * time.Millisecond
+
+// stopTimeout is how long a command has for its end, which a stop of the server makes shorter.
+func (b *ExecBackend) stopTimeout() time.Duration {
+	timeout := time.Duration(b.StopTimeout)
+	if b.defaultStopTimeout && caddy.Exiting() {
+		timeout = min(timeout, execStopTimeout)
+	}
+	return timeout
 }
 
 // startError is the response if a command could not be started.

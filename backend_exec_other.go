@@ -14,7 +14,7 @@ const ptySupported = false
 func processAttributes(bool) *syscall.SysProcAttr { return nil }
 
 // terminate ends the command. There are neither signals nor process groups here: what it has started is on its own.
-func (p *process) terminate(time.Duration) {
+func (p *process) terminate(func() time.Duration) {
 	_ = p.cmd.Process.Kill()
 	<-p.exited
 }

@@ -90,7 +90,7 @@ func start(cmd *exec.Cmd, pty bool) (*process, error) {
 }
 
 // supervise returns when the command and all that it has started have ended. When ctx ends, it sees to that.
-func (p *process) supervise(ctx context.Context, stopTimeout time.Duration) {
+func (p *process) supervise(ctx context.Context, stopTimeout func() time.Duration) {
 	defer close(p.gone)
 	select {
 	case <-ctx.Done():

@@ -27,22 +27,22 @@ func processAttributes(pty bool) *syscall.SysProcAttr {
 
 // terminate ends the command and its group: by SIGTERM, then by SIGKILL. A process group's id stays taken while
 // there is anyone in it, so that no other group is meant by it.
-func (p *process) terminate(timeout time.Duration) {
+func (p *process) terminate(timeout func() time.Duration) {
 	group := p.cmd.Process.Pid
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		if p.isGone(group) {
 			return
 		}
 		_ = syscall.Kill(-group, sig)
-		deadline := time.Now().Add(timeout)
-		for wait := time.Millisecond; time.Now().Before(deadline); wait = min(2*wait, 50*time.Millisecond) {
+		began := time.Now()
+		for wait := time.Millisecond; time.Since(began) < timeout(); wait = min(2*wait, 50*time.Millisecond) {
 			select {
 			case <-p.exited:
 				if p.isGone(group) {
 					return
 				}
 				time.Sleep(wait)
-			case <-time.After(min(wait*20, time.Until(deadline))):
+			case <-time.After(min(wait*20, timeout()-time.Since(began))):
 			}
 		}
 	}

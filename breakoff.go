@@ -28,10 +28,14 @@ func (s *stream) breakOff() {
 	if streamer, ok := s.inner.(http3.HTTPStreamer); ok {
 		stream := streamer.HTTPStream() // from here on it is ours to end
 		stream.CancelRead(quic.StreamErrorCode(http3.ErrCodeNoError))
+		if s.cut { // what is on its way is no whole event, and may not even fit its frame
+			stream.CancelWrite(quic.StreamErrorCode(http3.ErrCodeInternalError))
+			return
+		}
 		time.AfterFunc(resetDelayHTTP3, func() { stream.CancelWrite(quic.StreamErrorCode(http3.ErrCodeInternalError)) })
 		return
 	}
-	if s.request.ProtoMajor == 2 {
+	if s.request.ProtoMajor == 2 && !s.cut {
 		delay := time.NewTimer(resetDelayHTTP2)
 		defer delay.Stop()
 		select {

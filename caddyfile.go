@@ -55,7 +55,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    stall_timeout <duration> | off
 //	    max_duration  <duration> [<jitter>]
 //	    end           <event> [<data>] [stop]
-//	    drain         <duration>
+//	    drain         <duration> [spread | wait]
 //	    on_reload     end | keep
 //	    match         { status <code...> | header <field> [<value>] }
 //	    viewer
@@ -117,7 +117,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "end":
 			h.End, err = parseEnd(d)
 		case "drain":
-			h.Drain, err = parseDurationOrZero(d)
+			h.Drain, h.DrainMode, err = parseDrain(d)
 		case "on_reload":
 			h.OnReload, err = oneOf(d, onReloadEnd, onReloadKeep)
 		case "match":
@@ -346,6 +346,24 @@ func parseAccept(d *caddyfile.Dispenser) (mode string, status int, err error) {
 		}
 	}
 	return given[0], status, nil
+}
+
+func parseDrain(d *caddyfile.Dispenser) (limit caddy.Duration, mode string, err error) {
+	name := d.Val()
+	given, err := args(d, 1, 2)
+	if err != nil {
+		return 0, "", err
+	}
+	switch mode = given[1]; mode {
+	case "", drainSpread, drainWait:
+	default:
+		return 0, "", d.Errf("drain must be %s or %s, not %q", drainSpread, drainWait, mode)
+	}
+	if duration, err := caddy.ParseDuration(given[0]); err == nil && duration == 0 {
+		return turnedOff, mode, nil
+	}
+	limit, err = positiveDuration(d, name, given[0])
+	return limit, mode, err
 }
 
 func parseMaxDuration(d *caddyfile.Dispenser) (limit, jitter caddy.Duration, err error) {

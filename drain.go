@@ -3,8 +3,10 @@ package sse
 import (
 	"context"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -142,10 +144,6 @@ func (h *Handler) onStarted() {
 // onStopping makes the streams of this config end: all of this process, if it is about to exit.
 func (h *Handler) onStopping(grace time.Duration) {
 	exiting := caddy.Exiting()
-	if h.OnReload == onReloadKeep && !exiting {
-		h.endWhenExiting()
-		return
-	}
 	h.grace.Store(int64(grace))
 	h.draining.Store(true)
 	ending := 0
@@ -155,50 +153,89 @@ func (h *Handler) onStopping(grace time.Duration) {
 			ending++
 		}
 	}
+	if !exiting {
+		watchExit()
+	}
 	if ending == 0 {
 		return
 	}
 	h.logger.Info("ending streams", zap.Int("streams", ending), zap.Duration("drain", time.Duration(h.Drain)))
 }
 
-// endWhenExiting ends streams that have outlived their config when the process exits: nobody tells them, if the
-// config of that time has no sse.
-func (h *Handler) endWhenExiting() {
+// watchExit drains the streams that have outlived their config when the process exits: nobody tells them, if the config
+// of that time has no sse.
+func watchExit() {
+	if watchingExit.Swap(true) {
+		return
+	}
 	const interval = 250 * time.Millisecond
 	var check func()
 	check = func() {
-		left := false
-		for _, s := range openStreams.all() {
-			if s.handler == h {
-				left = true
-				if caddy.Exiting() {
-					s.drain(0)
-				}
+		watchingExit.Store(false)
+		switch {
+		case caddy.Exiting():
+			for _, s := range openStreams.all() {
+				s.drain(time.Duration(s.handler.grace.Load()))
 			}
-		}
-		if left {
+		case openStreams.outliveConfig() && !watchingExit.Swap(true):
 			time.AfterFunc(interval, check)
 		}
 	}
 	check()
 }
 
-// drain makes the stream end at a random time within its handler's drain, and before Caddy cuts it off after its grace
-// period: that goes for all streams when the process exits, and for those of HTTP/3 on a reload, too.
+var watchingExit atomic.Bool
+
+// outliveConfig is whether there are streams whose config another has taken over.
+func (reg *registry) outliveConfig() bool {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	for _, s := range reg.streams {
+		if s.handler.draining.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// stopDrain is the longest drain of a stop if the config says nothing. Systemd kills Caddy 5 s after it has asked it to
+// stop, by the unit that comes with it. Until then the commands of backend exec have to end, too (execStopTimeout), and
+// Caddy looks only every half second whether all is done.
+const stopDrain = 2 * time.Second
+
+// drain makes the stream end within its handler's drain, and before Caddy cuts it off after its grace period: that goes
+// for all streams when the process exits, and for those of HTTP/3 on a reload, too. It is false for one that ends
+// already, or that a reload lets live on.
 func (s *stream) drain(grace time.Duration) bool {
-	if s.draining.Swap(true) {
+	h, exiting := s.handler, caddy.Exiting()
+	if !exiting && (h.OnReload == onReloadKeep || h.OnReload == "" && !s.repeats()) {
 		return false
 	}
-	window := time.Duration(s.handler.Drain)
-	if grace > 0 && (caddy.Exiting() || s.request.ProtoMajor == 3) {
+	if exiting && s.stopping.Swap(true) || s.draining.Swap(true) && !exiting {
+		return false
+	}
+	window := time.Duration(h.Drain)
+	if exiting && h.defaultDrain {
+		window = min(window, stopDrain)
+	}
+	if grace > 0 && (exiting || s.request.ProtoMajor == 3) {
 		window = min(window, grace/2) // Caddy looks only every half second whether all have ended
 	}
-	// The last ones need time to be written, too.
-	time.AfterFunc(jitter(window*9/10), func() {
+	after := window * 9 / 10 // the last ones need time to be written, too
+	if h.DrainMode == drainSpread || h.DrainMode == "" && s.repeats() {
+		after = jitter(after)
+	}
+	time.AfterFunc(after, func() {
 		s.end(endShutdown)
 		s.unblockWrites() // of one that was about to end by itself, too
 	})
 	return true
+}
+
+// repeats is whether a client can be expected to ask again by itself, as EventSource does. A request of another method
+// may have done something, such as asking a language model, so that its answer is not to be cut off lightly.
+func (s *stream) repeats() bool {
+	return s.request.Method == http.MethodGet || s.request.Method == http.MethodHead
 }
 
 // comeBackAfter is the reconnection time of a client whose stream is drained, spread out so that not all come

@@ -192,10 +192,12 @@ func TestAReloadDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
 			_, _ = w.Write([]byte(record))
 		}
 	})))
+	streams := make(map[string]*ssetest.Stream)
 	for _, protocol := range ssetest.Protocols {
 		s := getOver(t, server, protocol, "/?"+protocol)
 		s.WaitEvents(1)
 		s.Pause()
+		streams[protocol] = s
 	}
 	ssetest.Wait(t, "all streams to be stuck", func() bool {
 		stuck := 0
@@ -211,6 +213,63 @@ func TestAReloadDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
 	for _, protocol := range ssetest.Protocols {
 		if access := waitAccessLog(server, "/?"+protocol); access.Fields["end_reason"] != "shutdown" {
 			t.Errorf("%s ended by %v", protocol, access.Fields["end_reason"])
+		}
+		// What it has of the last record is no event, and nothing that is said later may make it one.
+		s := streams[protocol]
+		s.Resume()
+		if err := s.WaitEnd(); err == nil || strings.Contains(s.Raw(), "retry") {
+			raw := s.Raw()
+			t.Errorf("%s: the stream ended with %v and %q", protocol, err, raw[max(0, len(raw)-100):])
+		}
+	}
+}
+
+// The clients of other methods do not ask again by themselves.
+func TestAReloadLetsAnswersOfOtherMethodsComeToTheirEnd(t *testing.T) {
+	ssetest.NoLeaks(t)
+	release := make(chan struct{})
+	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		format := "%s\n"
+		w.Header().Set("Content-Type", ndjson)
+		if r.URL.Path == "/passed" {
+			format = "data: %s\n\n"
+			w.Header().Set("Content-Type", "text/event-stream")
+		}
+		fmt.Fprintf(w, format, "1")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-release:
+			fmt.Fprintf(w, format, "2")
+		case <-r.Context().Done():
+		}
+	})
+	next := "reverse_proxy " + upstream
+	server := ssetest.Start(t, ssetest.Site("handle /cut {\nsse {\ndrain 1ms spread\non_reload end\n}\n"+next+"\n}\nhandle {\nsse {\ndrain 1ms\n}\n"+next+"\n}"))
+	kept, cut := make(map[string]*ssetest.Stream), make(map[string]*ssetest.Stream)
+	post := func(r *http.Request) { r.Method = "POST" }
+	for _, protocol := range ssetest.Protocols {
+		for _, path := range []string{"/converted", "/passed"} {
+			kept[protocol+path] = getOver(t, server, protocol, path, post)
+			kept[protocol+path].WaitEvents(1)
+		}
+		cut[protocol] = getOver(t, server, protocol, "/cut", post)
+		cut[protocol].WaitEvents(1)
+	}
+	got := getOver(t, server, "h1", "/")
+	got.WaitEvents(1)
+	server.Reload(ssetest.Site("respond new"))
+	if err := got.WaitEnd(); err != nil || !got.State().HasRetry {
+		t.Errorf("GET ended with %v: %v", err, got)
+	}
+	for protocol, s := range cut {
+		if err := s.WaitEnd(); err == nil || s.State().HasRetry {
+			t.Errorf("%s: a POST that is cut ended with %v: %v", protocol, err, s)
+		}
+	}
+	close(release)
+	for which, s := range kept {
+		if err := s.WaitEnd(); err != nil || texts(s.Events()) != "1 2" {
+			t.Errorf("%s ended with %v: %v", which, err, s)
 		}
 	}
 }

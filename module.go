@@ -93,12 +93,17 @@ type Handler struct {
 	// The event that ends a stream whose upstream has come to a clean end. Default: none.
 	End *End `json:"end,omitempty"`
 
-	// A config reload or a stop ends the streams at random times within this, or within half of the grace period where
-	// Caddy would cut them off after that. Negative: at once. Default: 5s.
+	// A config reload or a stop ends the streams within this, or within half of the grace period where Caddy would cut
+	// them off after that. Negative: at once. Default: 5s, and on a stop 2s, so that Caddy ends before its systemd unit
+	// has it killed.
 	Drain caddy.Duration `json:"drain,omitempty"`
 
+	// When within drain streams end: spread, at random times, or wait, which lets them come to their own end until then.
+	// Default: spread for GET and HEAD, wait for other methods, whose clients do not repeat them by themselves.
+	DrainMode string `json:"drain_mode,omitempty"`
+
 	// What a config reload does to streams that are open: end, or keep, which lets them live on under the config
-	// they were opened with. Default: end.
+	// they were opened with. Default: end for GET and HEAD, keep for other methods.
 	OnReload string `json:"on_reload,omitempty"`
 
 	// Which responses of the next handler are converted. Default: those of status 200 with a content type of records. If
@@ -135,6 +140,7 @@ type Handler struct {
 	endFrame      []byte
 	limits        limits
 	streamsKey    argument
+	defaultDrain  bool // the config has none
 	draining      atomic.Bool
 	grace         atomic.Int64 // Caddy's grace period, once draining
 	generation    uint64
@@ -199,6 +205,8 @@ const (
 	onInvalidPass   = "pass"
 	onInvalidSkip   = "skip"
 	onInvalidError  = "error"
+	drainSpread     = "spread"
+	drainWait       = "wait"
 	onReloadEnd     = "end"
 	onReloadKeep    = "keep"
 	lagDisconnect   = "disconnect"
@@ -268,8 +276,8 @@ func (h *Handler) setDefaults() {
 	setDefault(&h.AcceptStatus, http.StatusNotAcceptable)
 	setDefault(&h.Heartbeat, caddy.Duration(15*time.Second))
 	setDefault(&h.StallTimeout, caddy.Duration(time.Minute))
+	h.defaultDrain = h.Drain == 0
 	setDefault(&h.Drain, caddy.Duration(5*time.Second))
-	setDefault(&h.OnReload, onReloadEnd)
 	setDefault(&h.MaxSources, 1000)
 	setDefault(&h.MaxStreamsKey, "{http.vars.client_ip}")
 	if h.Data == nil {
@@ -394,7 +402,8 @@ func (h *Handler) Validate() error {
 	err := errors.Join(
 		oneOf("on_invalid", h.OnInvalid, onInvalidPass, onInvalidSkip, onInvalidError),
 		oneOf("accept", h.Accept, acceptStandard, acceptStrict, acceptNegotiate, acceptOff),
-		oneOf("on_reload", h.OnReload, onReloadEnd, onReloadKeep),
+		oneOf("drain_mode", h.DrainMode, "", drainSpread, drainWait),
+		oneOf("on_reload", h.OnReload, "", onReloadEnd, onReloadKeep),
 	)
 	if nameErr := checkName(h.Name); h.Name != "" && nameErr != nil {
 		err = errors.Join(err, fmt.Errorf("name %w", nameErr))

@@ -58,7 +58,9 @@ type stream struct {
 	raw      bool           // an event stream of the upstream's own, passed through: nothing may be put in
 	passed   *passedEvents  // of one that gets heartbeats all the same
 
+	cut      bool        // a write has failed: what came before ends anywhere, so nothing may follow
 	draining atomic.Bool // it ends within its handler's drain
+	stopping atomic.Bool // and within that of a stop
 	open     atomic.Bool // the headers are out
 
 	aborting   sync.Mutex // held while the deadline of a blocked write is set
@@ -84,8 +86,12 @@ func newStream(h *Handler, w http.ResponseWriter, r *http.Request, cancel func()
 	s.clientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	openStreams.add(s)
 	s.holdDeadline()
-	if h.draining.Load() && caddy.Exiting() {
-		s.drain(time.Duration(h.grace.Load())) // nobody will tell it, and its upstream may not answer for ever
+	if h.draining.Load() { // nobody will tell it, and its upstream may not answer for ever
+		if caddy.Exiting() {
+			s.drain(time.Duration(h.grace.Load()))
+		} else {
+			watchExit()
+		}
 	}
 	return s
 }
@@ -217,6 +223,9 @@ func (s *stream) flushLeft() {
 
 // send is write for who holds the lock.
 func (s *stream) send(p []byte, events int, flush func() error) error {
+	if s.cut {
+		return errStreamEnded
+	}
 	start := s.clock()
 	s.writing.Store(start)
 	var err error
@@ -229,6 +238,7 @@ func (s *stream) send(p []byte, events int, flush func() error) error {
 		err = flush()
 	}
 	if err != nil {
+		s.cut = true
 		s.end(s.writeFailure(err))
 		s.writing.Store(0)
 		return err
@@ -326,8 +336,14 @@ func (s *stream) clientListens() bool {
 
 // broken tells whether the client is to see that more was to come.
 func (s *stream) broken() bool {
-	reason := s.endReason()
-	return reason == endUpstreamError || reason == endRecordTooLarge
+	switch s.endReason() {
+	case endUpstreamError, endRecordTooLarge:
+		return true
+	case endShutdown:
+		return s.cut || !s.repeats()
+	default:
+		return s.cut
+	}
 }
 
 // finish sends what is to come last, if the client is there to take it, and lets go of everything. The handler
@@ -340,7 +356,7 @@ func (s *stream) finish(tail []byte, events int) {
 	defer s.mu.Unlock()
 	if s.open.Load() {
 		s.boundLastWrites()
-		if s.endReason() == endShutdown {
+		if s.endReason() == endShutdown && s.repeats() {
 			tail = AppendRetry(tail, s.handler.comeBackAfter())
 		}
 		if len(tail) > 0 && !s.raw && s.clientListens() {
