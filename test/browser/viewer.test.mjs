@@ -399,3 +399,67 @@ for (const [name, body] of Object.entries(bodies)) {
     });
   }
 }
+
+test('following survives resizes, and types that come to the toolbar on a narrow screen', async () => {
+  const { page, context } = await open(browser, server.normal, { viewport: { width: 390, height: 844 } });
+  const follows = () => page.locator('#jump').evaluate(node => node.hidden);
+  const atEnd = () => until(page, () => { const s = document.getElementById('scroll'); return s.scrollHeight - s.clientHeight - s.scrollTop < 8; });
+  await until(page, () => { const s = document.getElementById('scroll'); return s.scrollHeight > 2 * s.clientHeight; });
+  for (const size of [{ width: 390, height: 500 }, { width: 844, height: 390 }, { width: 390, height: 844 }, { width: 320, height: 600 }, { width: 390, height: 844 }]) {
+    await page.setViewportSize(size);
+    await atLeast(page, await count(page) + 5);
+    assert.ok(await follows(), `at ${size.width}×${size.height}`);
+    await atEnd();
+  }
+  // Rows that come between a resize and the browser's scroll event for it look as if the reader had gone up.
+  assert.ok(await page.evaluate(async () => {
+    const frame = () => new Promise(requestAnimationFrame);
+    const scroll = document.getElementById('scroll');
+    new ResizeObserver(() => {
+      document.getElementById('list').style.paddingBottom = '60px';
+      scroll.dispatchEvent(new Event('scroll'));
+    }).observe(scroll);
+    await frame();
+    document.getElementById('list').style.paddingBottom = '';
+    await frame();
+    document.querySelector('.tools').style.paddingBottom = '80px';
+    for (let i = 0; i < 5; i++) await frame();
+    return document.getElementById('jump').hidden;
+  }));
+  await page.locator('#scroll').hover();
+  await page.mouse.wheel(0, -400);
+  await until(page, () => !document.getElementById('jump').hidden); // a reader who goes up does stop it
+  await context.close();
+});
+
+test('each type has a colour of its own', async () => {
+  const body = Array.from({ length: 22 }, (_, n) => `event: sensors/room-${n}\ndata: ${n}\n\n`).join('') + 'event: sse-gap\ndata: {}\n\n';
+  const { page, context } = await open(browser, server.normal, { before: answer(server.normal, events(`retry: 60000\n${body}`)) });
+  await atLeast(page, 23);
+  const colours = await page.locator('.chip .mark').evaluateAll(nodes => nodes.slice(-23).map(node => getComputedStyle(node).backgroundColor));
+  assert.equal(new Set(colours).size, 23, colours.join(' '));
+  const rows = await page.locator('li .type').evaluateAll(nodes => nodes.map(node => [node.textContent, getComputedStyle(node.querySelector('.mark')).backgroundColor]));
+  assert.equal(new Set(rows.filter(([type]) => type.startsWith('sensors')).map(([, colour]) => colour)).size, 22);
+  await context.close();
+});
+
+test('after an event that says that it was the last, the stream has ended, and is not asked for again', async () => {
+  let asked = 0;
+  const reply = route => (asked++, events('retry: 300\ndata: 1\n\nid: sse-end\nevent: done\ndata: done\n\n')(route));
+  const { page, context } = await open(browser, server.normal, { before: answer(server.normal, reply) });
+  await standing(page, 'Ended');
+  assert.match(await page.locator('#stateWhy').textContent(), /no more to send/);
+  await pause(1500);
+  assert.equal(asked, 1);
+  await context.close();
+});
+
+test('a paused page says so', async () => {
+  const { page, context } = await open(browser, server.normal);
+  await standing(page, 'Live');
+  await page.getByRole('button', { name: 'Pause' }).click();
+  assert.equal(await page.locator('#stateName').textContent(), 'Paused');
+  await page.getByRole('button', { name: 'Resume' }).click();
+  assert.equal(await page.locator('#stateName').textContent(), 'Live');
+  await context.close();
+});
