@@ -22,7 +22,12 @@ func init() {
 
 // FileBackend follows a file, such as a log, through rotation and truncation, and waits for one that is not there
 // yet. Its events have ids that name the file and the offset, so that a client resumes exactly where it was: after
-// a restart too, and in a file that has been rotated meanwhile.
+// a restart too, and in a file that has been rotated meanwhile. Where a request has a say in the path, its rotated files
+// are not looked for, as they may be another's by their name.
+//
+// Only this server can make these ids: they carry a digest, whose key is in Caddy's storage. So a client that has none
+// begins where from says. But from end hides nothing for good: with an id, be it one that somebody else has been given,
+// a client gets all that the file, or a rotated one, has after it.
 type FileBackend struct {
 	// The file's path. It takes placeholders; where those of a request lead outside of the folder that stands
 	// before the first of them, the response is 404.
@@ -37,6 +42,7 @@ type FileBackend struct {
 	fixed *mapping.Template // the path before the first placeholder of a request; nil if there is none
 	path  *mapping.Template // the rest
 	from  follow.Start
+	key   follow.Key // of the ids
 }
 
 // The values of FileBackend.From.
@@ -52,8 +58,9 @@ func (*FileBackend) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision compiles the options.
-func (b *FileBackend) Provision(caddy.Context) error {
+func (b *FileBackend) Provision(ctx caddy.Context) error {
 	setDefault(&b.From, fromEnd)
+	b.key = fileKey.get(ctx)
 	if err := b.compile(); err != nil {
 		return fmt.Errorf("file: %w", err)
 	}
@@ -141,17 +148,18 @@ func (u *fileUpstream) Key() string {
 }
 
 func (u *fileUpstream) CanResume(lastID string) bool {
-	_, ok := follow.ParsePosition(lastID)
+	_, ok := follow.NewIDs(u.backend.key, u.path).Parse(lastID)
 	return ok
 }
 
 func (u *fileUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
-	options := follow.Options{Path: u.path, From: u.backend.from}
-	position, resume := follow.ParsePosition(lastID)
+	options := follow.Options{Path: u.path, From: u.backend.from, Alone: u.backend.fixed != nil}
+	ids := follow.NewIDs(u.backend.key, u.path)
+	position, resume := ids.Parse(lastID)
 	if resume {
 		options.Resume = &position
 	}
-	follower, err := follow.Open(options)
+	follower, err := follow.Open(ctx, options)
 	if err != nil && u.backend.fixed != nil {
 		return caddyhttp.Error(http.StatusNotFound, err) // such as a folder: not the server's fault
 	}
@@ -169,8 +177,22 @@ func (u *fileUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 		}
 	}
 
-	var at follow.Position
+	var at follow.Position // of the next byte
+	var generation string  // that is being written, or whose last record ends
+	var last []byte        // what was written last
+	lastEnd := int64(0)    // where that ends
+	var lastByte byte
+	appendID := func(dst []byte, offset int64) []byte {
+		end := lastByte
+		if i := int64(len(last)) - (lastEnd - offset) - 1; i >= 0 && i < int64(len(last)) {
+			end = last[i]
+		}
+		return ids.Append(dst, follow.Position{Generation: generation, Offset: offset, InLine: end != '\n'})
+	}
 	for buf := make([]byte, 64<<10); ; {
+		if len(last) > 0 {
+			lastByte, last = last[len(last)-1], nil // its buffer is written to now
+		}
 		chunk, err := follower.Next(ctx, buf)
 		if err != nil {
 			return err
@@ -187,9 +209,11 @@ func (u *fileUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 			}
 		}
 		if here := (follow.Position{Generation: chunk.Generation, Offset: chunk.Offset}); here != at && chunk.Generation != "" {
-			input.At(here.Generation, here.Offset)
+			generation = here.Generation
+			input.At(appendID, here.Offset)
 			at = here
 		}
+		last, lastEnd = chunk.Data, chunk.Offset+int64(len(chunk.Data))
 		if _, err := input.Write(chunk.Data); err != nil {
 			return err
 		}

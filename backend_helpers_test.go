@@ -60,8 +60,8 @@ func (in *tapeInput) End(clean bool) error {
 	return nil
 }
 
-func (*tapeInput) At(string, int64) {}
-func (*tapeInput) Gap() error       { return nil }
+func (*tapeInput) At(func([]byte, int64) []byte, int64) {}
+func (*tapeInput) Gap() error                           { return nil }
 
 // texts are what the inputs were given.
 func (s *tapeSink) texts() []string {
@@ -126,6 +126,9 @@ func newBackend(t *testing.T, text string) Backend {
 	if err := module.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err != nil {
 		t.Fatal(err)
 	}
+	fileKey.mu.Lock()
+	fileKey.have = true // this context has no storage
+	fileKey.mu.Unlock()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
 	if p, ok := module.(caddy.Provisioner); ok {

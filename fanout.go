@@ -201,8 +201,8 @@ func (in *fanInput) End(clean bool) error {
 	})
 }
 
-func (in *fanInput) At(generation string, offset int64) {
-	_ = in.each(in.within, func(t *tap) error { t.input.At(generation, offset); return nil })
+func (in *fanInput) At(appendID func([]byte, int64) []byte, offset int64) {
+	_ = in.each(in.within, func(t *tap) error { t.input.At(appendID, offset); return nil })
 }
 
 func (in *fanInput) Gap() error {

@@ -2,7 +2,6 @@ package sse
 
 import (
 	"errors"
-	"strconv"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
@@ -60,12 +59,11 @@ type input struct {
 	rec      record
 	err      error // nobody wants more
 
-	// For records whose id is their place (At): what it is a place in, and the offset there of the splitter's
-	// first byte.
-	generation []byte
-	origin     int64
-	fed        int64
-	placeID    []byte
+	// For records whose id is their place (At): what makes it, and the offset of the splitter's first byte.
+	appendID func(dst []byte, offset int64) []byte
+	origin   int64
+	fed      int64
+	placeID  []byte
 }
 
 func newInput(to consumer, o records.Options) *input {
@@ -90,8 +88,8 @@ func (in *input) End(clean bool) error {
 	return err
 }
 
-func (in *input) At(generation string, offset int64) {
-	in.generation = append(append(in.generation[:0], generation...), '-')
+func (in *input) At(appendID func([]byte, int64) []byte, offset int64) {
+	in.appendID = appendID
 	in.origin = offset - in.fed
 	if in.fed == 0 && offset > 0 {
 		in.splitter.Resume()
@@ -131,9 +129,8 @@ func (in *input) next() error {
 			if in.rec.EventDropped {
 				in.to.counts().fieldsDropped.event.Inc()
 			}
-			if in.generation != nil {
-				in.placeID = append(in.placeID[:0], in.generation...)
-				in.placeID = strconv.AppendInt(in.placeID, in.origin+in.rec.End, 10)
+			if in.appendID != nil {
+				in.placeID = in.appendID(in.placeID[:0], in.origin+in.rec.End)
 				in.rec.ID = in.placeID
 			}
 			if err := in.to.record(&in.rec); err != nil {

@@ -32,9 +32,9 @@ func (u *unchanged) Write(p []byte) (int, error) {
 
 // The marks between records are in the bytes already.
 
-func (u *unchanged) End(bool) error   { return nil }
-func (u *unchanged) At(string, int64) {}
-func (u *unchanged) Gap() error       { return nil }
+func (u *unchanged) End(bool) error                       { return nil }
+func (u *unchanged) At(func([]byte, int64) []byte, int64) {}
+func (u *unchanged) Gap() error                           { return nil }
 
 func (u *unchanged) finish(err error) error {
 	return (&direct{stream: u.stream}).finish(err)

@@ -89,9 +89,10 @@ type Input interface {
 	// exactly ErrEnded.
 	End(clean bool) error
 
-	// At says that the next byte stands at offset within generation, such as a file. From there on, each record has
-	// the id "<generation>-<offset of its end>". generation must not contain a line break.
-	At(generation string, offset int64)
+	// At says that the next byte stands at offset within something that can be resumed there, such as a file. From
+	// there on, appendID appends the id of each record, which ends at the offset that it is given. It is called within
+	// Write and End, and must append no line break.
+	At(appendID func(dst []byte, offset int64) []byte, offset int64)
 
 	// Gap says that records were lost before the next byte. The clients are told.
 	Gap() error

@@ -29,7 +29,7 @@ var faults = []fault{
 	{"leaves a goroutine", "after Stream has returned"},
 	{"writes after it has returned", "after Stream had returned"},
 	{"two goroutines write", "while another method of the same Input ran"},
-	{"line break in a generation", "the generation has a line break"},
+	{"line break in an id", "the id has a line break"},
 	{"opened once only", "before it delivered a line"},
 }
 
@@ -78,8 +78,8 @@ func (u *fakeUpstream) Stream(ctx context.Context, _ string, sink backend.Sink) 
 		}
 	case "leaves a goroutine":
 		go func() { select {} }()
-	case "line break in a generation":
-		in.At("a\nb", 0)
+	case "line break in an id":
+		in.At(func(dst []byte, _ int64) []byte { return append(dst, "a\nb"...) }, 0)
 	case "writes after it has returned":
 		defer func() {
 			go func() {

@@ -11,7 +11,7 @@ import (
 )
 
 // Tape is a Sink that records what an upstream delivers, for tests of backends. It also notes misuse: an Input that
-// two goroutines use at a time, a Sink that is used after Stream has returned, a generation with a line break. The zero
+// two goroutines use at a time, a Sink that is used after Stream has returned, an id with a line break. The zero
 // value is ready to use.
 type Tape struct {
 	OpenErr  error // returned by each Open
@@ -157,10 +157,10 @@ func (in *tapeInput) End(clean bool) error {
 	return in.tape.WriteErr
 }
 
-func (in *tapeInput) At(generation string, offset int64) {
+func (in *tapeInput) At(appendID func([]byte, int64) []byte, offset int64) {
 	in.use("At", func() {
-		if strings.ContainsAny(generation, "\r\n") || offset < 0 {
-			in.tape.wrong = append(in.tape.wrong, fmt.Sprintf("At(%q, %d): the generation has a line break, or the offset is negative", generation, offset))
+		if id := appendID(nil, offset); strings.ContainsAny(string(id), "\r\n") || offset < 0 {
+			in.tape.wrong = append(in.tape.wrong, fmt.Sprintf("At %d with the id %q: the id has a line break, or the offset is negative", offset, id))
 		}
 	})
 }

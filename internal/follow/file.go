@@ -118,13 +118,21 @@ func (f *file) readAt(buf []byte, offset int64) (int, error) {
 	return 0, nil
 }
 
-// holds reports whether the file begins as g says (whatever its inode) and
-// reaches offset.
-func (f *file) holds(g generation, offset int64) bool {
+// holds reports whether the file begins as g says (whatever its inode) and has
+// p's place.
+func (f *file) holds(g generation, p Position) bool {
 	n, err := f.ReadAt(f.scratch[:g.head], 0)
-	if n < g.head || (err != nil && err != io.EOF) {
+	if n < g.head || (err != nil && err != io.EOF) || crc32.ChecksumIEEE(f.scratch[:n]) != g.sum {
 		return false
 	}
-	size, err := f.size()
-	return err == nil && size >= offset && crc32.ChecksumIEEE(f.scratch[:n]) == g.sum
+	if size, err := f.size(); err != nil || size < p.Offset {
+		return false
+	}
+	if p.Offset == 0 {
+		return true
+	}
+	// A file that was cut may have begun in the same way again, and have
+	// another line there.
+	n, _ = f.ReadAt(f.scratch[:1], p.Offset-1)
+	return n == 1 && (f.scratch[0] != '\n') == p.InLine
 }

@@ -27,6 +27,10 @@ type Options struct {
 	// appears later is read from its start.
 	From Start
 
+	// Alone says that no other file is of this log, whatever its name looks
+	// like: who chooses a part of Path must not reach another's log by it.
+	Alone bool
+
 	// Resume, if not nil, is where to begin instead of From: what was read
 	// up to there is not read again.
 	Resume *Position
@@ -70,7 +74,7 @@ const patience = 5 * time.Second
 // Follower follows one file for one reader. Close may be called at any time,
 // Next by one goroutine at a time.
 type Follower struct {
-	path  string
+	name  name
 	watch *subscription
 
 	closing sync.Once
@@ -79,6 +83,7 @@ type Follower struct {
 	mu       sync.Mutex // held while Next works, not while it waits
 	file     *file      // nil until there is one
 	offset   int64      // of the next byte in file
+	inLine   bool       // the byte before it is no LF
 	next     *file      // what takes file's place when that has been read to its end
 	rotated  bool       // file is not what path names any more
 	previous os.FileInfo
@@ -88,19 +93,19 @@ type Follower struct {
 
 // Open begins to follow a file. One that is not there yet is waited for, in a
 // directory that is not there yet too; the error is that of one that is there
-// but cannot be read.
-func Open(o Options) (*Follower, error) {
+// but cannot be read, or ctx's.
+func Open(ctx context.Context, o Options) (*Follower, error) {
 	path, err := filepath.Abs(o.Path)
 	if err != nil { // the working directory is gone: no name leads anywhere
 		path = o.Path
 	}
 	f := &Follower{
-		path:   path,
+		name:   name{path: path, alone: o.Alone},
 		watch:  subscribe(path),
 		closed: make(chan struct{}),
 	}
 	// Now and not at the first Next, so that "from the end" means from now on.
-	if err := f.start(o.From, o.Resume); err != nil {
+	if err := f.start(ctx, o.From, o.Resume); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("following a file: %w", err)
 	}
@@ -207,19 +212,22 @@ func (f *Follower) tell(data []byte) Chunk {
 		c.Generation = f.file.generation
 	}
 	f.offset += int64(len(data))
+	if len(data) > 0 {
+		f.inLine = data[len(data)-1] != '\n'
+	}
 	return c
 }
 
 // start finds the place to begin at.
-func (f *Follower) start(from Start, resume *Position) error {
+func (f *Follower) start(ctx context.Context, from Start, resume *Position) error {
 	if resume != nil {
-		found, exact, err := locate(f.path, *resume)
+		found, exact, err := locate(ctx, f.name, *resume)
 		if err != nil {
 			return err
 		}
 		f.told.Gap = !exact
 		if exact {
-			f.offset = resume.Offset
+			f.offset, f.inLine = resume.Offset, resume.InLine
 		}
 		if found != nil {
 			f.file = found
@@ -227,14 +235,14 @@ func (f *Follower) start(from Start, resume *Position) error {
 		}
 		from = FromStart
 	}
-	opened, err := openFile(f.path)
+	opened, err := openFile(f.name.path)
 	if err != nil && !missing(err) {
 		return err
 	}
 	if err == nil {
 		size, err := opened.size()
 		if err == nil {
-			f.offset, err = from.offset(opened, size)
+			f.offset, err = from.offset(ctx, opened, size)
 		}
 		if err != nil {
 			opened.Close()
@@ -252,7 +260,7 @@ func (f *Follower) look() error {
 		return nil
 	}
 	var err error
-	f.next, f.rotated, err = successor(f.path, f.file, f.previous)
+	f.next, f.rotated, err = successor(f.name, f.file, f.previous)
 	if !errors.Is(err, fs.ErrPermission) {
 		f.refused = time.Time{}
 		return err
@@ -283,7 +291,7 @@ func (f *Follower) advance() {
 // made of it before, if there is one, else at its new start.
 func (f *Follower) truncated() {
 	if g, ok := parseGeneration(f.file.generation); ok {
-		if copied := locateCopy(siblings(f.path), g, f.offset); copied != nil {
+		if copied := locateCopy(f.name.siblings(), g, Position{Offset: f.offset, InLine: f.inLine}); copied != nil {
 			f.file.Close()
 			f.file = copied
 			f.watch.moved.Store(true)

@@ -175,7 +175,7 @@ func TestRetargetedSymlinkIsFollowed(t *testing.T) {
 
 func TestFileThatMayNotBeReadIsAnError(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Open(Options{Path: dir}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := Open(t.Context(), Options{Path: dir}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("a directory: %v", err)
 	}
 	f := open(t, Options{Path: logPath(t)})
@@ -204,7 +204,7 @@ func TestNewFileThatGetsItsOwnerLateIsWaitedFor(t *testing.T) {
 	r.want("two")
 
 	must(t, os.Chmod(path, 0))
-	if _, err := Open(Options{Path: path}); !errors.Is(err, os.ErrPermission) {
+	if _, err := Open(t.Context(), Options{Path: path}); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("opened without permission: %v", err)
 	}
 }

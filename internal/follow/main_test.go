@@ -42,7 +42,7 @@ func follow(t *testing.T, o Options) *reader {
 
 func open(t testing.TB, o Options) *Follower {
 	t.Helper()
-	f, err := Open(o)
+	f, err := Open(context.Background(), o)
 	must(t, err)
 	return f
 }
@@ -82,7 +82,7 @@ func (r *reader) step(wait time.Duration) bool {
 		data = rest
 		r.lines = append(r.lines, string(r.half))
 		r.half = nil
-		r.at = Position{c.Generation, offset}
+		r.at = Position{Generation: c.Generation, Offset: offset}
 	}
 	return true
 }

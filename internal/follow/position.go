@@ -16,37 +16,16 @@ type Position struct {
 
 	// Offset counts bytes from the start of that file.
 	Offset int64
+
+	// InLine: the byte before Offset is not the LF that ends a line, as after
+	// the last line of a file, or between JSON values. Where the file says
+	// otherwise, it is not the one that it was.
+	InLine bool
 }
 
-// String is the position as event ids carry it: "<generation>-<offset>".
-func (p Position) String() string {
-	return p.Generation + "-" + strconv.FormatInt(p.Offset, 10)
-}
-
-// maxPosition is longer than any position: three numbers of at most 64 bits,
-// a checksum and the characters between them.
-const maxPosition = 64
-
-// ParsePosition reads what [Position.String] wrote. Everything else, whatever
-// its length, is rejected: the text comes from clients.
-func ParsePosition(s string) (Position, bool) {
-	if len(s) > maxPosition {
-		return Position{}, false
-	}
-	name, digits, ok := strings.Cut(s, "-")
-	if !ok {
-		return Position{}, false
-	}
-	if _, ok := parseGeneration(name); !ok {
-		return Position{}, false
-	}
-	offset, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || offset < 0 {
-		return Position{}, false
-	}
-	p := Position{Generation: name, Offset: offset}
-	return p, p.String() == s
-}
+// maxGeneration is longer than any name of a generation: two numbers of at most
+// 64 bits, a checksum and the characters between them.
+const maxGeneration = 64
 
 // headSize is how many of a file's first bytes tell it from another file that
 // got the same inode number later. A log's first line has its time in it.
@@ -74,7 +53,7 @@ func (g generation) String() string {
 
 func parseGeneration(s string) (generation, bool) {
 	parts := strings.Split(s, ".")
-	if len(s) > maxPosition || len(parts) != 3 {
+	if len(s) > maxGeneration || len(parts) != 3 {
 		return generation{}, false
 	}
 	inode, err1 := strconv.ParseUint(parts[0], 36, 64)

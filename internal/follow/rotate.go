@@ -2,6 +2,7 @@ package follow
 
 import (
 	"cmp"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,12 +20,21 @@ type sibling struct {
 // while it was read: a rotation renames file after file.
 const attempts = 20
 
-// siblings lists the rotated files of path, oldest first. It looks twice, as a
+// name is what a file is followed by.
+type name struct {
+	path  string
+	alone bool // what looks like its rotated files is not of this log
+}
+
+// siblings lists the rotated files, oldest first. It looks twice, as a
 // directory read during a rename may show a file twice or not at all.
-func siblings(path string) []sibling {
-	list := listSiblings(path)
+func (n name) siblings() []sibling {
+	if n.alone {
+		return nil
+	}
+	list := listSiblings(n.path)
 	for range attempts {
-		again := listSiblings(path)
+		again := listSiblings(n.path)
 		if slices.EqualFunc(list, again, func(a, b sibling) bool {
 			return a.path == b.path && os.SameFile(a.info, b.info)
 		}) {
@@ -130,9 +140,9 @@ func (s sibling) openSame() *file {
 // while own still has that name. Nor while the only one that could be is empty:
 // a writer keeps its descriptor until it is told of the rotation, and up to
 // then its lines arrive in own. rotated is whether own lost its name.
-func successor(path string, own *file, previous os.FileInfo) (next *file, rotated bool, err error) {
+func successor(name name, own *file, previous os.FileInfo) (next *file, rotated bool, err error) {
 	for range attempts {
-		current, err := os.Stat(path)
+		current, err := os.Stat(name.path)
 		if err != nil && !missing(err) {
 			return nil, true, err
 		}
@@ -141,7 +151,7 @@ func successor(path string, own *file, previous os.FileInfo) (next *file, rotate
 			if !found {
 				return nil, true, nil
 			}
-			next, err = openFile(path)
+			next, err = openFile(name.path)
 			if err != nil && missing(err) {
 				continue
 			}
@@ -150,10 +160,10 @@ func successor(path string, own *file, previous os.FileInfo) (next *file, rotate
 		if found && os.SameFile(current, own.info) {
 			return nil, false, nil
 		}
-		list := siblings(path)
+		list := name.siblings()
 		// If current has been rotated away meanwhile, it is in the list as
 		// what it is now: one of those to read before the new current.
-		again, err := os.Stat(path)
+		again, err := os.Stat(name.path)
 		if found != (err == nil) || found && !os.SameFile(current, again) {
 			continue
 		}
@@ -171,7 +181,7 @@ func successor(path string, own *file, previous os.FileInfo) (next *file, rotate
 		if !found || current.Size() == 0 {
 			return nil, true, nil
 		}
-		next, err = openFile(path)
+		next, err = openFile(name.path)
 		switch {
 		case err == nil && os.SameFile(next.info, current):
 			return next, true, nil
@@ -207,24 +217,25 @@ func newer(list []sibling, own *file, wanted func(sibling) bool) (sibling, bool)
 // rotated one with its inode, else a copy. If there is none but the file was
 // truncated and is there with what came after, exact is false; if there is not
 // even that, found is nil. Only a file at path that cannot be read is an error.
-//
-// p may come from a client, so nothing is looked at that is not of this log.
-func locate(path string, p Position) (found *file, exact bool, err error) {
+func locate(ctx context.Context, name name, p Position) (found *file, exact bool, err error) {
 	g, ok := parseGeneration(p.Generation)
 	if !ok || p.Offset < 0 {
 		return nil, false, nil
 	}
 	for range attempts {
-		current, err := openFile(path)
+		if err := ctx.Err(); err != nil {
+			return nil, false, err
+		}
+		current, err := openFile(name.path)
 		if err == nil {
-			if inode(current.info) == g.inode && current.holds(g, p.Offset) {
+			if inode(current.info) == g.inode && current.holds(g, p) {
 				return current, true, nil
 			}
 			current.Close()
 		} else if !missing(err) {
 			return nil, false, err
 		}
-		list := siblings(path)
+		list := name.siblings()
 		moved := false
 		var cut sibling
 		for _, s := range list {
@@ -235,7 +246,7 @@ func locate(path string, p Position) (found *file, exact bool, err error) {
 			switch {
 			case f == nil:
 				moved = true
-			case f.holds(g, p.Offset):
+			case f.holds(g, p):
 				return f, true, nil
 			default:
 				f.Close()
@@ -245,7 +256,7 @@ func locate(path string, p Position) (found *file, exact bool, err error) {
 		if moved {
 			continue
 		}
-		if copied := locateCopy(list, g, p.Offset); copied != nil {
+		if copied := locateCopy(list, g, p); copied != nil {
 			return copied, true, nil
 		}
 		if cut.path == "" || g.inode == 0 {
@@ -260,21 +271,21 @@ func locate(path string, p Position) (found *file, exact bool, err error) {
 // inode is taken for a copy.
 const minCopyHead = 16
 
-// locateCopy opens the newest file in list that begins as g says and reaches
-// offset, as one does that "copytruncate" or a similar tool has made.
-func locateCopy(list []sibling, g generation, offset int64) *file {
+// locateCopy opens the newest file in list that begins as g says and has p's
+// place, as one does that "copytruncate" or a similar tool has made.
+func locateCopy(list []sibling, g generation, p Position) *file {
 	if g.head < minCopyHead {
 		return nil
 	}
 	for _, s := range slices.Backward(list) {
-		if inode(s.info) == g.inode && g.inode != 0 || s.info.Size() < offset {
+		if inode(s.info) == g.inode && g.inode != 0 || s.info.Size() < p.Offset {
 			continue
 		}
 		f := s.openSame()
 		if f == nil {
 			continue
 		}
-		if f.holds(g, offset) {
+		if f.holds(g, p) {
 			return f
 		}
 		f.Close()

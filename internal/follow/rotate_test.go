@@ -166,11 +166,11 @@ func TestPositionThatIsNotKeptIsAGap(t *testing.T) {
 	own := newGeneration(inode(info), []byte("one\n")).String()
 
 	for name, at := range map[string]Position{
-		"beyond the end":  {r.at.Generation, 9},
-		"another inode":   {newGeneration(inode(info)+1, []byte("one\n")).String(), 4},
-		"another content": {newGeneration(inode(info), []byte("eno\n")).String(), 4},
-		"garbage":         {"../../etc/passwd", 4},
-		"negative":        {own, -4},
+		"beyond the end":  {Generation: r.at.Generation, Offset: 9},
+		"another inode":   {Generation: newGeneration(inode(info)+1, []byte("one\n")).String(), Offset: 4},
+		"another content": {Generation: newGeneration(inode(info), []byte("eno\n")).String(), Offset: 4},
+		"garbage":         {Generation: "../../etc/passwd", Offset: 4},
+		"negative":        {Generation: own, Offset: -4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			again := follow(t, Options{Path: path, Resume: &at})
@@ -187,7 +187,7 @@ func TestPositionThatIsNotKeptIsAGap(t *testing.T) {
 		}
 	})
 	t.Run("an earlier name of the file is kept", func(t *testing.T) {
-		again := follow(t, Options{Path: path, Resume: &Position{own, 4}})
+		again := follow(t, Options{Path: path, Resume: &Position{Generation: own, Offset: 4}})
 		again.want("two")
 		if again.gaps != 0 {
 			t.Error("told of a gap")

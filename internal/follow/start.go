@@ -2,6 +2,7 @@ package follow
 
 import (
 	"bytes"
+	"context"
 	"io"
 )
 
@@ -22,25 +23,34 @@ var (
 	FromEnd = Start{}
 )
 
-// Last begins with the last n lines. A last line that has no LF yet comes in
-// addition to them.
+// Last begins with the last n lines, as far as they are within the file's last
+// 64 MiB. A last line that has no LF yet comes in addition to them.
 func Last(n int) Start { return Start{lines: max(n, 0)} }
 
 // block is how much of a file is read at once when it is searched backwards,
 // and how much of an unfinished line FromEnd goes back for.
 const block = 64 << 10
 
+// farthest is how far the file is searched backwards, however few lines it has
+// there: a sparse file has terabytes without one.
+const farthest = 64 << 20
+
 // offset is where s is in a file of the given size.
-func (s Start) offset(r io.ReaderAt, size int64) (int64, error) {
+func (s Start) offset(ctx context.Context, r io.ReaderAt, size int64) (int64, error) {
 	if s.all || size == 0 {
 		return 0, nil
 	}
 	// The wanted place is behind the LF that ends the line before the first
 	// wanted one.
 	wanted := s.lines + 1
+	first := size // where the first line begins that has been found
+	bound := max(size-farthest, 0)
 	buf := make([]byte, min(block, size))
-	for end := size; end > 0; {
-		piece := buf[:min(block, end)]
+	for end := size; end > bound; {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		piece := buf[:min(block, end-bound)]
 		begin := end - int64(len(piece))
 		if n, err := r.ReadAt(piece, begin); n < len(piece) {
 			if err == io.EOF { // truncated meanwhile, which the first read will find out
@@ -49,14 +59,18 @@ func (s Start) offset(r io.ReaderAt, size int64) (int64, error) {
 			return 0, err
 		}
 		for i := bytes.LastIndexByte(piece, '\n'); i >= 0; i = bytes.LastIndexByte(piece[:i], '\n') {
+			first = begin + int64(i) + 1
 			if wanted--; wanted == 0 {
-				return begin + int64(i) + 1, nil
+				return first, nil
 			}
 		}
 		if s.lines == 0 && begin > 0 {
 			return size, nil
 		}
 		end = begin
+	}
+	if bound > 0 {
+		return first, nil
 	}
 	return 0, nil
 }

@@ -1,0 +1,99 @@
+package follow
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"strconv"
+	"strings"
+)
+
+// Key makes ids that only those who have it can make.
+type Key [32]byte
+
+// IDs makes event ids of the positions in one file, and reads them:
+// "<generation>-<offset>-<digest>". A client that could make them up could
+// begin in the middle of a line, before the place that it was let in at, or in
+// another file of the folder. IDs is for one goroutine at a time.
+type IDs struct {
+	key        Key
+	path       string
+	generation string       // that block is for
+	block      cipher.Block // nil at first
+	in, out    [aes.BlockSize]byte
+}
+
+// NewIDs returns the ids of the file that is followed by this path.
+func NewIDs(key Key, path string) *IDs { return &IDs{key: key, path: path} }
+
+// digestSize is how many bytes of a digest an id has: enough, as each guess
+// takes a request.
+const digestSize = 8
+
+// maxID is longer than any id.
+const maxID = maxGeneration + 1 + 20 + 1 + 2*digestSize
+
+// Append appends the id of p. It allocates nothing while p's generation stays
+// the same.
+func (ids *IDs) Append(dst []byte, p Position) []byte {
+	dst = append(dst, p.Generation...)
+	dst = append(dst, '-')
+	dst = strconv.AppendInt(dst, p.Offset, 10)
+	dst = append(dst, '-')
+	return hex.AppendEncode(dst, ids.digest(p))
+}
+
+// Parse reads what Append has written with the same key and path. Everything
+// else, whatever its length, is rejected: the text comes from clients.
+func (ids *IDs) Parse(s string) (Position, bool) {
+	if len(s) > maxID {
+		return Position{}, false
+	}
+	generation, rest, _ := strings.Cut(s, "-")
+	digits, given, _ := strings.Cut(rest, "-")
+	digest, err := hex.DecodeString(given)
+	if err != nil || len(digest) != digestSize {
+		return Position{}, false
+	}
+	offset, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || offset < 0 {
+		return Position{}, false
+	}
+	if _, ok := parseGeneration(generation); !ok {
+		return Position{}, false
+	}
+	for _, inLine := range []bool{false, true} {
+		p := Position{Generation: generation, Offset: offset, InLine: inLine}
+		if hmac.Equal(digest, ids.digest(p)) {
+			return p, string(ids.Append(nil, p)) == s
+		}
+	}
+	return Position{}, false
+}
+
+// digest is one block of AES, which is a pseudo-random function of the offset;
+// its key is one of the path and the generation. It costs a record far less than
+// a hash.
+func (ids *IDs) digest(p Position) []byte {
+	if ids.block == nil || ids.generation != p.Generation {
+		mac := hmac.New(sha256.New, ids.key[:])
+		mac.Write([]byte(ids.path))
+		mac.Write([]byte{0})
+		mac.Write([]byte(p.Generation))
+		block, err := aes.NewCipher(mac.Sum(nil)[:16])
+		if err != nil {
+			panic(err) // only the key's length can be wrong
+		}
+		ids.generation, ids.block = p.Generation, block
+	}
+	binary.BigEndian.PutUint64(ids.in[:], uint64(p.Offset))
+	ids.in[8] = 0
+	if p.InLine {
+		ids.in[8] = 1
+	}
+	ids.block.Encrypt(ids.out[:], ids.in[:])
+	return ids.out[:digestSize]
+}
