@@ -99,7 +99,11 @@ func find(provisioned caddyhttp.RouteList, configured []config, modules []caddy.
 			found = append(found, j)
 		}
 	}
-	if len(found) != 1 {
+	switch len(found) {
+	case 0:
+		return nil, errNotHere
+	case 1:
+	default:
 		return nil, errAmbiguous
 	}
 	s.handler = found[0]
