@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -182,9 +181,6 @@ func (c *client) visit(ctx context.Context, round http.RoundTripper) error {
 			return fmt.Errorf("no response within %s", silence)
 		}
 		c.count("refused connections", 1)
-		if os.Getenv("SIM_DEBUG") != "" && ctx.Err() == nil {
-			fmt.Println(c.protocol, err)
-		}
 		return nil // a listener that closes
 	}
 	defer response.Body.Close()
