@@ -225,7 +225,7 @@ func (f *follower) order(r record) error {
 	case f.gap == "":
 		return err
 	case err == nil:
-		f.count("needless gap "+f.gap, 1)
+		f.count("needless gap "+f.gap+" "+f.seen.path+" "+f.seen.mapping.name, 1)
 	case f.gap != "history" && r.conn == f.last.conn && r.n <= f.last.n:
 		return fmt.Errorf("%+v after %+v, and a gap does not make up for that", r, f.last)
 	}
