@@ -11,9 +11,9 @@ import (
 var mended = map[int]bool{
 	1:  true,  // sources of next handlers are told apart by their place
 	2:  false, // who comes back after the end
-	3:  false, // a reload that changes where
+	3:  true,  // a reload that changes where
 	7:  false, // copies beside a log
-	17: false, // ids that repeat
+	17: true,  // ids that repeat
 	20: true,  // after sse-error the response is broken off
 	27: false, // HTTP/3 ends a record that was cut as if it were whole
 }

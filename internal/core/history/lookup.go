@@ -67,10 +67,7 @@ func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 			return l.afterRun(c, id)
 		}
 	}
-	if l.gone.last && string(l.gone.id) == id {
-		return l.first, l.gone.lone
-	}
-	return l.first, false
+	return l.first, l.endsAtHistory(id)
 }
 
 // afterRun is AfterID for the newest entry with that id, which ends at c.
@@ -81,13 +78,35 @@ func (l *Log) afterRun(c Cursor, id string) (Cursor, bool) {
 			return l.first, false
 		}
 	}
-	switch {
-	case string(l.gone.id) != id:
-		return c, true
-	case whole && l.gone.last:
-		return l.first, l.gone.lone
+	if string(l.gone.id) == id {
+		return l.first, whole && l.endsAtHistory(id)
 	}
-	return l.first, false
+	if l.heldBefore(l.first, id) {
+		return l.first, false
+	}
+	return c, true
+}
+
+// endsAtHistory reports whether the one event that is known to have had that id
+// is right before the history.
+func (l *Log) endsAtHistory(id string) bool {
+	return l.gone.last && l.gone.lone && string(l.gone.id) == id && !l.heldBefore(l.gone.idEnd-1, id)
+}
+
+// heldBefore reports whether an entry before c has that id, as far as the log
+// goes back. That is further than the history does, so ids that repeat are
+// known as such even if the history is short.
+func (l *Log) heldBefore(c Cursor, id string) bool {
+	for c > l.oldest {
+		c = l.at(c - 1).named
+		if c <= l.oldest {
+			return false
+		}
+		if c--; string(l.at(c).id) == id {
+			return true
+		}
+	}
+	return false
 }
 
 // runStart returns the place after the first of the consecutive events with

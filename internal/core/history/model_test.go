@@ -106,6 +106,11 @@ func (m *model) afterID(id string) (int, bool) {
 		}
 	}
 	isGone := gone >= 0 && string(m.all[gone].ID) == id
+	for i := m.oldest; i < m.first; i++ {
+		if i != gone && string(m.all[i].ID) == id {
+			return m.first, false // it repeats
+		}
+	}
 	var at []int // places of events with that id, one for each run
 	whole, within := true, false
 	for i, e := range m.all[min(m.first, m.shown):m.shown] {
