@@ -10,12 +10,12 @@ import (
 // mended are the items of issue 9 that have their cure. The plan does without what would meet the others.
 var mended = map[int]bool{
 	1:  true,  // sources of next handlers are told apart by their place
-	2:  false, // who comes back after the end
+	2:  true,  // who comes back after the end
 	3:  true,  // a reload that changes where
 	7:  false, // copies beside a log
 	17: true,  // ids that repeat
 	20: true,  // after sse-error the response is broken off
-	27: false, // HTTP/3 ends a record that was cut as if it were whole
+	27: true,  // HTTP/3 ends a record that was cut as if it were whole
 }
 
 // plan says what happens. The same seed gives the same plan; when it happens is for the machine to say.
