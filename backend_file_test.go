@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -128,7 +129,7 @@ func testLog(t *testing.T, lines int) {
 			take = min(take, 1+rand.IntN(lines/20))
 		}
 		for _, e := range s.WaitEvents(take)[:take] {
-			if e.Type == eventGap {
+			if e.Type == frame.TypeGap {
 				t.Fatalf("after %d lines: %s %s", got, e.Type, e.Data)
 			}
 			got++
@@ -160,7 +161,7 @@ func testLog(t *testing.T, lines int) {
 	w.file.Close()
 	resumed := ssetest.Get(t, client, server.URL("h1", "/"), ssetest.LastEventID(last))
 	events := resumed.WaitEvents(2)
-	if events[0].Type != eventGap || events[1].Data != "after the truncation" {
+	if events[0].Type != frame.TypeGap || events[1].Data != "after the truncation" {
 		t.Errorf("after the truncation came %+v", events[:2])
 	}
 }
@@ -231,7 +232,7 @@ func TestEventIDThatNamesNoPlaceInTheFileIsAGap(t *testing.T) {
 	}
 	for _, id := range []string{"42", "../../etc/passwd-1", first[0].ID + "0"} {
 		events := ssetest.Get(t, client, server.URL("h1", "/"), ssetest.LastEventID(id)).WaitEvents(2)
-		if events[0].Type != eventGap || events[1].Data != "one" {
+		if events[0].Type != frame.TypeGap || events[1].Data != "one" {
 			t.Errorf("with id %s came %+v", id, events)
 		}
 	}

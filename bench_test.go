@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -101,7 +102,7 @@ func BenchmarkHandler(b *testing.B) {
 	records := bytes.Count(read, []byte("\n"))
 	var events []byte
 	for line := range bytes.Lines(read) {
-		events = AppendData(events, bytes.TrimSuffix(line, []byte("\n")))
+		events = eventstream.AppendData(events, bytes.TrimSuffix(line, []byte("\n")))
 	}
 	for _, bench := range []struct{ name, contentType, site string }{
 		{"proxy", "application/x-ndjson", "reverse_proxy %s"},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -54,7 +55,7 @@ func TestARecordThatIsAGzipMemberIsNotHeldBackUntilTheNext(t *testing.T) {
 	}
 	upstream.say("\x1f\x8b\x08") // the next one's beginning, and no more
 	close(upstream.pieces)
-	if e := s.Next(0); e.Type != eventError {
+	if e := s.Next(0); e.Type != frame.TypeError {
 		t.Errorf("a member that is cut off is taken for whole: %+v", e)
 	}
 }

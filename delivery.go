@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
@@ -143,14 +145,14 @@ func (d *delivery) send() {
 		// The upstream's heartbeat is not in its log: it would drive events out of the history.
 		if heard := d.source.heartbeats.Load(); heard != d.heartbeats {
 			d.heartbeats = heard
-			if d.err = d.stream.write([]byte(comment), 0); d.err != nil {
+			if d.err = d.stream.write([]byte(eventstream.Comment), 0); d.err != nil {
 				break
 			}
 		}
 		if wish := d.source.wish.Load(); wish != d.wish {
 			d.wish = wish
 			if d.stream.handler.Retry == 0 {
-				if d.err = d.stream.write(appendRetryField(nil, time.Duration(wish-1)*time.Millisecond), 0); d.err != nil {
+				if d.err = d.stream.write(eventstream.AppendRetry(nil, time.Duration(wish-1)*time.Millisecond), 0); d.err != nil {
 					break
 				}
 			}
@@ -182,7 +184,7 @@ func (d *delivery) send() {
 				return
 			}
 			d.stream.handler.meters.clientsLagged.Inc()
-			d.err = d.stream.write(appendGap(nil, gap{Reason: gapLag, LastEventID: string(d.lastID), OldestID: d.oldestID()}), 0)
+			d.err = d.stream.write(frame.AppendGap(nil, frame.Gap{Reason: frame.GapLag, LastEventID: string(d.lastID), OldestID: d.oldestID()}), 0)
 		}
 	}
 	d.stop()
@@ -204,7 +206,7 @@ func (d *delivery) deliverMapped() history.State {
 		d.untold += len(e.Bytes)
 		reason, isRecord := unpack(e, &d.rec)
 		if !isRecord {
-			d.out = appendGap(d.out, gap{Reason: reason, LastEventID: string(d.lastID)})
+			d.out = frame.AppendGap(d.out, frame.Gap{Reason: reason, LastEventID: string(d.lastID)})
 			continue
 		}
 		done = e.Seq
@@ -218,7 +220,7 @@ func (d *delivery) deliverMapped() history.State {
 			d.told, d.untold = e.Seq, 0
 		case isRefused:
 			d.err = errRecordInvalid
-			d.out = appendPlace(d.out, d.fallback) // as in feed.refuse
+			d.out = frame.AppendPosition(d.out, d.fallback) // as in feed.refuse
 		}
 		if d.err != nil {
 			break
@@ -243,7 +245,7 @@ func (d *delivery) tellPlace(seq uint64) {
 		return
 	}
 	d.fallback = d.source.appendID(d.fallback[:0], seq)
-	d.out = appendPlace(d.out, d.fallback)
+	d.out = frame.AppendPosition(d.out, d.fallback)
 	d.lastID = append(d.lastID[:0], d.fallback...)
 	d.told, d.untold = seq, 0
 }

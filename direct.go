@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 )
 
 // maxBatch is how many bytes of frames are gathered before they are written, however many records arrived
@@ -85,24 +87,24 @@ func (d *direct) record(rec *record) error {
 func (d *direct) skipped() {
 	d.seq++
 	d.stream.handler.warnTooLarge()
-	d.gap(gapRecordTooLarge)
+	d.gap(frame.GapRecordTooLarge)
 }
 
-func (d *direct) blank() { d.out = append(d.out, comment...) }
+func (d *direct) blank() { d.out = append(d.out, eventstream.Comment...) }
 
 // retry passes on what the upstream says, unless the config says it already.
 func (d *direct) retry(ms int64) {
 	if d.stream.handler.Retry == 0 {
-		d.out = appendRetryField(d.out, time.Duration(ms)*time.Millisecond)
+		d.out = eventstream.AppendRetry(d.out, time.Duration(ms)*time.Millisecond)
 	}
 }
 
 func (d *direct) gap(reason string) {
-	g := gap{Reason: reason, LastEventID: string(d.lastID)}
+	g := frame.Gap{Reason: reason, LastEventID: string(d.lastID)}
 	if len(d.lastID) == 0 {
 		g.LastEventID = lastEventID(d.stream.request)
 	}
-	d.out = appendGap(d.out, g)
+	d.out = frame.AppendGap(d.out, g)
 }
 
 func (d *direct) commit() error {

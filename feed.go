@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
@@ -53,7 +55,7 @@ func (f *feed) take(rec *record, fallbackID []byte) (sent bool, id []byte) {
 		if f.ids != nil {
 			id = f.ids.idOf(rec)
 			var sendable bool
-			if f.frame, sendable = AppendID(f.frame[:0], id); !sendable {
+			if f.frame, sendable = eventstream.AppendID(f.frame[:0], id); !sendable {
 				id = nil // the event goes out without it
 			}
 		}
@@ -83,21 +85,15 @@ func (f *feed) append(rec *record, fallbackID []byte) (v verdict, id []byte) {
 
 // gap adds a gap.
 func (f *feed) gap(seq uint64, reason string) {
-	f.frames.Append(history.Entry{Seq: seq, Bytes: appendGap(nil, gap{Reason: reason, LastEventID: string(f.lastID)})})
+	f.frames.Append(history.Entry{Seq: seq, Bytes: frame.AppendGap(nil, frame.Gap{Reason: reason, LastEventID: string(f.lastID)})})
 }
 
 // refuse ends the feed's streams. They are told the record's id, so that those who come back go on after it.
 func (f *feed) refuse(seq uint64, id []byte) {
 	f.failed.Store(true)
 	f.current.warnUpstream(errRecordInvalid)
-	f.frames.Append(history.Entry{Seq: seq, Bytes: appendPlace(nil, id)})
+	f.frames.Append(history.Entry{Seq: seq, Bytes: frame.AppendPosition(nil, id)})
 	f.frames.Close()
-}
-
-// appendPlace appends a block that tells a client where its stream stands, without an event.
-func appendPlace(dst, id []byte) []byte {
-	dst, _ = AppendID(dst, id)
-	return append(dst, '\n')
 }
 
 // keyOfFeed tells feeds of one source apart. Where the mapping depends on the request, all that a feed does is to give

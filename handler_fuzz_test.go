@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -29,9 +31,9 @@ type collector struct {
 func (c *collector) begin()          {}
 func (c *collector) counts() *meters { return c.mapper.counts }
 func (c *collector) skipped()        { c.seq++ }
-func (c *collector) blank()          { c.frames = append(c.frames, comment...) }
+func (c *collector) blank()          { c.frames = append(c.frames, eventstream.Comment...) }
 func (c *collector) retry(ms int64) {
-	c.frames, c.retries = appendRetryField(c.frames, time.Duration(ms)*time.Millisecond), true
+	c.frames, c.retries = eventstream.AppendRetry(c.frames, time.Duration(ms)*time.Millisecond), true
 }
 func (c *collector) gap(string)    {}
 func (c *collector) commit() error { return nil }
@@ -65,7 +67,7 @@ func (c *collector) record(rec *record) error {
 		event.HasID, c.lastID = true, string(id)
 	}
 	event.ID = c.lastID
-	if ours := []string{eventError, eventGap}; len(name) > 0 && !bytes.ContainsAny(name, "\r\n") && !slices.Contains(ours, string(name)) {
+	if ours := []string{frame.TypeError, frame.TypeGap}; len(name) > 0 && !bytes.ContainsAny(name, "\r\n") && !slices.Contains(ours, string(name)) {
 		event.Type = string(name)
 	}
 	c.want = append(c.want, event)

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -172,7 +173,7 @@ func framesOf(t *testing.T, options, contentType, text string, requestOptions ..
 	server := ssetest.Start(t, site(options, "reverse_proxy "+ssetest.Upstream(t, saying(contentType, text))))
 	defer server.Stop()
 	s := get(t, server, "/", requestOptions...)
-	if err := s.WaitEnd(); (err != nil) != strings.Contains(s.Raw(), "event: "+eventError+"\n") {
+	if err := s.WaitEnd(); (err != nil) != strings.Contains(s.Raw(), "event: "+frame.TypeError+"\n") {
 		t.Errorf("ended with %v: %s", err, s)
 	}
 	frames, ok := strings.CutPrefix(s.Raw(), ":\n")

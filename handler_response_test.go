@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -132,7 +133,7 @@ func TestAnEventStreamOfTheUpstreamsPassesThrough(t *testing.T) {
 		if err := s.WaitEnd(); err == nil {
 			t.Errorf("%s: a response that broke off passes for a whole one", protocol)
 		}
-		if raw := strings.ReplaceAll(s.Raw(), comment, ""); !strings.HasPrefix("data: 0\r\n\r\ndata: 1\r\n\r\ndata: 2\r\n\r\ndata: cut", raw) || strings.Count(raw, "\n\r\n") != 3 {
+		if raw := strings.ReplaceAll(s.Raw(), eventstream.Comment, ""); !strings.HasPrefix("data: 0\r\n\r\ndata: 1\r\n\r\ndata: 2\r\n\r\ndata: cut", raw) || strings.Count(raw, "\n\r\n") != 3 {
 			t.Errorf("%s: the stream was changed: %q", protocol, raw)
 		}
 	}

@@ -3,6 +3,7 @@ package sse
 import (
 	"errors"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
@@ -98,7 +99,7 @@ func (in *input) At(appendID func([]byte, int64) []byte, offset int64) {
 
 func (in *input) Gap() error {
 	in.to.begin()
-	in.to.gap(gapUpstream)
+	in.to.gap(frame.GapUpstream)
 	return in.to.commit()
 }
 

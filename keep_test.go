@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -80,7 +81,7 @@ func TestWhatHasEndedIsKeptForKeepAndNoLonger(t *testing.T) {
 			})
 			back := get(t, server, "/", ssetest.LastEventID(id))
 			u.wait(t, 1)
-			if e := back.WaitEvents(1); e[0].Type != eventGap {
+			if e := back.WaitEvents(1); e[0].Type != frame.TypeGap {
 				t.Errorf("want a gap: %s", back)
 			}
 		})

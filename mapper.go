@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
@@ -111,7 +113,7 @@ func (m *mapper) appendFrame(dst []byte, rec *record, fallbackID []byte) (out, i
 		return appendRecordData(dst, &rec.Record), id, isSent
 	}
 	m.scratch = m.data.Append(m.scratch[:0], &m.record)
-	return AppendData(dst, m.scratch), id, isSent
+	return eventstream.AppendData(dst, m.scratch), id, isSent
 }
 
 func (m *mapper) count(c prometheus.Counter) {
@@ -127,12 +129,12 @@ func (m *mapper) appendID(dst []byte, rec *record, fallbackID []byte) (out, id [
 		id = m.scratch
 	}
 	start := len(dst)
-	dst, ok := AppendID(dst, id)
+	dst, ok := eventstream.AppendID(dst, id)
 	if !ok {
 		m.count(m.counts.fieldsDropped.id)
 	}
 	if len(dst) == start {
-		dst, _ = AppendID(dst, fallbackID)
+		dst, _ = eventstream.AppendID(dst, fallbackID)
 	}
 	if len(dst) == start && m.id == nil && rec.ID != nil && len(rec.ID) == 0 {
 		return append(dst, "id:\n"...), []byte{} // the upstream resets it
@@ -159,11 +161,11 @@ func (m *mapper) appendType(dst []byte, rec *record) []byte {
 		m.scratch = m.event.Append(m.scratch[:0], &m.record)
 		name = m.scratch
 	}
-	if string(name) == eventError || string(name) == eventGap {
+	if string(name) == frame.TypeError || string(name) == frame.TypeGap {
 		m.count(m.counts.fieldsDropped.event) // these are ours: an upstream cannot say them
 		return dst
 	}
-	dst, ok := AppendType(dst, name)
+	dst, ok := eventstream.AppendType(dst, name)
 	if !ok {
 		m.count(m.counts.fieldsDropped.event)
 	}
@@ -172,7 +174,7 @@ func (m *mapper) appendType(dst []byte, rec *record) []byte {
 
 func appendRecordData(dst []byte, rec *records.Record) []byte {
 	if rec.OneLine {
-		return AppendDataLine(dst, rec.Text)
+		return eventstream.AppendDataLine(dst, rec.Text)
 	}
-	return AppendData(dst, rec.Text)
+	return eventstream.AppendData(dst, rec.Text)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -27,7 +28,7 @@ func TestMetricsTellTwoSSEApartByTheirNames(t *testing.T) {
 	var s, shared *ssetest.Stream
 	wantMoves(t, server, "a stream of one of them", map[string]float64{
 		`streams_active{name="prices"}`: 1, `upstream_connects_total{backend="next",name="prices"}`: 1,
-		`bytes_total{name="prices"}`: float64(len(comment)),
+		`bytes_total{name="prices"}`: float64(len(eventstream.Comment)),
 	}, func() { s = get(t, server, "/prices") })
 	wantMoves(t, server, "what it says", map[string]float64{
 		`events_total{name="prices"}`: 1, `bytes_total{name="prices"}`: some,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -174,7 +175,7 @@ func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 		{"a record is not JSON", says(mapped, "hi\n"), map[string]float64{`records_dropped_total{reason="invalid"}`: 1}},
 		{"a record is too large", says(mapped, strings.Repeat("x", 300)+"\n"), map[string]float64{
 			`records_dropped_total{reason="record_too_large"}`: 1,
-			"bytes_total": float64(len(appendGap(nil, gap{Reason: gapRecordTooLarge}))),
+			"bytes_total": float64(len(frame.AppendGap(nil, frame.Gap{Reason: frame.GapRecordTooLarge}))),
 		}},
 		{"an id has a line break", says(mapped, `{"keep":true,"text":"hi","id":"1\n2"}`+"\n"), map[string]float64{
 			`fields_dropped_total{field="id"}`: 1, "events_total": 1, "bytes_total": float64(len("data: hi\n\n")),
@@ -194,7 +195,7 @@ func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 		{"an upstream breaks off", says(cut, abort), map[string]float64{
 			"streams_active": -1, `streams_ended_total{reason="upstream_error"}`: 1, "stream_duration_seconds_count": 1,
 			`upstream_failures_total{backend="next"}`: 1,
-			"bytes_total": float64(len(appendError(nil, endUpstreamError))),
+			"bytes_total": float64(len(frame.AppendError(nil, endUpstreamError))),
 		}},
 		{"an upstream's own event stream passes through", func() { opens("/events")(); events.say("data: 1\n\n") }, map[string]float64{
 			"streams_active": 1, `upstream_connects_total{backend="next"}`: 1, "bytes_total": float64(len("data: 1\n\n")),

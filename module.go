@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -374,7 +375,7 @@ func (h *Handler) compileEnd() error {
 	}
 	event := Event{Type: eventType, Data: []byte(*h.End.Data)}
 	if h.End.Stop {
-		event.ID = EventID{field: "id: " + terminalID + "\n"} // which no other event can have
+		event = eventstream.EndEvent(event.Type, event.Data)
 	}
 	h.endFrame = event.AppendTo(nil)
 	return nil
@@ -477,7 +478,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		return h.refuse(r, refusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
 	}
-	if h.End != nil && h.End.Stop && lastEventID(r) == terminalID {
+	if h.End != nil && h.End.Stop && lastEventID(r) == eventstream.EndID {
 		addVary(w.Header())
 		w.Header().Set("Cache-Control", "no-store") // a 204 may be cached otherwise (RFC 9110 §15.3.5)
 		w.WriteHeader(http.StatusNoContent)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 )
 
 // TestEveryConfigInTheREADMEIsOneThatCaddyTakes; its commands are run by .ci/readme.
@@ -144,7 +146,7 @@ func TestTheREADMENamesEveryMetricAndReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := slices.Concat(endReasons, refusals, []string{gapRecordTooLarge, gapHistory, gapLag, gapUpstream, "invalid_record"})
+	names := slices.Concat(endReasons, refusals, []string{frame.GapRecordTooLarge, frame.GapHistory, frame.GapLag, frame.GapUpstream, "invalid_record"})
 	for _, match := range regexp.MustCompile(`(?:gauge|counter|histogram|addedUp|measured)\("(\w+)"`).FindAllStringSubmatch(string(source), -1) {
 		names = append(names, "caddy_sse_"+match[1])
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"go.uber.org/zap"
 )
 
@@ -124,7 +125,7 @@ func (s *source) connect() error {
 		s.begin()
 		// An upstream with ids of its own is told where to go on, as an EventSource would tell it.
 		if live && !s.resumes {
-			s.gap(gapUpstream)
+			s.gap(frame.GapUpstream)
 		}
 		_ = s.commit()
 		return errReplaced

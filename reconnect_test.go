@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -85,7 +86,7 @@ func TestAnIDThatTheUpstreamRefusesIsLeftOutOnce(t *testing.T) {
 		u.wait(t, 1)
 		u.say("next\n")
 		e := client.WaitEvents(3)
-		if e[1].Type != eventGap || !strings.Contains(e[1].Data, `"reason":"upstream"`) || e[2].Data != "next" {
+		if e[1].Type != frame.TypeGap || !strings.Contains(e[1].Data, `"reason":"upstream"`) || e[2].Data != "next" {
 			t.Errorf("want a gap and what comes next: %+v", e[1:])
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -29,7 +30,7 @@ func TestAnIDThatSeveralEventsHaveIsAGapUnlessTheyFollowOneAnother(t *testing.T)
 				waitOpen(t, client)
 				all := client.WaitEvents(len(strings.Fields(want)))
 				if rest, isLost := strings.CutPrefix(want, "gap "); isLost {
-					if want = rest; all[0].Type != eventGap {
+					if want = rest; all[0].Type != frame.TypeGap {
 						t.Errorf("%s: no gap: %s", id, client)
 					}
 					all = all[1:]
@@ -144,7 +145,7 @@ func TestAGapThatHasLeftTheHistoryIsToldToWhoDidNotGetIt(t *testing.T) {
 		u.say(fmt.Sprintf("{\"id\":\"b%d\",\"n\":%d}\n", n, n))
 		first.WaitEvents(n + 1)
 		client := get(t, server, "/", ssetest.LastEventID("a"))
-		if e := client.WaitEvents(1)[0]; e.Type != eventGap {
+		if e := client.WaitEvents(1)[0]; e.Type != frame.TypeGap {
 			t.Fatalf("after %d more events: no gap: %s", n-1, client)
 		}
 		client.Close()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
@@ -160,9 +161,9 @@ func (d *delivery) place(lastID string, opened bool) (at history.Cursor, opening
 	}
 	d.told = d.feed.frames.Number(at)
 	if lost { // before the id: a client that is cut off between the two resumes there, and must know
-		opening = appendGap(nil, gap{Reason: gapHistory, LastEventID: lastID, OldestID: d.oldestID()})
+		opening = frame.AppendGap(nil, frame.Gap{Reason: frame.GapHistory, LastEventID: lastID, OldestID: d.oldestID()})
 	}
-	opening = appendPlace(opening, d.lastID)
+	opening = frame.AppendPosition(opening, d.lastID)
 	return at, opening, lost
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -362,7 +363,7 @@ func (c *reader) read(conn net.Conn) error {
 }
 
 func (c *reader) event(kind, data string) {
-	if kind == eventGap {
+	if kind == frame.TypeGap {
 		c.gaps++
 	}
 	if kind != "" {

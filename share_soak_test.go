@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -240,7 +241,7 @@ func TestSoakTenThousandQuietClients(t *testing.T) {
 	cpu, bytes := cpuTime(), bytesTotal.byName()[""]
 	time.Sleep(time.Minute)
 	cpu, bytes = cpuTime()-cpu, bytesTotal.byName()[""]-bytes
-	if want := float64(clients * 10 * len(comment)); bytes < want {
+	if want := float64(clients * 10 * len(eventstream.Comment)); bytes < want {
 		t.Errorf("%v bytes of heartbeats in a minute, want %v", bytes, want)
 	}
 	t.Logf("%d quiet clients: %d KiB per client, both its ends, CPU %v in a minute", clients, int(inUse()-before)/clients>>10, cpu)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -140,7 +142,7 @@ func TestAnIDThatIsNotInTheHistoryGivesAllThatIsKeptAfterAGap(t *testing.T) {
 		{"too large a number", epoch + "-99999999999999999999", "gap 4 5 6"},
 		{"another epoch", "0" + epoch + "-4", "gap 4 5 6"},
 		{"of a file", "1a2b-33-1024", "gap 4 5 6"},
-		{"the end event's", terminalID, "gap 4 5 6"},
+		{"the end event's", eventstream.EndID, "gap 4 5 6"},
 		{"garbage", "\xff\xfe}{\"'<>,;", "gap 4 5 6"},
 		{"three kilobytes", strings.Repeat("x", 3_000), "gap 4 5 6"},
 	} {
@@ -150,7 +152,7 @@ func TestAnIDThatIsNotInTheHistoryGivesAllThatIsKeptAfterAGap(t *testing.T) {
 			want, isLost := strings.CutPrefix(tc.want, "gap ")
 			all := client.WaitEvents(len(strings.Fields(tc.want)))
 			if isLost {
-				if all[0].Type != eventGap || !strings.Contains(all[0].Data, `"reason":"history"`) || !strings.Contains(all[0].Data, `"oldest_id":"`+id(4)+`"`) {
+				if all[0].Type != frame.TypeGap || !strings.Contains(all[0].Data, `"reason":"history"`) || !strings.Contains(all[0].Data, `"oldest_id":"`+id(4)+`"`) {
 					t.Errorf("first event %+v, want an sse-gap", all[0])
 				}
 				if len(all[0].Data) > 3000 {
@@ -177,7 +179,7 @@ func TestAnIDThatIsNotInTheHistoryGivesAllThatIsKeptAfterAGap(t *testing.T) {
 		wantEvents(t, get(t, server, "/?lastEventId="+id(4)), "5 6")
 		forged := get(t, server, "/?lastEventId=x%0A%0Aid:%20forged%0Adata:%20forged%0A%0A%00")
 		forged.WaitEvents(4)
-		if e := forged.Events(); e[0].Type != eventGap || strings.Contains(forged.Raw(), "\ndata: forged") {
+		if e := forged.Events(); e[0].Type != frame.TypeGap || strings.Contains(forged.Raw(), "\ndata: forged") {
 			t.Errorf("a line break in the id broke out: %s", forged)
 		}
 	})
@@ -351,7 +353,7 @@ func TestARecordThatIsRefusedEndsTheStreamsAndTheyResumeAfterIt(t *testing.T) {
 			u.say("1\n2\nno JSON\n3\n")
 			for _, s := range []*ssetest.Stream{a, b} {
 				_ = brokenBody(t, s)
-				if e := s.Events(); len(e) != 3 || e[2].Type != eventError {
+				if e := s.Events(); len(e) != 3 || e[2].Type != frame.TypeError {
 					t.Fatalf("want two events and an error: %s", s)
 				}
 			}
@@ -504,7 +506,7 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 				return len(e) > 0 && e[len(e)-1].Data == "end"
 			})
 			events := stuck.Events()
-			i := slices.IndexFunc(events, func(e ssetest.Event) bool { return e.Type == eventGap })
+			i := slices.IndexFunc(events, func(e ssetest.Event) bool { return e.Type == frame.TypeGap })
 			if i < 1 || i+1 == len(events) {
 				t.Fatal("no sse-gap, or nothing around it")
 			}

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
@@ -118,7 +119,7 @@ func (s *source) Open(contentType string) (Input, error) {
 	if withoutID {
 		s.begin()
 		s.lastID = nil
-		s.gap(gapUpstream) // there may be records between
+		s.gap(frame.GapUpstream) // there may be records between
 		_ = s.commit()
 	}
 	if err != nil {
@@ -227,7 +228,7 @@ func (s *source) record(rec *record) error {
 func (s *source) skipped() {
 	s.seq++
 	s.newest.warnTooLarge()
-	s.control(s.seq, gapRecordTooLarge)
+	s.control(s.seq, frame.GapRecordTooLarge)
 }
 
 func (s *source) blank() { s.quiet = true }

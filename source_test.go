@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -439,7 +440,7 @@ func TestANewMappingTakesEffectOnReloadAndOldIDsStillResume(t *testing.T) {
 	_ = wholeBody(t, a)
 	wantEvents(t, get(t, server, "/", ssetest.LastEventID(old[5].ID)), "new8 new9")
 	lost := get(t, server, "/", ssetest.LastEventID(old[1].ID))
-	if e := lost.WaitEvents(5); e[0].Type != eventGap || texts(e[1:]) != "new5 new6 new8 new9" {
+	if e := lost.WaitEvents(5); e[0].Type != frame.TypeGap || texts(e[1:]) != "new5 new6 new8 new9" {
 		t.Errorf("an id from before the history: %s", lost)
 	}
 	server.Reload(shared(u, "id id{record}\nshare {\nhistory 4\n}"))

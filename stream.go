@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 )
 
 // Why a stream ended: the values of {http.sse.end_reason} and of the metric's label.
@@ -115,9 +115,9 @@ func (s *stream) start(block []byte) error {
 	s.register()
 	opening := make([]byte, 0, 64)
 	if s.handler.Retry > 0 {
-		opening = appendRetryField(opening, time.Duration(s.handler.Retry))
+		opening = eventstream.AppendRetry(opening, time.Duration(s.handler.Retry))
 	}
-	opening = append(append(opening, comment...), block...)
+	opening = append(append(opening, eventstream.Comment...), block...)
 	err := s.write(opening, 0)
 	s.startHeartbeat()
 	return err
@@ -294,114 +294,13 @@ func (s *stream) beat() {
 			if s.passed != nil {
 				s.passed.led = true
 			}
-			if s.send([]byte(comment), 0, s.flush) != nil {
+			if s.send([]byte(eventstream.Comment), 0, s.flush) != nil {
 				return
 			}
 			quiet = 0
 		}
 	}
 	s.heartbeat.Reset(interval - quiet)
-}
-
-// end makes the stream end for that reason, unless it ends already: then it returns false. It does not wait for it.
-func (s *stream) end(reason string) bool {
-	if reason == endClientGone && s.stalled() {
-		reason = endClientStalled
-	}
-	if !s.reason.CompareAndSwap(nil, &reason) {
-		return false
-	}
-	s.cancel()
-	if s.clientListens() {
-		s.unblockWrites()
-	}
-	return true
-}
-
-func (s *stream) ended() bool { return s.reason.Load() != nil }
-
-// endReason is why the stream ended, empty as long as it has not.
-func (s *stream) endReason() string {
-	if r := s.reason.Load(); r != nil {
-		return *r
-	}
-	return ""
-}
-
-// clientListens tells whether there is a point in writing to the client once the stream has ended.
-func (s *stream) clientListens() bool {
-	reason := s.endReason()
-	return reason != endClientGone && reason != endClientStalled
-}
-
-// broken tells whether the client is to see that more was to come.
-func (s *stream) broken() bool {
-	switch s.endReason() {
-	case endUpstreamError, endRecordTooLarge:
-		return true
-	case endShutdown:
-		return s.cut || !s.repeats()
-	default:
-		return s.cut
-	}
-}
-
-// finish sends what is to come last, if the client is there to take it, and lets go of everything. The handler
-// calls it before it returns.
-func (s *stream) finish(tail []byte, events int) {
-	if s.stopWatch != nil {
-		s.stopWatch()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open.Load() {
-		s.boundLastWrites()
-		if s.endReason() == endShutdown && s.repeats() {
-			tail = AppendRetry(tail, s.handler.comeBackAfter())
-		}
-		if len(tail) > 0 && !s.raw && s.clientListens() {
-			_ = s.send(tail, events, s.flush) // if it fails there is nothing more to do
-		}
-		if s.broken() {
-			s.breakOff()
-		}
-		for _, timer := range []*time.Timer{s.heartbeat, s.lifetime, s.flushLater} {
-			if timer != nil {
-				timer.Stop()
-			}
-		}
-	} else {
-		s.releaseDeadline()
-	}
-	s.aborting.Lock()
-	s.finished, s.unflushed = true, false
-	s.aborting.Unlock()
-	if s.done != nil {
-		s.done()
-	}
-	openStreams.remove(s)
-	if s.open.Load() {
-		s.report()
-	}
-}
-
-// report says once, everywhere, how the stream went.
-func (s *stream) report() {
-	reason, lasted := s.endReason(), time.Since(s.started)
-	meters := s.handler.meters
-	meters.streamsActive.Dec()
-	meters.streamsEnded[reason].Inc()
-	meters.streamDuration.Observe(lasted.Seconds())
-	if repl, ok := s.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set("http.sse.events", s.events.Load())
-		repl.Set("http.sse.bytes", s.bytes.Load())
-		repl.Set("http.sse.end_reason", reason)
-	}
-	if c := s.handler.logger.Check(zapcore.DebugLevel, "stream ended"); c != nil {
-		c.Write(zap.String("end_reason", reason), zap.Int64("events", s.events.Load()),
-			zap.Int64("bytes", s.bytes.Load()), zap.Duration("duration", lasted),
-			zap.String("backend", s.handler.backendName()), zap.String("client_ip", s.clientIP), zap.String("uri", s.uri()))
-	}
 }
 
 // warnUpstream counts and logs that the stream's upstream has failed.

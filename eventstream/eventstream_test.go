@@ -1,4 +1,4 @@
-package sse
+package eventstream_test
 
 import (
 	"bytes"
@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 )
 
 func ExampleEvent() {
-	id, _ := NewEventID("42")
-	name, _ := NewEventType("greeting")
-	frame := Event{ID: id, Type: name, Data: []byte("hello\nworld")}.AppendTo(nil)
+	id, _ := eventstream.NewID("42")
+	name, _ := eventstream.NewType("greeting")
+	frame := eventstream.Event{ID: id, Type: name, Data: []byte("hello\nworld")}.AppendTo(nil)
 	os.Stdout.Write(frame)
 	// Output:
 	// id: 42
@@ -23,9 +25,9 @@ func ExampleEvent() {
 
 func ExampleAppendData() {
 	// Frames can be put together without preparing anything; what a field cannot carry is refused.
-	frame, ok := AppendID(nil, []byte("7\ndata: forged"))
+	frame, ok := eventstream.AppendID(nil, []byte("7\ndata: forged"))
 	fmt.Println(ok)
-	frame = AppendData(frame, []byte("real"))
+	frame = eventstream.AppendData(frame, []byte("real"))
 	os.Stdout.Write(frame)
 	// Output:
 	// false
@@ -48,7 +50,7 @@ func TestDataIsSplitAtEveryLineBreakThatClientsKnow(t *testing.T) {
 		{"id: 1\nevent: x", "data: id: 1\ndata: event: x\n\n"},
 		{"\u2028\u0085\v\f", "data: \u2028\u0085\v\f\n\n"},
 	} {
-		if frame := string(AppendData(nil, []byte(test.data))); frame != test.frame {
+		if frame := string(eventstream.AppendData(nil, []byte(test.data))); frame != test.frame {
 			t.Errorf("%q became %q, want %q", test.data, frame, test.frame)
 		}
 	}
@@ -57,7 +59,7 @@ func TestDataIsSplitAtEveryLineBreakThatClientsKnow(t *testing.T) {
 func TestManyLineBreaksOfOneKindDoNotSlowDownTheSearchForTheOther(t *testing.T) {
 	// Were each line's end searched for anew, this would take hours.
 	data := bytes.Repeat([]byte("\n"), 1<<22)
-	frame := AppendData(nil, append(data, '\r'))
+	frame := eventstream.AppendData(nil, append(data, '\r'))
 	if want := len("data:\n")*(1<<22+2) + 1; len(frame) != want {
 		t.Errorf("frame has %d bytes, want %d", len(frame), want)
 	}
@@ -65,47 +67,47 @@ func TestManyLineBreaksOfOneKindDoNotSlowDownTheSearchForTheOther(t *testing.T) 
 
 func TestAFieldThatCannotBeCarriedIsNotSent(t *testing.T) {
 	for _, value := range []string{"a\nb", "a\rb", "\r\n", "a\n"} {
-		if _, err := NewEventID(value); err != ErrField {
+		if _, err := eventstream.NewID(value); err != eventstream.ErrField {
 			t.Errorf("id %q: %v", value, err)
 		}
-		if _, err := NewEventType(value); err != ErrField {
+		if _, err := eventstream.NewType(value); err != eventstream.ErrField {
 			t.Errorf("event type %q: %v", value, err)
 		}
 	}
-	if _, err := NewEventID("a\x00b"); err != ErrField {
+	if _, err := eventstream.NewID("a\x00b"); err != eventstream.ErrField {
 		t.Errorf("id with NUL: %v", err)
 	}
 	for _, id := range []string{"a\tb", "\x1f", "a\x7f", "a\u0085b", " a", "a ", "\u00a0a", "a\u2003", strings.Repeat("x", 8<<10+1), "sse-end"} {
-		if _, err := NewEventID(id); err != ErrField {
+		if _, err := eventstream.NewID(id); err != eventstream.ErrField {
 			t.Errorf("id %.20q, which cannot come back: %v", id, err)
 		}
 	}
 	for _, id := range []string{"a b", "ä", "\u00c0", "日本", strings.Repeat("x", 8<<10), "sse-end2", "1-\xff"} {
-		if _, err := NewEventID(id); err != nil {
+		if _, err := eventstream.NewID(id); err != nil {
 			t.Errorf("id %.20q: %v", id, err)
 		}
 	}
-	if _, err := NewEventType("a\x00b"); err != nil {
+	if _, err := eventstream.NewType("a\x00b"); err != nil {
 		t.Errorf("event type with NUL: %v", err)
 	}
-	id, _ := NewEventID("1")
-	name, _ := NewEventType("a")
-	event := Event{ID: id, Type: name, Data: []byte("x")}
-	if frame := string(NewFields(id, name).AppendEvent(nil, event.Data)); frame != string(event.AppendTo(nil)) {
+	id, _ := eventstream.NewID("1")
+	name, _ := eventstream.NewType("a")
+	event := eventstream.Event{ID: id, Type: name, Data: []byte("x")}
+	if frame := string(eventstream.NewFields(id, name).AppendEvent(nil, event.Data)); frame != string(event.AppendTo(nil)) {
 		t.Errorf("fields put together became %q", frame)
 	}
-	if frame := string(Event{}.AppendTo(nil)); frame != "data:\n\n" {
+	if frame := string(eventstream.Event{}.AppendTo(nil)); frame != "data:\n\n" {
 		t.Errorf("an event without fields became %q", frame)
 	}
 }
 
 func TestRetryIsInWholeMilliseconds(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		1500 * time.Millisecond: "retry: 1500\n\n",
-		time.Microsecond:        "retry: 0\n\n",
-		-time.Second:            "retry: 0\n\n",
+		1500 * time.Millisecond: "retry: 1500\n",
+		time.Microsecond:        "retry: 0\n",
+		-time.Second:            "retry: 0\n",
 	} {
-		if block := string(AppendRetry(nil, d)); block != want {
+		if block := string(eventstream.AppendRetry(nil, d)); block != want {
 			t.Errorf("%v became %q, want %q", d, block, want)
 		}
 	}
@@ -114,11 +116,11 @@ func TestRetryIsInWholeMilliseconds(t *testing.T) {
 // BenchmarkEncoder measures an event with prepared id and event fields against the least work that is correct:
 // looking for LF, looking for CR, and one copy.
 func BenchmarkEncoder(b *testing.B) {
-	id, _ := NewEventID("1234567")
-	name, _ := NewEventType("update")
+	id, _ := eventstream.NewID("1234567")
+	name, _ := eventstream.NewType("update")
 	for _, size := range []int{200, 4096} {
 		data := []byte(strings.Repeat("x", size))
-		fields := NewFields(id, name)
+		fields := eventstream.NewFields(id, name)
 		b.Run(fmt.Sprintf("event/%d", size), func(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
