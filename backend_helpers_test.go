@@ -92,6 +92,7 @@ func (s *tallySink) record(*record) error { s.records++; return nil }
 func (s *tallySink) skipped()             { s.tooLong++ }
 func (*tallySink) blank()                 {}
 func (*tallySink) retry(int64)            {}
+func (*tallySink) position([]byte)        {}
 func (*tallySink) gap(string)             {}
 func (s *tallySink) commit() error        { s.mu.Unlock(); return nil }
 

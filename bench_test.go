@@ -36,6 +36,7 @@ func (f *frames) record(rec *record) error {
 func (f *frames) skipped()      {}
 func (f *frames) blank()        {}
 func (*frames) retry(int64)     {}
+func (*frames) position([]byte) {}
 func (f *frames) gap(string)    {}
 func (f *frames) commit() error { return nil }
 

@@ -99,6 +99,22 @@ func (d *direct) retry(ms int64) {
 	}
 }
 
+// position passes on an id that comes without an event, so that a client comes back with it as it would without us.
+func (d *direct) position(id []byte) {
+	if d.mapper.id != nil {
+		return // ids are the config's
+	}
+	out, ok := eventstream.AppendID(d.out, id)
+	if !ok {
+		return // it is counted with the record that has it
+	}
+	if len(id) == 0 {
+		out = append(out, "id:\n"...)
+	}
+	d.out = append(out, '\n')
+	d.lastID = append(d.lastID[:0], id...)
+}
+
 func (d *direct) gap(reason string) {
 	g := frame.Gap{Reason: reason, LastEventID: string(d.lastID)}
 	if len(d.lastID) == 0 {

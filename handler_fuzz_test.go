@@ -35,8 +35,9 @@ func (c *collector) blank()          { c.frames = append(c.frames, eventstream.C
 func (c *collector) retry(ms int64) {
 	c.frames, c.retries = eventstream.AppendRetry(c.frames, time.Duration(ms)*time.Millisecond), true
 }
-func (c *collector) gap(string)    {}
-func (c *collector) commit() error { return nil }
+func (c *collector) position([]byte) {}
+func (c *collector) gap(string)      {}
+func (c *collector) commit() error   { return nil }
 func (c *collector) text(template *mapping.Template, rec *record) []byte {
 	c.twice.Reset(rec.Text, rec.seq)
 	return template.Append(nil, &c.twice)

@@ -28,6 +28,7 @@ type consumer interface {
 	skipped()                 // a record was larger than allowed
 	blank()                   // the upstream's heartbeat
 	retry(ms int64)           // the upstream says when to come back
+	position(id []byte)       // an event stream's id without an event; the next record has it too
 	gap(reason string)        // records were lost
 	commit() error            // what came together leaves together
 }
@@ -141,6 +142,10 @@ func (in *input) next() error {
 			in.to.blank()
 		case records.IsRetry:
 			in.to.retry(in.rec.Retry)
+		case records.IsID:
+			if in.appendID == nil {
+				in.to.position(in.rec.ID)
+			}
 		case records.IsSkipped:
 			in.to.counts().recordsDropped.tooLarge.Inc()
 			in.to.skipped()

@@ -237,6 +237,9 @@ func (s *source) blank() { s.quiet = true }
 // history.
 func (s *source) retry(ms int64) { s.wish.Store(ms + 1) }
 
+// position is of no use to those who share: each has a place in the log, and the next record's id names it.
+func (s *source) position([]byte) {}
+
 // gap lies behind the last record, so that who resumes after that is told, too.
 func (s *source) gap(reason string) { s.control(s.seq+1, reason) }
 

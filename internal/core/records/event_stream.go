@@ -36,6 +36,7 @@ type eventState struct {
 	event   []byte
 	hasType bool
 	badType bool
+	givesID bool // it has an id line that counts
 
 	// The stream: an id stays for the next record if its event has no data.
 	id    []byte
@@ -218,7 +219,7 @@ func (s *Splitter) eventLine(rec *Record) Token {
 	case e.bad:
 		e.badType = true
 	case ended == idField:
-		e.id, e.value, e.hasID = e.value, e.id, true
+		e.id, e.value, e.hasID, e.givesID = e.value, e.id, true, true
 	case ended == eventField:
 		e.event, e.value, e.hasType = e.value, e.event, len(e.value) > 0
 	}
@@ -262,11 +263,15 @@ func (s *Splitter) keepPart() {
 // dispatch ends an event.
 func (s *Splitter) dispatch(rec *Record) Token {
 	e := &s.event
-	begun, hasData, lines, hasType, badType := e.begun, e.hasData, e.lines, e.hasType, e.badType
-	e.begun, e.hasData, e.lines, e.hasType, e.badType = false, false, false, false, false
+	begun, hasData, lines, hasType, badType, givesID := e.begun, e.hasData, e.lines, e.hasType, e.badType, e.givesID
+	e.begun, e.hasData, e.lines, e.hasType, e.badType, e.givesID = false, false, false, false, false, false
 	if !hasData {
 		if !begun {
 			return s.blank(rec)
+		}
+		if givesID {
+			rec.ID = e.id
+			return IsID
 		}
 		return NeedMore
 	}

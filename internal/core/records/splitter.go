@@ -70,6 +70,9 @@ const (
 	// IsRetry is, in an EventStream, the reconnection time that the upstream
 	// wants; Next sets Record.Retry. It may come within an event.
 	IsRetry
+	// IsID is, in an EventStream, an id without an event, which a client comes
+	// back with all the same; Next sets Record.ID. The next record has it too.
+	IsID
 	// IsSkipped stands for one record over MaxSize that was dropped. It may
 	// come before that record's end.
 	IsSkipped

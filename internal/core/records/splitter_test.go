@@ -24,6 +24,8 @@ func (s seen) String() string {
 		return "blank"
 	case IsRetry:
 		return fmt.Sprintf("retry=%d", s.retry)
+	case IsID:
+		return "position=" + s.id
 	case IsSkipped:
 		return "skipped"
 	case IsTooLarge:
@@ -88,6 +90,8 @@ func split(t testing.TB, o Options, data []byte, clean bool, sizes ...int) []see
 					got.end = rec.End
 				case IsRetry:
 					got.retry = rec.Retry
+				case IsID:
+					got.id = orDash(rec.ID)
 				}
 				if token == IsRecord || token == IsBlank {
 					if got.end < last || got.end > fed {
@@ -278,7 +282,7 @@ func TestEndCountsSourceBytes(t *testing.T) {
 		{"utf-8", Lines, []string{"\xEF\xBB\xBFa\n", "\xffb\r\n", "\n", "日本\n", "c"}},
 		{"utf-8", JSON, []string{"[1", ",{\"a\" : 2}", " , \"\xff\""}},
 		{"utf-8", JSONSeq, []string{"\x1e1\n", "\x1e{}", "\x1e[]\n"}},
-		{"utf-8", EventStream, []string{"data: a\n\n", "id: 1\r\rdata:b\r\r"}},
+		{"utf-8", EventStream, []string{"data: a\n\n", "id: 1\rdata:b\r\r"}},
 		{"windows-1252", Lines, []string{"\xe9\xe9\n", "\x80\n", "a\n"}},
 		{"windows-1252", JSON, []string{"\"\xe9\"", "\"\xe8\"", " {\"\x80\" :1}"}},
 		{"shift_jis", JSON, []string{"\"\x83\x5c\"", "\"\x83\x7b\"", " \"\x83\x7d\""}},
