@@ -528,9 +528,10 @@ func TestAFileOfRecordsIsStreamed(t *testing.T) {
 		if events := ssetest.ParseAll([]byte(text)); len(events) != 500 || events[499].Data != records[499] || response.Header.Get("Accept-Ranges")+response.Header.Get("Etag") != "" {
 			t.Errorf("%s: %d events, header %v", protocol, len(events), response.Header)
 		}
+		// A part of the file would be the raw records.
 		response, text = do(t, ssetest.Client(t, protocol), "GET", server.URL(protocol, "/records.ndjson"), "", ssetest.With("Range", "bytes=0-4"))
-		if response.StatusCode != http.StatusPartialContent || text != records[0][:5] {
-			t.Errorf("%s: a range is answered with %d %q", protocol, response.StatusCode, text)
+		if response.StatusCode != http.StatusOK || len(ssetest.ParseAll([]byte(text))) != 500 {
+			t.Errorf("%s: a range is answered with %d %.99q", protocol, response.StatusCode, text)
 		}
 		response, _ = do(t, ssetest.Client(t, protocol), "HEAD", server.URL(protocol, "/records.ndjson"), "")
 		if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" || response.ContentLength > 0 {
