@@ -68,7 +68,7 @@ func (a argument) bind(r *http.Request) (argument, error) {
 	}
 	find := lookup(r)
 	return a.replace(func(name string) (string, bool, error) {
-		if name == lastIDPlaceholder || !dependsOnRequest([]string{name}) {
+		if name == lastIDPlaceholder || !mapping.DependOnRequest([]string{name}) {
 			return "", false, nil
 		}
 		value, known := find(name)
@@ -131,7 +131,7 @@ func (a argument) replace(find func(name string) (value string, known bool, err 
 func (a argument) text() string {
 	var text []byte
 	for _, t := range a.parts {
-		text = t.Append(text, new(mapping.Record))
+		text = t.Append(text, new(mapping.Document))
 	}
 	return string(text)
 }
@@ -233,7 +233,7 @@ func provisionedBy(d *caddyfile.Dispenser, compile func() error) error {
 // onlyGlobal refuses placeholders that have no value without a request.
 func onlyGlobal(a argument) error {
 	names := a.placeholders()
-	if i := slices.IndexFunc(names, func(name string) bool { return dependsOnRequest([]string{name}) }); i >= 0 {
+	if i := slices.IndexFunc(names, func(name string) bool { return mapping.DependOnRequest([]string{name}) }); i >= 0 {
 		return fmt.Errorf("{%s} has no value here: only placeholders of the server (env., system., time., file.) can be used", names[i])
 	}
 	return nil

@@ -93,7 +93,7 @@ func (b *FileBackend) compilePath() (err error) {
 		return fmt.Errorf("%q is not a path: a record has no say in it", b.Path)
 	}
 	names := b.path.Placeholders()
-	first := slices.IndexFunc(names, func(name string) bool { return dependsOnRequest([]string{name}) })
+	first := slices.IndexFunc(names, func(name string) bool { return mapping.DependOnRequest([]string{name}) })
 	if first < 0 {
 		return nil
 	}
@@ -111,7 +111,7 @@ func (b *FileBackend) compilePath() (err error) {
 // Bind expands the path for a request.
 func (b *FileBackend) Bind(r *http.Request) (Upstream, error) {
 	find := lookup(r)
-	expand := func(t *mapping.Template) string { return string(t.Bind(find).Append(nil, new(mapping.Record))) }
+	expand := func(t *mapping.Template) string { return string(t.Bind(find).Append(nil, new(mapping.Document))) }
 	path := expand(b.path)
 	if b.fixed != nil {
 		var err error

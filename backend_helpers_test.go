@@ -86,15 +86,15 @@ func (s *tallySink) Open(string) (Input, error) {
 	return newInput(s, records.Options{Format: records.Lines, MaxSize: 1 << 20}), nil
 }
 
-func (s *tallySink) begin()               { s.mu.Lock() }
-func (s *tallySink) counts() *meters      { return newMeters("", "test") }
-func (s *tallySink) record(*record) error { s.records++; return nil }
-func (s *tallySink) skipped()             { s.tooLong++ }
-func (*tallySink) blank()                 {}
-func (*tallySink) retry(int64)            {}
-func (*tallySink) position([]byte)        {}
-func (*tallySink) gap(string)             {}
-func (s *tallySink) commit() error        { s.mu.Unlock(); return nil }
+func (s *tallySink) begin()                       { s.mu.Lock() }
+func (s *tallySink) counts() *meters              { return newMeters("", "test") }
+func (s *tallySink) record(*records.Record) error { s.records++; return nil }
+func (s *tallySink) skipped()                     { s.tooLong++ }
+func (*tallySink) blank()                         {}
+func (*tallySink) retry(int64)                    {}
+func (*tallySink) position([]byte)                {}
+func (*tallySink) gap(string)                     {}
+func (s *tallySink) commit() error                { s.mu.Unlock(); return nil }
 
 // wantLittleMemory wants u, which says a line of 100 MiB and one more, to be read without ever holding the long one.
 func wantLittleMemory(t *testing.T, u Upstream) {

@@ -12,6 +12,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -23,14 +25,17 @@ func lines(size int) []byte {
 
 // frames is a consumer that makes frames of records and forgets them.
 type frames struct {
-	mapper *mapper
+	mapper *mapping.Mapper
+	meters *meters
 	out    []byte
 }
 
 func (f *frames) begin()          { f.out = f.out[:0] }
-func (f *frames) counts() *meters { return f.mapper.counts }
-func (f *frames) record(rec *record) error {
-	f.out, _, _ = f.mapper.appendFrame(f.out, rec, nil)
+func (f *frames) counts() *meters { return f.meters }
+func (f *frames) record(rec *records.Record) error {
+	var r mapping.Result
+	f.out, r = f.mapper.Append(f.out, rec, nil)
+	f.meters.countMapped(r)
 	return nil
 }
 func (f *frames) skipped()      {}
@@ -63,7 +68,7 @@ func BenchmarkPipeline(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
 				h = provisioned(b, h)
-				in := newInput(&frames{mapper: h.templates.bind(caddy.NewReplacer().GetString)}, h.framing.options("application/x-ndjson"))
+				in := newInput(&frames{mapper: h.mapping.Bind(caddy.NewReplacer().GetString), meters: h.meters}, h.framing.options("application/x-ndjson"))
 				b.SetBytes(int64(len(read)))
 				b.ReportAllocs()
 				for b.Loop() {

@@ -103,7 +103,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "where":
 			h.Where, err = parseWhere(d)
 		case "on_invalid":
-			h.OnInvalid, err = oneOf(d, onInvalidPass, onInvalidSkip, onInvalidError)
+			h.OnInvalid, err = oneOf(d, string(mapping.Pass), string(mapping.Skip), string(mapping.Fail))
 		case "accept":
 			h.Accept, h.AcceptStatus, err = parseAccept(d)
 		case "retry":

@@ -9,6 +9,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // delivery takes what a source has to one stream: frames of a feed that others get, too, or, where the mapping
@@ -20,7 +22,7 @@ type delivery struct {
 	source     *source
 	handler    *Handler
 	feed       *feed
-	mapper     *mapper // of a mapping that depends on the request
+	mapper     *mapping.Mapper // of a mapping that depends on the request
 	subscriber *history.Subscriber
 	stream     *stream
 	share      *Share
@@ -40,7 +42,7 @@ type delivery struct {
 	err        error
 	panicked   any // what a writer around ours has panicked with
 
-	rec      record
+	rec      records.Record
 	told     uint64          // number of the record whose id the client has
 	untold   int             // bytes of the records since then
 	entries  []history.Entry // scratch
@@ -211,14 +213,15 @@ func (d *delivery) deliverMapped() history.State {
 		}
 		done = e.Seq
 		d.fallback = d.source.appendID(d.fallback[:0], e.Seq)
-		out, id, v := d.mapper.appendFrame(d.out, &d.rec, d.fallback)
-		d.out = out
-		switch v {
-		case isSent:
+		var r mapping.Result
+		d.out, r = d.mapper.Append(d.out, &d.rec, d.fallback)
+		d.handler.meters.countMapped(r)
+		switch r.Outcome {
+		case mapping.Sent:
 			events++
-			d.lastID = append(d.lastID[:0], id...)
+			d.lastID = append(d.lastID[:0], r.ID...)
 			d.told, d.untold = e.Seq, 0
-		case isRefused:
+		case mapping.Refused:
 			d.err = errRecordInvalid
 			d.out = frame.AppendPosition(d.out, d.fallback) // as in feed.refuse
 		}

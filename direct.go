@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // maxBatch is how many bytes of frames are gathered before they are written, however many records arrived
@@ -22,7 +24,7 @@ const maxBatch = 64 << 10
 // direct takes the records of an upstream to the one stream that it was opened for. It is that upstream's Sink.
 type direct struct {
 	stream *stream
-	mapper *mapper
+	mapper *mapping.Mapper
 
 	mu     sync.Mutex // held while the records of one read are taken
 	inputs []*input
@@ -40,7 +42,7 @@ func (d *direct) Open(contentType string) (Input, error) {
 		return nil, err
 	}
 	if d.mapper == nil {
-		d.mapper = h.templates.bind(lookup(d.stream.request))
+		d.mapper = h.mapping.Bind(lookup(d.stream.request))
 		if err := d.stream.start(nil); err != nil {
 			return nil, err
 		}
@@ -61,21 +63,22 @@ func lookup(r *http.Request) func(name string) (string, bool) {
 func (d *direct) begin()          { d.mu.Lock() }
 func (d *direct) counts() *meters { return d.stream.handler.meters }
 
-func (d *direct) record(rec *record) error {
+func (d *direct) record(rec *records.Record) error {
 	d.seq++
-	rec.seq = d.seq
+	rec.Seq = d.seq
 	if rec.Truncated {
 		d.stream.handler.warnTooLarge()
 	}
-	out, id, v := d.mapper.appendFrame(d.out, rec, nil)
-	d.out = out
-	switch v {
-	case isSent:
+	var r mapping.Result
+	d.out, r = d.mapper.Append(d.out, rec, nil)
+	d.counts().countMapped(r)
+	switch r.Outcome {
+	case mapping.Sent:
 		d.events++
-		if id != nil {
-			d.lastID = append(d.lastID[:0], id...) // an empty one takes it back
+		if r.ID != nil {
+			d.lastID = append(d.lastID[:0], r.ID...) // an empty one takes it back
 		}
-	case isRefused:
+	case mapping.Refused:
 		return errRecordInvalid
 	}
 	if len(d.out) >= maxBatch {
@@ -101,7 +104,7 @@ func (d *direct) retry(ms int64) {
 
 // position passes on an id that comes without an event, so that a client comes back with it as it would without us.
 func (d *direct) position(id []byte) {
-	if d.mapper.id != nil {
+	if d.mapper.GivesIDs() {
 		return // ids are the config's
 	}
 	out, ok := eventstream.AppendID(d.out, id)

@@ -12,6 +12,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // feed is a source's records as frames of one mapping: each is made once and sent to all streams that map alike, and
@@ -30,30 +32,31 @@ type feed struct {
 
 	// Of the source's mapping, or of the goroutine that makes the feed.
 	current *Handler // handler, as of the beginning of the read
-	mapper  *mapper
-	ids     *mapper // without a mapper: gives records their ids, if these depend on no request
-	lastID  []byte  // of the last frame that had one
-	lost    bool    // it is made of records, the first of which are gone
-	frame   []byte  // scratch
+	counts  *meters  // nil for records that were counted when they came
+	mapper  *mapping.Mapper
+	ids     *mapping.Mapper // without a mapper: gives records their ids, if these depend on no request
+	lastID  []byte          // of the last frame that had one
+	lost    bool            // it is made of records, the first of which are gone
+	frame   []byte          // scratch
 }
 
 // begin begins a read. The source's mapping and mu are held.
 func (f *feed) begin() {
 	f.current = f.handler
-	if f.mapper != nil {
-		f.mapper.counts = f.current.meters
-		f.mapper.silent = f.current.stopped.Load() // the config that takes over counts
+	f.counts = f.current.meters
+	if f.current.stopped.Load() {
+		f.counts = nil // the config that takes over counts
 	}
 }
 
 // take makes an event of a record; it returns whether there is one, and the id that the mapping gives it.
-func (f *feed) take(rec *record, fallbackID []byte) (sent bool, id []byte) {
+func (f *feed) take(rec *records.Record, fallbackID []byte) (sent bool, id []byte) {
 	if f.failed.Load() {
 		return true, nil // for those who come back, and get another feed
 	}
 	if f.mapper == nil {
 		if f.ids != nil {
-			id = f.ids.idOf(rec)
+			id = f.ids.IDOf(rec)
 			var sendable bool
 			if f.frame, sendable = eventstream.AppendID(f.frame[:0], id); !sendable {
 				id = nil // the event goes out without it
@@ -61,26 +64,27 @@ func (f *feed) take(rec *record, fallbackID []byte) (sent bool, id []byte) {
 		}
 		return true, id
 	}
-	v, id := f.append(rec, fallbackID)
-	if v == isRefused {
-		f.refuse(rec.seq, fallbackID)
+	r := f.append(rec, fallbackID)
+	if r.Outcome == mapping.Refused {
+		f.refuse(rec.Seq, fallbackID)
 	}
-	if bytes.Equal(id, fallbackID) {
-		id = nil
+	if bytes.Equal(r.ID, fallbackID) {
+		r.ID = nil
 	}
-	return v == isSent, id
+	return r.Outcome == mapping.Sent, r.ID
 }
 
 // append adds the frame of a record, if the mapping makes one.
-func (f *feed) append(rec *record, fallbackID []byte) (v verdict, id []byte) {
-	f.frame, id, v = f.mapper.appendFrame(f.frame[:0], rec, fallbackID)
-	if v == isSent {
-		f.frames.Append(history.Entry{Seq: rec.seq, ID: id, Bytes: f.frame, Event: true})
-		f.lastID = append(f.lastID[:0], id...)
+func (f *feed) append(rec *records.Record, fallbackID []byte) (r mapping.Result) {
+	f.frame, r = f.mapper.Append(f.frame[:0], rec, fallbackID)
+	f.counts.countMapped(r)
+	if r.Outcome == mapping.Sent {
+		f.frames.Append(history.Entry{Seq: rec.Seq, ID: r.ID, Bytes: f.frame, Event: true})
+		f.lastID = append(f.lastID[:0], r.ID...)
 	} else {
-		f.frames.Note(rec.seq)
+		f.frames.Note(rec.Seq)
 	}
-	return v, id
+	return r
 }
 
 // gap adds a gap.
@@ -99,11 +103,11 @@ func (f *feed) refuse(seq uint64, id []byte) {
 // keyOfFeed tells feeds of one source apart. Where the mapping depends on the request, all that a feed does is to give
 // ids.
 func (h *Handler) keyOfFeed() string {
-	mapping := Key("shared", *h.Data, h.Event, h.ID, h.Where, h.OnInvalid)
+	key := Key("shared", *h.Data, h.Event, h.ID, h.Where, h.OnInvalid)
 	if h.perClient {
-		mapping = Key("per client", h.ID)
+		key = Key("per client", h.ID)
 	}
-	return Key(mapping, strconv.Itoa(h.Share.History), strconv.FormatInt(h.Share.HistorySize, 10))
+	return Key(key, strconv.Itoa(h.Share.History), strconv.FormatInt(h.Share.HistorySize, 10))
 }
 
 // feedFor finds the source's feed for a handler's mapping, or makes it of the records that are kept. It adds that
@@ -159,13 +163,10 @@ func (s *source) newFeed(h *Handler) *feed {
 	f := &feed{key: h.feedKey, handler: h, current: h}
 	if h.perClient {
 		f.frames = s.records
-		if ids := (templates{data: h.templates.data, id: h.templates.id}); ids.id != nil && !dependsOnRequest(ids.id.Placeholders()) {
-			f.ids = ids.bind(global)
-		}
+		f.ids = h.mapping.BindIDs(global)
 		return f
 	}
-	f.mapper = h.templates.bind(global)
-	f.mapper.silent = true // the records were counted when they came
+	f.mapper = h.mapping.Bind(global)
 	return f
 }
 
@@ -201,7 +202,7 @@ func (s *source) refill(f *feed) *history.Subscriber {
 
 // read maps what there is to read. It is false if some of it is gone.
 func (f *feed) read(s *source, reader *history.Subscriber) (whole bool) {
-	for rec := new(record); ; {
+	for rec := new(records.Record); ; {
 		entries, state, _ := reader.NextEntries(nil)
 		if state != history.Ready {
 			return state != history.Lagged
@@ -271,19 +272,6 @@ type idle struct{}
 
 func (idle) Wake() {}
 
-// dependsOnRequest is whether any of these placeholders may have another value for another request. The prefixes
-// are those of Caddy's own placeholders that have none.
-func dependsOnRequest(placeholders []string) bool {
-	return slices.ContainsFunc(placeholders, func(name string) bool {
-		for _, global := range []string{"env.", "system.", "time.", "file."} {
-			if strings.HasPrefix(name, global) {
-				return false
-			}
-		}
-		return true
-	})
-}
-
 // A packed record is a byte of flags, its id and event type, each preceded by its length, and its text. A packed gap
 // is the flag and its reason.
 const (
@@ -292,9 +280,9 @@ const (
 	packedOneLine
 )
 
-func pack(dst []byte, rec *record) []byte {
+func pack(dst []byte, rec *records.Record) []byte {
 	var flags byte
-	if rec.wantsJSON {
+	if rec.WantsJSON {
 		flags |= packedJSON
 	}
 	if rec.OneLine {
@@ -311,7 +299,7 @@ func packGap(dst []byte, reason string) []byte {
 }
 
 // unpack reverses pack, or returns the reason of a gap.
-func unpack(e history.Entry, rec *record) (reason string, isRecord bool) {
+func unpack(e history.Entry, rec *records.Record) (reason string, isRecord bool) {
 	flags, rest := e.Bytes[0], e.Bytes[1:]
 	if flags&packedGap != 0 {
 		return string(rest), false
@@ -322,8 +310,8 @@ func unpack(e history.Entry, rec *record) (reason string, isRecord bool) {
 		rest = rest[width+int(n):]
 		return value
 	}
-	rec.seq = e.Seq
-	rec.wantsJSON = flags&packedJSON != 0
+	rec.Seq = e.Seq
+	rec.WantsJSON = flags&packedJSON != 0
 	rec.OneLine = flags&packedOneLine != 0
 	if rec.ID = field(); len(rec.ID) == 0 {
 		rec.ID = nil // one that is empty has reset the source's own

@@ -18,18 +18,22 @@ import (
 // collector is a consumer that keeps frames, and what the mapping says that each should hold.
 type collector struct {
 	t      *testing.T
-	mapper *mapper
+	mapper *mapping.Mapper
+	meters *meters
+	data   *mapping.Template
+	event  *mapping.Template // nil: none
+	id     *mapping.Template // nil: none
 	seq    uint64
 	frames []byte
 	want   []ssetest.Event
 	lastID string
-	twice  mapping.Record
+	twice  mapping.Document
 
 	retries bool // the upstream has set a reconnection time
 }
 
 func (c *collector) begin()          {}
-func (c *collector) counts() *meters { return c.mapper.counts }
+func (c *collector) counts() *meters { return c.meters }
 func (c *collector) skipped()        { c.seq++ }
 func (c *collector) blank()          { c.frames = append(c.frames, eventstream.Comment...) }
 func (c *collector) retry(ms int64) {
@@ -38,32 +42,32 @@ func (c *collector) retry(ms int64) {
 func (c *collector) position([]byte) {}
 func (c *collector) gap(string)      {}
 func (c *collector) commit() error   { return nil }
-func (c *collector) text(template *mapping.Template, rec *record) []byte {
-	c.twice.Reset(rec.Text, rec.seq)
+func (c *collector) text(template *mapping.Template, rec *records.Record) []byte {
+	c.twice.Reset(rec.Text, rec.Seq)
 	return template.Append(nil, &c.twice)
 }
 
-func (c *collector) record(rec *record) error {
+func (c *collector) record(rec *records.Record) error {
 	c.seq++
-	rec.seq = c.seq
+	rec.Seq = c.seq
 	before := len(c.frames)
-	var v verdict
-	c.frames, _, v = c.mapper.appendFrame(c.frames, rec, nil)
-	if v != isSent {
+	var r mapping.Result
+	c.frames, r = c.mapper.Append(c.frames, rec, nil)
+	if r.Outcome != mapping.Sent {
 		if len(c.frames) != before {
 			c.t.Errorf("a record that is not sent leaves %q", c.frames[before:])
 		}
 		return nil
 	}
 	id, name := rec.ID, rec.Event
-	if c.mapper.id != nil {
-		id = c.text(c.mapper.id, rec)
+	if c.id != nil {
+		id = c.text(c.id, rec)
 	}
-	if c.mapper.event != nil {
-		name = c.text(c.mapper.event, rec)
+	if c.event != nil {
+		name = c.text(c.event, rec)
 	}
-	event := ssetest.Event{Type: "message", Data: clientLines(string(c.text(c.mapper.data, rec)))}
-	resets := c.mapper.id == nil && rec.ID != nil && len(rec.ID) == 0
+	event := ssetest.Event{Type: "message", Data: clientLines(string(c.text(c.data, rec)))}
+	resets := c.id == nil && rec.ID != nil && len(rec.ID) == 0
 	if resets || len(id) > 0 && !bytes.ContainsAny(id, "\x00\r\n") {
 		event.HasID, c.lastID = true, string(id)
 	}
@@ -94,7 +98,7 @@ func FuzzEncoding(f *testing.F) {
 		}
 		h := &Handler{
 			Format: records.Format(format % 6).String(), Data: &data, Event: event, ID: id, Where: where,
-			OnInvalid: []string{onInvalidPass, onInvalidSkip}[policies&1], Oversize: []string{"skip", "truncate"}[policies>>1&1],
+			OnInvalid: []string{string(mapping.Pass), string(mapping.Skip)}[policies&1], Oversize: []string{"skip", "truncate"}[policies>>1&1],
 			MaxRecordSize: 1 << (policies >> 2 & 15),
 		}
 		for _, template := range []string{data, event, id} {
@@ -105,7 +109,21 @@ func FuzzEncoding(f *testing.F) {
 		if h.compile() != nil {
 			return
 		}
-		c := &collector{t: t, mapper: h.templates.bind(func(string) (string, bool) { return "v\n\r:", true })}
+		find := func(string) (string, bool) { return "v\n\r:", true }
+		bound := func(text string) *mapping.Template {
+			if text == "" {
+				return nil
+			}
+			template, err := mapping.ParseTemplate(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return template.Bind(find)
+		}
+		c := &collector{t: t, mapper: h.mapping.Bind(find), meters: h.meters, event: bound(event), id: bound(id)}
+		if c.data = bound(data); c.data == nil {
+			c.data = new(mapping.Template)
+		}
 		in := newInput(c, h.framing.options("text/plain"))
 		cut := min(int(policies), len(upstream))
 		for _, piece := range [][]byte{upstream[:cut], upstream[cut:]} {

@@ -13,24 +13,17 @@ var (
 	errRecordInvalid  = errors.New("a record is not JSON, and on_invalid is error")
 )
 
-// record is a record on its way, with what only the stream or source knows of it.
-type record struct {
-	records.Record
-	seq       uint64 // its number, from 1
-	wantsJSON bool   // the format says that it is JSON
-}
-
 // consumer is where records go: a stream of its own, or a source that streams share.
 type consumer interface {
-	counts() *meters          // of the config, between begin and commit
-	begin()                   // the records of one read follow; no other input's come between
-	record(rec *record) error // takes it; sets its number
-	skipped()                 // a record was larger than allowed
-	blank()                   // the upstream's heartbeat
-	retry(ms int64)           // the upstream says when to come back
-	position(id []byte)       // an event stream's id without an event; the next record has it too
-	gap(reason string)        // records were lost
-	commit() error            // what came together leaves together
+	counts() *meters                  // of the config, between begin and commit
+	begin()                           // the records of one read follow; no other input's come between
+	record(rec *records.Record) error // takes it; sets its number
+	skipped()                         // a record was larger than allowed
+	blank()                           // the upstream's heartbeat
+	retry(ms int64)                   // the upstream says when to come back
+	position(id []byte)               // an event stream's id without an event; the next record has it too
+	gap(reason string)                // records were lost
+	commit() error                    // what came together leaves together
 }
 
 // framing is how an upstream's bytes become records, as far as the config says.
@@ -58,7 +51,7 @@ type input struct {
 	to       consumer
 	options  records.Options
 	splitter *records.Splitter
-	rec      record
+	rec      records.Record
 	err      error // nobody wants more
 
 	// For records whose id is their place (At): what makes it, and the offset of the splitter's first byte.
@@ -69,7 +62,7 @@ type input struct {
 }
 
 func newInput(to consumer, o records.Options) *input {
-	return &input{to: to, options: o, splitter: records.New(o), rec: record{wantsJSON: o.Format.IsJSON()}}
+	return &input{to: to, options: o, splitter: records.New(o), rec: records.Record{WantsJSON: o.Format.IsJSON()}}
 }
 
 func (in *input) Write(p []byte) (int, error) {
@@ -118,7 +111,7 @@ func (in *input) deliver() error {
 
 func (in *input) next() error {
 	for {
-		switch in.splitter.Next(&in.rec.Record) {
+		switch in.splitter.Next(&in.rec) {
 		case records.NeedMore:
 			return nil
 		case records.IsRecord:

@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -82,6 +83,27 @@ func newMeters(name, backend string) *meters {
 	m.fieldsDropped.event = fieldsDropped.WithLabelValues(name, "event")
 	openStreams.count(name, sent{})
 	return m
+}
+
+// countMapped counts a record that was not sent, and the fields that were not. It counts nothing if m is nil.
+func (m *meters) countMapped(r mapping.Result) {
+	if m == nil {
+		return
+	}
+	switch r.Outcome {
+	case mapping.Filtered:
+		m.recordsFiltered.Inc()
+	case mapping.WhereFailed:
+		m.recordsDropped.whereFailed.Inc()
+	case mapping.Invalid, mapping.Refused:
+		m.recordsDropped.invalid.Inc()
+	}
+	if r.IDDropped {
+		m.fieldsDropped.id.Inc()
+	}
+	if r.EventDropped {
+		m.fieldsDropped.event.Inc()
+	}
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {

@@ -135,7 +135,7 @@ type Handler struct {
 	backend       Backend // nil: the next handler
 	backendConfig string
 	framing       framing
-	templates     templates
+	mapping       *mapping.Mapping
 	feedKey       string // the same for handlers that map alike, and keep as much
 	perClient     bool   // the mapping depends on the request
 	endFrame      []byte
@@ -203,9 +203,6 @@ const (
 	acceptStrict    = "strict"
 	acceptNegotiate = "negotiate"
 	acceptOff       = "off"
-	onInvalidPass   = "pass"
-	onInvalidSkip   = "skip"
-	onInvalidError  = "error"
 	drainSpread     = "spread"
 	drainWait       = "wait"
 	onReloadEnd     = "end"
@@ -272,7 +269,7 @@ func (h *Handler) setDefaults() {
 	setDefault(&h.Format, records.Auto.String())
 	setDefault(&h.MaxRecordSize, 1<<20)
 	setDefault(&h.Oversize, "skip")
-	setDefault(&h.OnInvalid, onInvalidPass)
+	setDefault(&h.OnInvalid, string(mapping.Pass))
 	setDefault(&h.Accept, acceptStandard)
 	setDefault(&h.AcceptStatus, http.StatusNotAcceptable)
 	setDefault(&h.Heartbeat, caddy.Duration(15*time.Second))
@@ -308,7 +305,6 @@ func setDefault[T comparable](option *T, value T) {
 // compile prepares what is the same for every stream.
 func (h *Handler) compile() (err error) {
 	h.meters = newMeters(h.Name, h.backendName())
-	h.templates.counts = h.meters
 	if h.framing.format, err = records.ParseFormat(h.Format); err != nil {
 		return fmt.Errorf("format: %w", err)
 	}
@@ -325,24 +321,11 @@ func (h *Handler) compile() (err error) {
 	}
 	h.framing.maxSize = int(h.MaxRecordSize)
 
-	h.templates.onInvalid = h.OnInvalid
-	if h.templates.data, err = mapping.ParseTemplate(*h.Data); err != nil {
-		return fmt.Errorf("data: %w", err)
-	}
-	if h.Event != "" {
-		if h.templates.event, err = mapping.ParseTemplate(h.Event); err != nil {
-			return fmt.Errorf("event: %w", err)
-		}
-	}
-	if h.ID != "" {
-		if h.templates.id, err = mapping.ParseTemplate(h.ID); err != nil {
-			return fmt.Errorf("id: %w", err)
-		}
-	}
-	if h.Where != "" {
-		if h.templates.where, err = mapping.CompileWhere(h.Where); err != nil {
-			return fmt.Errorf("where: %w", err)
-		}
+	h.mapping, err = mapping.Parse(mapping.Spec{
+		Data: *h.Data, Event: h.Event, ID: h.ID, Where: h.Where, OnInvalid: mapping.OnInvalid(h.OnInvalid),
+	})
+	if err != nil {
+		return err
 	}
 	if h.streamsKey, err = parseKey(h.MaxStreamsKey); err != nil {
 		return fmt.Errorf("max_streams_key: %w", err)
@@ -352,7 +335,7 @@ func (h *Handler) compile() (err error) {
 			return fmt.Errorf("share: %w", err)
 		}
 	}
-	h.perClient = dependsOnRequest(h.templates.placeholders())
+	h.perClient = h.mapping.PerRequest()
 	if h.Share != nil {
 		h.feedKey = h.keyOfFeed()
 	}
@@ -401,7 +384,7 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("%s must be one of %v, not %q", option, values, value)
 	}
 	err := errors.Join(
-		oneOf("on_invalid", h.OnInvalid, onInvalidPass, onInvalidSkip, onInvalidError),
+		oneOf("on_invalid", h.OnInvalid, string(mapping.Pass), string(mapping.Skip), string(mapping.Fail)),
 		oneOf("accept", h.Accept, acceptStandard, acceptStrict, acceptNegotiate, acceptOff),
 		oneOf("drain_mode", h.DrainMode, "", drainSpread, drainWait),
 		oneOf("on_reload", h.OnReload, "", onReloadEnd, onReloadKeep),

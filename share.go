@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 )
 
 // takeLastEventID moves the id of the last event from the query to the header, so that what is left of the URL tells
@@ -134,7 +135,7 @@ func (h *Handler) lingerAfter(s *stream) time.Duration {
 func newDelivery(h *Handler, r *http.Request, src *source) *delivery {
 	d := &delivery{source: src, handler: h, share: h.Share, signal: make(chan struct{}, 1), heartbeats: src.heartbeats.Load()}
 	if h.perClient {
-		d.mapper = h.templates.bind(lookup(r))
+		d.mapper = h.mapping.Bind(lookup(r))
 	}
 	d.feed = src.feedFor(h, 1)
 	return d
@@ -220,12 +221,10 @@ func (d *delivery) findMapped(id string) (at history.Cursor, ok bool) {
 
 // mapped is the id of the event that d.rec becomes for this stream, and whether it becomes one. Nothing is counted.
 func (d *delivery) mapped() (id []byte, sent bool) {
-	d.mapper.silent = true
-	defer func() { d.mapper.silent = false }()
-	d.fallback = d.source.appendID(d.fallback[:0], d.rec.seq)
-	var v verdict
-	d.out, id, v = d.mapper.appendFrame(d.out[:0], &d.rec, d.fallback)
-	return id, v == isSent
+	d.fallback = d.source.appendID(d.fallback[:0], d.rec.Seq)
+	var r mapping.Result
+	d.out, r = d.mapper.Append(d.out[:0], &d.rec, d.fallback)
+	return r.ID, r.Outcome == mapping.Sent
 }
 
 // each goes through the records of the history, as long as do returns true: d.rec is the one at place. It is false if

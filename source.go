@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // source is an upstream that streams share: it numbers the upstream's records, keeps the last of them, and has a
@@ -197,13 +198,13 @@ func (s *source) begin() {
 
 func (s *source) counts() *meters { return s.newest.meters }
 
-func (s *source) record(rec *record) error {
+func (s *source) record(rec *records.Record) error {
 	s.seq++
-	rec.seq = s.seq
+	rec.Seq = s.seq
 	if rec.Truncated {
 		s.newest.warnTooLarge()
 	}
-	s.fallback = s.appendID(s.fallback[:0], rec.seq)
+	s.fallback = s.appendID(s.fallback[:0], rec.Seq)
 	if rec.ID != nil { // an empty one takes it back
 		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), len(rec.ID) > 0
 	}
@@ -217,11 +218,11 @@ func (s *source) record(rec *record) error {
 		}
 	}
 	if !kept {
-		s.records.Note(rec.seq)
+		s.records.Note(rec.Seq)
 		return nil
 	}
 	s.packed = pack(s.packed[:0], rec)
-	s.records.Append(history.Entry{Seq: rec.seq, ID: s.fallback, Bytes: s.packed, Event: true})
+	s.records.Append(history.Entry{Seq: rec.Seq, ID: s.fallback, Bytes: s.packed, Event: true})
 	return nil
 }
 

@@ -26,7 +26,7 @@ func BenchmarkTemplateAppend(b *testing.B) {
 				b.Fatal(err)
 			}
 			text := sized(c.size)
-			var r Record
+			var r Document
 			var dst []byte
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
@@ -51,7 +51,7 @@ func BenchmarkFilterMatch(b *testing.B) {
 			}
 			f := w.Bind(nil)
 			text := sized(200)
-			var r Record
+			var r Document
 			b.ReportAllocs()
 			for b.Loop() {
 				r.Reset(text, 1)

@@ -65,7 +65,7 @@ func FuzzTemplatePath(f *testing.F) {
 		if !utf8.Valid(text) || !utf8.ValidString(joined) {
 			return
 		}
-		var r Record
+		var r Document
 		r.Reset(text, 1)
 		if r.IsJSON() != json.Valid(text) {
 			t.Fatalf("JSON: %v, encoding/json says %v", r.IsJSON(), json.Valid(text))
@@ -195,7 +195,7 @@ func FuzzWhere(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		text = bytes.ToValidUTF8(text, []byte("\uFFFD"))
-		var r Record
+		var r Document
 		for _, filter := range filters {
 			r.Reset(text, 1)
 			ok, err := filter.Match(&r)

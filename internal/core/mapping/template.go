@@ -212,7 +212,7 @@ func (t *Template) Bind(lookup func(name string) (value string, known bool)) *Te
 
 // Append appends what the template makes of r to dst. It allocates nothing but
 // what dst needs to grow.
-func (t *Template) Append(dst []byte, r *Record) []byte {
+func (t *Template) Append(dst []byte, r *Document) []byte {
 	for i := range t.parts {
 		switch p := &t.parts[i]; p.kind {
 		case recordPart:

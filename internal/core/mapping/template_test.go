@@ -16,7 +16,7 @@ func mustParse(t testing.TB, s string) *Template {
 }
 
 func apply(t *Template, text string, seq uint64) string {
-	var r Record
+	var r Document
 	r.Reset([]byte(text), seq)
 	return string(t.Append(nil, &r))
 }
@@ -141,7 +141,7 @@ func TestTemplateKnowsWhatItDependsOn(t *testing.T) {
 }
 
 func TestRecordForgetsTheOneBefore(t *testing.T) {
-	var r Record
+	var r Document
 	tmpl := mustParse(t, `{record.a}{seq}`)
 	for i, c := range []struct{ text, want string }{{`{"a":"x"}`, "x0"}, {`not json`, "1"}, {`{"a":"y"}`, "y2"}} {
 		r.Reset([]byte(c.text), uint64(i))
@@ -167,7 +167,7 @@ func TestRecordNestedTooDeepIsText(t *testing.T) {
 		{"brackets in a string", `["\"` + strings.Repeat("[", 2*maxDepth) + `"]`, true},
 		{"many, but flat", "[" + strings.Repeat("[],", maxDepth) + "1]", true},
 	} {
-		var r Record
+		var r Document
 		r.Reset([]byte(c.text), 1)
 		if r.IsJSON() != c.want {
 			t.Errorf("%s: JSON %v, want %v", c.name, r.IsJSON(), c.want)
@@ -179,7 +179,7 @@ func TestTemplateAppendAllocatesNothing(t *testing.T) {
 	text := []byte(`{"skip":"a\nb","num":1.5,"@type":"order","a":{"b":"plain","esc":"line\nbreak"},"list":[1,"two"]}`)
 	for _, s := range []string{`{record}`, `{record.@type}`, `{record.a.b}`, `{record.a.esc}`, `{record.list.1}`, `{seq}`, `{record.missing}`, `{record.a}`, `x{seq}{unbound}`} {
 		tmpl := mustParse(t, s)
-		var r Record
+		var r Document
 		dst := make([]byte, 0, 1024)
 		if n := testing.AllocsPerRun(100, func() {
 			r.Reset(text, 1<<60)

@@ -40,7 +40,7 @@ type Filter struct {
 	where  *Where
 	values []ref.Val // of the placeholders, in their order
 
-	record *Record
+	record *Document
 	object object // of the record at hand, if it is a JSON object
 }
 
@@ -152,7 +152,7 @@ func (w *Where) Bind(lookup func(name string) (value string, known bool)) *Filte
 
 // Match says whether the expression is true for r. An error means that it is
 // neither true nor false: a key is missing, say, or types do not fit.
-func (f *Filter) Match(r *Record) (bool, error) {
+func (f *Filter) Match(r *Document) (bool, error) {
 	f.record = r
 	f.object = object{}
 	result, err := f.evaluate()

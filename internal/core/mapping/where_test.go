@@ -32,7 +32,7 @@ const (
 )
 
 func match(f *Filter, text string, seq uint64) string {
-	var r Record
+	var r Document
 	r.Reset([]byte(text), seq)
 	switch ok, err := f.Match(&r); {
 	case err != nil:
@@ -264,7 +264,7 @@ func TestWhereThatCannotWorkIsAConfigError(t *testing.T) {
 func TestWhereErrorOutlivesItsRecord(t *testing.T) {
 	f := mustCompile(t, `record.map[record.key] == 1`).Bind(nil)
 	text := []byte(`{"map":{},"key":"wanted"}`)
-	var r Record
+	var r Document
 	r.Reset(text, 1)
 	_, err := f.Match(&r)
 	copy(text, strings.Repeat("#", len(text)))
@@ -281,7 +281,7 @@ func TestWhereEndsALoopThatTakesTooLong(t *testing.T) {
 		`record.all(x, !(2 in record))`,
 	} {
 		f := mustCompile(t, expr).Bind(nil)
-		var r Record
+		var r Document
 		r.Reset([]byte(large), 1)
 		if _, err := f.Match(&r); err == nil || !strings.Contains(err.Error(), "took longer than") {
 			t.Errorf("%s: got error %v", expr, err)

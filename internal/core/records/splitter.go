@@ -54,6 +54,10 @@ type Record struct {
 	Retry int64
 	// Truncated says that Text is the beginning of a record over MaxSize.
 	Truncated bool
+	// Seq is the record's number in its stream, from 1. The Splitter leaves it to its user.
+	Seq uint64
+	// WantsJSON says that the format promises JSON. The Splitter leaves it to its user.
+	WantsJSON bool
 }
 
 // Token is what Next found.

@@ -8,9 +8,9 @@ import (
 	"unsafe"
 )
 
-// Record is what templates and where look at: a text and its number in the
+// Document is what templates and where look at: a text and its number in the
 // stream. It is reused from record to record and for one goroutine at a time.
-type Record struct {
+type Document struct {
 	text []byte
 	seq  uint64
 	json validity
@@ -27,16 +27,16 @@ const (
 // Reset makes r the record text with number seq and forgets what was parsed of
 // the one before. The text must be valid UTF-8. It is not copied: it must not
 // change until the next Reset.
-func (r *Record) Reset(text []byte, seq uint64) {
-	*r = Record{text: text, seq: seq}
+func (r *Document) Reset(text []byte, seq uint64) {
+	*r = Document{text: text, seq: seq}
 }
 
 // Text is the whole record.
-func (r *Record) Text() []byte { return r.text }
+func (r *Document) Text() []byte { return r.text }
 
 // IsJSON says whether the record is one JSON value (RFC 8259), with white space
 // around it allowed. It is found out at most once per record.
-func (r *Record) IsJSON() bool {
+func (r *Document) IsJSON() bool {
 	if r.json == unknown {
 		r.json = invalid
 		if isJSON(r.text) {
@@ -49,6 +49,6 @@ func (r *Record) IsJSON() bool {
 // value is the record's JSON value, without the white space around it. Only
 // for records that are JSON. It shares the record's memory, so it must not
 // outlive the record.
-func (r *Record) value() string {
+func (r *Document) value() string {
 	return strings.Trim(unsafe.String(unsafe.SliceData(r.text), len(r.text)), " \t\r\n")
 }

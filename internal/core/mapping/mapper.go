@@ -1,0 +1,128 @@
+package mapping
+
+import (
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+)
+
+// Outcome says what became of a record.
+type Outcome uint8
+
+const (
+	Sent        Outcome = iota
+	Filtered            // where is false
+	WhereFailed         // where has no value for it, so it is not sent
+	Invalid             // it is not JSON, and OnInvalid is Skip
+	Refused             // it is not JSON, and OnInvalid is Fail: the stream ends
+)
+
+// Result is what Append made of a record.
+type Result struct {
+	Outcome Outcome
+
+	// ID is the event's id, as it was sent. It is nil if the event has none, and empty if it resets the client's last id.
+	// It is valid until dst is changed.
+	ID []byte
+
+	// IDDropped and EventDropped say that the record had an id or event type that cannot be sent.
+	IDDropped, EventDropped bool
+}
+
+// Mapper makes frames of records. One goroutine uses it at a time.
+type Mapper struct {
+	data, event, id *Template
+	where           *Filter
+	onInvalid       OnInvalid
+	plain           bool // the record's text is the data, and there is nothing else to work out
+
+	document Document
+	scratch  []byte
+}
+
+// Append appends the frame of the event that rec becomes. An event to which neither config nor upstream gives an id that
+// can be sent gets fallbackID.
+func (m *Mapper) Append(dst []byte, rec *records.Record, fallbackID []byte) ([]byte, Result) {
+	if m.plain && rec.ID == nil && len(rec.Event) == 0 && len(fallbackID) == 0 {
+		return appendRecordData(dst, rec), Result{}
+	}
+
+	m.document.Reset(rec.Text, rec.Seq)
+	if rec.WantsJSON && m.onInvalid != Pass && !m.document.IsJSON() {
+		if m.onInvalid == Fail {
+			return dst, Result{Outcome: Refused}
+		}
+		return dst, Result{Outcome: Invalid}
+	}
+	if m.where != nil {
+		matches, err := m.where.Match(&m.document)
+		if err != nil {
+			return dst, Result{Outcome: WhereFailed}
+		}
+		if !matches {
+			return dst, Result{Outcome: Filtered}
+		}
+	}
+
+	var r Result
+	dst, r.ID, r.IDDropped = m.appendID(dst, rec, fallbackID)
+	dst, r.EventDropped = m.appendType(dst, rec)
+	if m.data.IsRecord() {
+		return appendRecordData(dst, rec), r
+	}
+	m.scratch = m.data.Append(m.scratch[:0], &m.document)
+	return eventstream.AppendData(dst, m.scratch), r
+}
+
+func (m *Mapper) appendID(dst []byte, rec *records.Record, fallbackID []byte) (out, id []byte, dropped bool) {
+	id = rec.ID
+	if m.id != nil {
+		m.scratch = m.id.Append(m.scratch[:0], &m.document)
+		id = m.scratch
+	}
+	start := len(dst)
+	dst, ok := eventstream.AppendID(dst, id)
+	if len(dst) == start {
+		dst, _ = eventstream.AppendID(dst, fallbackID)
+	}
+	if len(dst) == start && m.id == nil && rec.ID != nil && len(rec.ID) == 0 {
+		return append(dst, "id:\n"...), []byte{}, !ok // the upstream resets it
+	}
+	if len(dst) == start {
+		return dst, nil, !ok
+	}
+	return dst, dst[start+len("id: ") : len(dst)-1], !ok
+}
+
+// GivesIDs reports whether the config gives events their ids.
+func (m *Mapper) GivesIDs() bool { return m.id != nil }
+
+// IDOf returns the id that config or upstream gives the record. It is valid until the mapper's next use.
+func (m *Mapper) IDOf(rec *records.Record) []byte {
+	if m.id == nil {
+		return rec.ID
+	}
+	m.document.Reset(rec.Text, rec.Seq)
+	m.scratch = m.id.Append(m.scratch[:0], &m.document)
+	return m.scratch
+}
+
+func (m *Mapper) appendType(dst []byte, rec *records.Record) (out []byte, dropped bool) {
+	name := rec.Event
+	if m.event != nil {
+		m.scratch = m.event.Append(m.scratch[:0], &m.document)
+		name = m.scratch
+	}
+	if string(name) == frame.TypeError || string(name) == frame.TypeGap {
+		return dst, true // these are ours: an upstream cannot send them
+	}
+	dst, ok := eventstream.AppendType(dst, name)
+	return dst, !ok
+}
+
+func appendRecordData(dst []byte, rec *records.Record) []byte {
+	if rec.OneLine {
+		return eventstream.AppendDataLine(dst, rec.Text)
+	}
+	return eventstream.AppendData(dst, rec.Text)
+}
