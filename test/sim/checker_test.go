@@ -256,6 +256,8 @@ func (f *follower) follows(r record) error {
 			}
 		}
 		return fmt.Errorf("%+v after %+v: want %d, or a gap", r, last, want)
+	case m.repeats:
+		return nil // another source has an event of that id, too, and cannot know better
 	case r.conn < last.conn:
 		return fmt.Errorf("%+v after %+v: an older connection, and no gap", r, last)
 	case moved:
