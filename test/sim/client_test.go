@@ -95,6 +95,11 @@ func transport(protocol string) (t http.RoundTripper, closeIdle, closeAll func()
 func (c *client) live(ctx context.Context, paths []string) {
 	round, closeIdle, closeAll := transport(c.protocol)
 	defer closeAll()
+	if c.protocol == "h3" {
+		// reverse_proxy of Caddy 2.11.9 has a data race where the request of an HTTP/3 client is its own: it reads what the
+		// trailers of the body are while net/http, which probes the body, has them set.
+		paths = slices.DeleteFunc(slices.Clone(paths), func(path string) bool { return path == "/direct" || path == "/live" })
+	}
 	for ctx.Err() == nil {
 		c.mu.Lock()
 		if fresh := c.random.IntN(12) == 0; c.path == "" || fresh && !c.isQuiet() {
