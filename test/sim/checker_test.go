@@ -46,9 +46,13 @@ func (c *checker) count(what string, n int) {
 // follower checks what one client gets of one URL, over all its reconnects.
 type follower struct {
 	*checker
-	who  who
-	seen *route // what the response is of
-	same bool   // it is of the mapping and the upstream of the last one
+	who    who
+	role   string
+	config func(generation int) []*route
+	seen   *route // what the response is of
+	same   bool   // it is of the mapping and the upstream of the last event
+
+	generation, lastGeneration int // of the response's config, and the last event's
 
 	last     record // n is 0 if there was none
 	mapping  *mapping
@@ -64,19 +68,20 @@ type follower struct {
 	checked  int
 }
 
-func (c *checker) follow(w who) *follower {
-	f := &follower{checker: c, who: w}
+func (c *checker) follow(w who, role string, config func(generation int) []*route) *follower {
+	f := &follower{checker: c, who: w, role: role, config: config}
 	f.forget()
 	return f
 }
 
 // forget is for a client that comes without an id.
 func (f *follower) forget() {
-	*f = follower{checker: f.checker, who: f.who, seen: f.seen, began: true, others: make(map[int]int)}
+	*f = follower{checker: f.checker, who: f.who, role: f.role, config: f.config, seen: f.seen, generation: f.generation, began: true, others: make(map[int]int)}
 }
 
 // open tells that a response of that route begins.
-func (f *follower) open(r *route) {
+func (f *follower) open(generation int, r *route) {
+	f.generation = generation
 	f.same = f.last.n > 0 && f.mapping == r.mapping && f.last.tag == r.tag
 	f.seen = r
 	f.over, f.failed = false, false
@@ -115,7 +120,7 @@ func (f *follower) event(e ssetest.Event) error {
 	if err := f.order(r); err != nil {
 		return err
 	}
-	f.mapping = f.seen.mapping
+	f.mapping, f.lastGeneration = f.seen.mapping, f.generation
 	f.last, f.began, f.gap, f.standing, f.eventID = r, false, "", e.ID, e.ID
 	if !e.HasID || f.seen.mapping.id != nil {
 		f.epoch = ""
@@ -241,21 +246,26 @@ func (f *follower) follows(r record) error {
 	case r.tag != last.tag:
 		return fmt.Errorf("%+v after %+v: another upstream, and no gap", r, last)
 	case f.seen.many():
-		if n := f.others[r.conn]; n != 0 && !moved && r.n != m.next(r, n, f.who) {
-			return fmt.Errorf("%+v after %d of the same connection: want %d, or a gap", r, n, m.next(r, n, f.who))
+		n := f.others[r.conn]
+		switch {
+		case n == 0 || moved:
+			return nil
+		case r.n <= n:
+			return fmt.Errorf("%+v after %d of the same connection", r, n)
 		}
+		return f.missing(r, n, r.n-1)
+	case r.conn == last.conn && r.n <= last.n:
+		return fmt.Errorf("%+v after %+v", r, last)
+	case r.conn == last.conn && moved:
 		return nil
 	case r.conn == last.conn:
-		want := m.next(r, last.n, f.who)
-		if r.n == want || moved && r.n > last.n {
-			return nil
-		}
+		err := f.missing(r, last.n, r.n-1)
 		for _, cut := range f.ledger.get(r.conn).cutsFrom(last.n) {
-			if m.next(r, cut, f.who) == r.n {
-				return nil
+			if err != nil && cut < r.n {
+				err = f.missing(r, cut, r.n-1)
 			}
 		}
-		return fmt.Errorf("%+v after %+v: want %d, or a gap", r, last, want)
+		return err
 	case m.repeats:
 		return nil // another source has an event of that id, too, and cannot know better
 	case r.conn < last.conn:
@@ -271,19 +281,37 @@ func (f *follower) follows(r record) error {
 			return fmt.Errorf("%+v after %+v: %w", r, last, err)
 		}
 	}
-	if want := m.next(r, 0, f.who); r.n != want {
-		return fmt.Errorf("%+v after %+v: a new connection, want %d, or a gap", r, last, want)
+	return f.missing(r, 0, r.n-1)
+}
+
+// missing checks that no record of a connection, after one and up to another, ought to have come.
+func (f *follower) missing(r record, after, upTo int) error {
+	m, conn := f.seen.mapping, f.ledger.get(r.conn)
+	for n := after + 1; n <= upTo; n++ {
+		if was := (record{r.tag, r.conn, n}); m.matches(was, f.who) && !f.excused(conn, was) {
+			return fmt.Errorf("%d of connection %d is missing, after %d, up to %d, and there is no gap", n, conn.id, f.last.n, upTo)
+		}
 	}
 	return nil
 }
 
+// excused tells that a former mapping did not let a record pass that was said before the one of now came. The last
+// event's id is still what the client comes back with.
+func (f *follower) excused(conn *connection, r record) bool {
+	if f.same || r.n > conn.saidBefore(f.generation) {
+		return false
+	}
+	for generation := f.lastGeneration; generation < f.generation; generation++ {
+		if former := find(f.config(generation), f.seen.path, f.role); former != nil && !former.mapping.matches(r, f.who) {
+			return true
+		}
+	}
+	return false
+}
+
 // complete checks that nothing has come on a connection after a record that ought to have been sent, too.
 func (f *follower) complete(last record) error {
-	conn := f.ledger.get(last.conn)
-	if next := f.seen.mapping.next(last, last.n, f.who); int64(next) <= conn.said.Load() {
-		return fmt.Errorf("%d of connection %d is missing, and those up to %d, and no gap", next, last.conn, conn.said.Load())
-	}
-	return nil
+	return f.missing(last, last.n, int(f.ledger.get(last.conn).said.Load()))
 }
 
 // ended checks that nothing is missing at the end.

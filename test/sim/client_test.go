@@ -41,8 +41,8 @@ type client struct {
 	trail    []string // what it did lately
 }
 
-// silence is how long a stream may say nothing, which says something each second.
-const silence = 20 * time.Second
+// silence is how long a stream may say nothing, which says something each second. The machine may be a busy one.
+const silence = 90 * time.Second
 
 func (s *simulation) client(i int) *client {
 	random := s.plan.random("client", i)
@@ -58,7 +58,7 @@ func (s *simulation) client(i int) *client {
 	if c.protocol == "h1" || c.protocol == "h2c" {
 		c.who.scheme = "http"
 	}
-	c.follower = s.follow(c.who)
+	c.follower = s.follow(c.who, c.role, s.config)
 	return c
 }
 
@@ -192,6 +192,9 @@ func (c *client) visit(ctx context.Context, round http.RoundTripper) error {
 	generation, _ := strconv.Atoi(response.Header.Get("X-Generation"))
 	r := find(c.config(generation), c.path, c.role)
 
+	if latest, since := c.latest(); generation < latest && since > 5*time.Second {
+		c.count("late answers of an old config "+c.protocol, 1)
+	}
 	c.mu.Lock()
 	c.note("generation %d, last id %q (in the query: %t), status %d", generation, c.last, byQuery, response.StatusCode)
 	c.mu.Unlock()
@@ -205,7 +208,7 @@ func (c *client) visit(ctx context.Context, round http.RoundTripper) error {
 		return fmt.Errorf("status %d, header %v", response.StatusCode, response.Header)
 	}
 	c.mu.Lock()
-	c.follower.open(r)
+	c.follower.open(generation, r)
 	c.grammar, c.parser, c.reading = new(grammar), &ssetest.Parser{LastEventID: c.last}, true
 	c.mu.Unlock()
 	c.count("streams", 1)

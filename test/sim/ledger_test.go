@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,7 +32,8 @@ type connection struct {
 	mu    sync.Mutex
 	epoch string // of the source, once a client has seen it
 	shift int64  // how much greater than its own number the source's is
-	cuts  []int  // the last numbers before the file was cut, and what had not been read was lost
+	marks map[int]int
+	cuts  []int // the last numbers before the file was cut, and what had not been read was lost
 }
 
 func newLedger() *ledger {
@@ -112,6 +114,32 @@ func (c *connection) numbered(epoch string, seq uint64, n int) error {
 		return fmt.Errorf("record %d of connection %d has number %d, not %d as those before and after it say", n, c.id, seq, int64(n)+c.shift)
 	}
 	return nil
+}
+
+// loaded notes that a config has come: what has been said up to now may have been mapped by the one before.
+func (l *ledger) loaded(generation int) {
+	l.mu.Lock()
+	conns := slices.Concat(slices.Collect(maps.Values(l.logs)), l.conns[max(0, len(l.conns)-500):])
+	l.mu.Unlock()
+	for _, c := range conns {
+		c.mu.Lock()
+		if c.marks == nil {
+			c.marks = make(map[int]int)
+		}
+		c.marks[generation] = int(c.said.Load())
+		delete(c.marks, generation-20)
+		c.mu.Unlock()
+	}
+}
+
+// saidBefore is the last number that was said before a config had come. Where that is still to come, it may be any.
+func (c *connection) saidBefore(generation int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n, ok := c.marks[generation]; ok {
+		return n
+	}
+	return int(c.said.Load())
 }
 
 // cut notes that all up to there may be lost to whoever has not read it.

@@ -35,6 +35,14 @@ type simulation struct {
 
 	mu      sync.Mutex
 	configs [][]*route // by generation
+	loaded  time.Time  // the last of them
+}
+
+// latest is the generation that runs, and for how long it has.
+func (s *simulation) latest() (generation int, since time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.configs) - 1, time.Since(s.loaded)
 }
 
 func (s *simulation) config(generation int) []*route {
@@ -58,7 +66,7 @@ func TestSimulation(t *testing.T) {
 	upstreams := &upstreams{plan: s.plan, ledger: s.ledger, busy: *busyFlag, quiet: make(chan struct{})}
 	routes := s.plan.routes()
 	addresses := upstreams.start(t, t.TempDir(), routes)
-	s.configs = [][]*route{routes}
+	s.configs, s.loaded = [][]*route{routes}, time.Now()
 	s.server = ssetest.Start(t, addresses.caddyfile(0, routes))
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -105,16 +113,20 @@ func (s *simulation) reload(a addresses, lasts time.Duration) {
 		}
 		s.mu.Lock()
 		routes := s.plan.next(generation, s.configs[generation-1])
-		s.configs = append(s.configs, routes)
+		s.configs, s.loaded = append(s.configs, routes), time.Now().Add(time.Hour)
 		s.mu.Unlock()
 		s.server.Reload(a.caddyfile(generation, routes))
+		s.mu.Lock()
+		s.loaded = time.Now()
+		s.mu.Unlock()
+		s.ledger.loaded(generation)
 		s.count("reloads", 1)
 	}
 }
 
 // settle waits until all clients have got all there is.
 func (s *simulation) settle(clients []*client) {
-	deadline := time.After(ssetest.Patience)
+	deadline := time.After(silence)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -99,13 +99,6 @@ func init() {
 
 func (m *mapping) matches(r record, c who) bool { return m.where == nil || m.where(r, c) }
 
-// next is the number of the first record after n that the mapping lets pass.
-func (m *mapping) next(r record, n int, c who) int {
-	for r.n = n + 1; !m.matches(r, c); r.n++ {
-	}
-	return r.n
-}
-
 // wants is what the event of a record is to be.
 func (m *mapping) wants(r record, seq string, c who) (kind, data string) {
 	kind, data = "message", ""
