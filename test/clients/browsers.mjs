@@ -14,6 +14,7 @@ const startChromium = () => chromiumBrowser ??= chromium.launch({
 const startFirefox = () => firefoxBrowser ??= puppeteer.launch({
   browser: 'firefox',
   executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
+  protocolTimeout: 10 * 60_000, // a script that reads a stream takes as long as that
   acceptInsecureCerts: true,
 });
 
@@ -24,6 +25,7 @@ export async function closeBrowsers() {
 // A browser has few connections to a server for all pages of a context, and a page takes long to open. So clients share
 // pages, as many as there are connections.
 const perPage = 5;
+const loading = 120_000; // milliseconds for a page, when all begin at once
 
 const pages = open => {
   const all = new Map(); // by the server's URL
@@ -35,7 +37,8 @@ const pages = open => {
     place.clients++;
     place.page ??= place.context.then(async context => {
       const page = await context.newPage();
-      await page.goto(base + '/page');
+      page.setDefaultTimeout(loading);
+      await page.goto(base + '/page', { timeout: loading });
       return page;
     });
     return { page: await place.page, context: await place.context, leave() { place.clients--; } };
@@ -59,6 +62,7 @@ const inPage = (page, run) => async (job, report) => {
 const inOwnPage = (run, scripts) => async (job, report) => {
   const place = await chromiumPage(job.base);
   const page = await place.context.newPage();
+  page.setDefaultTimeout(loading);
   try {
     await page.goto(job.base + '/page');
     for (const script of scripts) await page.addScriptTag({ url: '/modules/' + script });

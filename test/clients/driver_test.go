@@ -127,7 +127,7 @@ func (d *driver) do(j job) report {
 	select {
 	case r := <-said:
 		return r
-	case <-time.After(2*time.Duration(j.Patience)*time.Millisecond + 30*time.Second):
+	case <-time.After(2*time.Duration(j.Patience)*time.Millisecond + 2*time.Minute):
 		return report{Error: "the driver does not answer"}
 	}
 }
