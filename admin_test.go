@@ -298,8 +298,10 @@ func TestAdminEndsAStreamThatEndsAlready(t *testing.T) {
 	ssetest.NoLeaks(t)
 	upstream := newScript(ndjson)
 	const end = "stall_timeout 1h\nend done "
-	server := ssetest.Start(t, withAdmin+ssetest.Site(route("/*", end+strings.Repeat("x", 32<<20), nextHandler(t, upstream.ServeHTTP))))
-	s := get(t, server, "/")
+	server := ssetest.Start(t, withAdmin+ssetest.Site(route("/*", end+strings.Repeat("x", 256<<10), nextHandler(t, upstream.ServeHTTP))))
+	client := ssetest.Client(t, "h2c")
+	client.Transport.(*http.Transport).HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10} // no kernel takes the whole end
+	s := ssetest.Get(t, client, server.URL("h2c", "/"), ssetest.With("Accept", "text/event-stream"))
 	upstream.say("1\n")
 	s.WaitEvents(1)
 	s.Pause()
