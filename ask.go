@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -33,6 +35,8 @@ func askNext(next caddyhttp.Handler, w nextWriter, r *http.Request, catch func()
 		panicked any
 	}
 	ended := make(chan end, 1)
+	broke := new(atomic.Bool)
+	r = r.WithContext(context.WithValue(r.Context(), brokenOff, broke))
 	go func() {
 		var e end
 		defer func() {
@@ -58,6 +62,8 @@ func askNext(next caddyhttp.Handler, w nextWriter, r *http.Request, catch func()
 		}
 	}
 	switch {
+	case e.panicked == nil && e.err == nil && broke.Load():
+		return errUpstreamBroke
 	case e.panicked == nil:
 		return e.err
 	case e.panicked == http.ErrAbortHandler && catch():
@@ -66,6 +72,10 @@ func askNext(next caddyhttp.Handler, w nextWriter, r *http.Request, catch func()
 		panic(e.panicked)
 	}
 }
+
+// brokenOff is the key of a context's *atomic.Bool that a next handler sets if it is an sse, too, and breaks its stream
+// off: it is for the outer one to do so then.
+const brokenOff = caddy.CtxKey("sse_broken_off")
 
 var (
 	errUpstreamBroke    = errors.New("upstream broke off its response")

@@ -2,6 +2,7 @@ package sse
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -24,6 +25,10 @@ const (
 // A panic with http.ErrAbortHandler would do that, too, but Caddy then logs a duration of 0 and observes no metrics.
 // So the handler returns as usual, and net/http finds that it cannot write the end.
 func (s *stream) breakOff() {
+	if outer, ok := s.request.Context().Value(brokenOff).(*atomic.Bool); ok {
+		outer.Store(true)
+		return
+	}
 	s.discardWrites()
 	if streamer, ok := s.inner.(http3.HTTPStreamer); ok {
 		stream := streamer.HTTPStream() // from here on it is ours to end

@@ -92,3 +92,41 @@ func TestAPassedEventStreamThatBreaksOffIsBrokenOffAndAccountedFor(t *testing.T)
 		}
 	}
 }
+
+// A client of another method than GET does not ask again by itself.
+func TestAPOSTThatIsCutIsBrokenOff(t *testing.T) {
+	ssetest.NoLeaks(t)
+	server := ssetest.Start(t, site("max_duration 50ms", "reverse_proxy "+ssetest.Upstream(t, staying(ndjson, "1\n"))))
+	for _, protocol := range ssetest.Protocols {
+		brokenBody(t, getOver(t, server, protocol, "/", func(r *http.Request) { r.Method = http.MethodPost }))
+	}
+}
+
+func TestAStreamWithinAnotherIsBrokenOffByBoth(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := newScript(ndjson)
+	server := ssetest.Start(t, site("", "route {\nsse\nreverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)+"\n}"))
+	for _, protocol := range ssetest.Protocols {
+		path := "/?" + protocol
+		s := getOver(t, server, protocol, path)
+		upstream.say("1\n", abort)
+		if raw := brokenBody(t, s); !strings.Contains(raw, "event: sse-error\n") {
+			t.Errorf("%s: got %q", protocol, raw)
+		}
+		if access := waitAccessLog(server, path); access.Fields["end_reason"] != "upstream_error" {
+			t.Errorf("%s: access log: %v", protocol, access.Fields)
+		}
+	}
+}
+
+func TestAStreamWithinASharedOneIsNotTakenForAWholeOne(t *testing.T) {
+	upstream := newScript(ndjson)
+	server := startSharing(t, site("share\nend done", "route {\nsse\nreverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)+"\n}"))
+	s := getOver(t, server, "h1", "/")
+	upstream.say("1\n", abort)
+	upstream.say("2\n") // asked again
+	ssetest.Wait(t, "the record of the second answer", func() bool { return strings.Contains(s.Raw(), "data: 2\n") })
+	if strings.Contains(s.Raw(), "event: done\n") {
+		t.Errorf("got %q", s.Raw())
+	}
+}

@@ -68,11 +68,15 @@ func namesEventStream(r *http.Request) bool {
 }
 
 // isPartOfRecords is whether this is a part of a response that would become an event stream, or be one, if it were whole.
-// Of several parts in one response the type is not known.
+// Of several parts in one response the type is not known, nor need an answer to If-Range name it (RFC 9110 §15.3.7).
 func (h *Handler) isPartOfRecords(status int, header http.Header, asksForStream bool) bool {
 	switch status {
 	case http.StatusPartialContent, http.StatusIMUsed:
-		return h.converts(http.StatusOK, header, asksForStream) || isEventStream(header) || mediaType(contentTypeOf(header)) == "multipart/byteranges"
+		switch mediaType(contentTypeOf(header)) {
+		case "", "multipart/byteranges", "text/event-stream":
+			return true
+		}
+		return h.converts(http.StatusOK, header, asksForStream)
 	default:
 		return false
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
@@ -18,7 +17,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
@@ -298,15 +296,6 @@ func TestOnlyWhatIsAnUpgradePasses(t *testing.T) {
 	}
 }
 
-func TestATunnelIsForTheNextHandlerThoughThereIsABackend(t *testing.T) {
-	asked := false
-	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { asked = true; return nil })
-	err := (&Handler{backend: new(hubBackend)}).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodConnect, "localhost:80", nil), next)
-	if err != nil || !asked {
-		t.Errorf("asked %v, %v", asked, err)
-	}
-}
-
 func TestUpgradesPass(t *testing.T) {
 	ssetest.NoLeaks(t)
 	server := ssetest.Start(t, site("", "reverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
@@ -341,6 +330,24 @@ func TestUpgradesPass(t *testing.T) {
 	if line, err := reader.ReadString('\n'); line != "echo hello\n" || err != nil {
 		t.Errorf("got %q, %v", line, err)
 	}
+
+	// A WebSocket over HTTP/3 (RFC 9220), which reverse_proxy makes an upgrade of.
+	in, out := io.Pipe()
+	r, err := http.NewRequest(http.MethodConnect, server.URL("h3", "/"), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Proto = "websocket"
+	response, err = ssetest.Client(t, "h3").Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	fmt.Fprint(out, "hello\n")
+	if line, err := bufio.NewReader(response.Body).ReadString('\n'); line != "echo hello\n" || err != nil {
+		t.Errorf("h3: status %d, got %q, %v", response.StatusCode, line, err)
+	}
+	_ = out.Close()
 
 	s := get(t, server, "/", ssetest.With("Upgrade", "h2c"), ssetest.With("Connection", "Upgrade, HTTP2-Settings")) // as curl --http2
 	if text := wholeBody(t, s); text != ":\ndata: 1\n\n" {

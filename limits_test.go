@@ -59,6 +59,25 @@ func TestAResponseThatIsNoStreamIsNotCounted(t *testing.T) {
 	}
 }
 
+func TestAClientThatHasNegotiatedForRecordsCountsAsAStream(t *testing.T) {
+	server := startSharing(t, site("max_streams 1\naccept negotiate", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		staying(r.URL.Query().Get("type"), "1\n")(w, r)
+	})))
+	client := ssetest.Client(t, "h1")
+	for _, step := range []struct {
+		kind, accept string
+		status       int
+	}{
+		{"text/html", "text/html", http.StatusOK}, {"text/html", "text/html", http.StatusOK},
+		{ndjson, ndjson, http.StatusOK}, {ndjson, ndjson, http.StatusServiceUnavailable}, {ndjson, "text/event-stream", http.StatusServiceUnavailable},
+	} {
+		s := ssetest.Get(t, client, server.URL("h1", "/?type="+step.kind), ssetest.With("Accept", step.accept))
+		if s.Status != step.status {
+			t.Errorf("%s for %s: status %d, want %d", step.kind, step.accept, s.Status, step.status)
+		}
+	}
+}
+
 func TestTheCountOfStreamsIsExactUnderRaces(t *testing.T) {
 	u := newHub(t)
 	server := startSharing(t, shared(u, "max_streams 7"))

@@ -431,10 +431,9 @@ var errMatchOfBackend = errors.New("match is for responses of the next handler: 
 
 // ServeHTTP serves an event stream, or lets the request pass.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if r.Method == http.MethodConnect && h.backend != nil {
-		return next.ServeHTTP(w, r) // a backend has no tunnel
-	}
-	if h.backend != nil && (r.Method == http.MethodOptions || r.Method == http.MethodTrace) {
+	switch {
+	case h.backend == nil:
+	case r.Method == http.MethodOptions, r.Method == http.MethodTrace, r.Method == http.MethodConnect:
 		return refuseMethod(w, r)
 	}
 	if h.Viewer && wantsPage(r) {
@@ -443,7 +442,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if !h.accepts(r) {
 		addVary(w.Header())
 		if h.Accept == acceptNegotiate && h.backend == nil {
-			return next.ServeHTTP(w, r)
+			return h.serveNextUnchanged(w, r, next)
 		}
 		if h.Accept == acceptNegotiate {
 			if alwaysShared(h.backend) {

@@ -169,6 +169,13 @@ func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *h
 // routeGroups is Caddy's own key, which it does not export.
 const routeGroups = caddy.CtxKey("route_group")
 
+// withOwnGroups is for a next handler that may be asked again: Caddy notes there which routes have matched, and would skip
+// them all the second time.
+func withOwnGroups(ctx context.Context) context.Context {
+	groups, _ := ctx.Value(routeGroups).(map[string]struct{})
+	return context.WithValue(ctx, routeGroups, maps.Clone(groups))
+}
+
 // sourceWriter is the response writer of a source's own request.
 type sourceWriter struct {
 	handler *Handler

@@ -168,6 +168,13 @@ func (w *responseWriter) abandon() bool {
 	return true
 }
 
+// isLeftBehind is whether the next handler may still run.
+func (w *responseWriter) isLeftBehind() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mode == isAbandoned
+}
+
 func (w *responseWriter) WriteHeader(status int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -29,9 +29,9 @@ func TestWhatAnUpstreamForbidsCachesStays(t *testing.T) {
 	}
 }
 
-func TestOPTIONSAndTRACEOpenNoBackend(t *testing.T) {
+func TestOPTIONSTRACEAndCONNECTOpenNoBackend(t *testing.T) {
 	server, u := sharing(t, "")
-	for method, want := range map[string]int{"OPTIONS": 204, "TRACE": 405} {
+	for method, want := range map[string]int{"OPTIONS": 204, "TRACE": 405, "CONNECT": 405} {
 		response, text := do(t, ssetest.Client(t, "h1"), method, server.URL("h1", "/"), "")
 		if allow := response.Header.Get("Allow"); response.StatusCode != want || !strings.Contains(allow, "GET, HEAD, POST") || text != "" {
 			t.Errorf("%s: status %d, Allow %q, %q", method, response.StatusCode, allow, text)

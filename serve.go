@@ -38,7 +38,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	return h.serveBackend(w, r, upstream)
 }
 
-// refuseMethod answers the methods that open no backend: OPTIONS, which says which do, and TRACE.
+// refuseMethod answers the methods that open no backend: OPTIONS, which says which do, TRACE, and CONNECT. The next handler
+// is not asked for a tunnel, as it may answer with the records instead.
 func refuseMethod(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	if r.Method == http.MethodOptions {
@@ -77,7 +78,7 @@ func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}()
 	ask := func(request *http.Request) error {
-		ctx, refuse := context.WithCancelCause(ctx)
+		ctx, refuse := context.WithCancelCause(request.Context())
 		defer refuse(nil)
 		rw = &responseWriter{
 			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, direct: &direct{stream: s}, quiet: quiet,
@@ -94,10 +95,11 @@ func (h *Handler) serveNext(w http.ResponseWriter, r *http.Request, next caddyht
 	whole, url := request, *r.URL
 	if asksForPart(request.Header) {
 		whole = withHeader(ctx, request)
-		whole.URL = &url // handlers rewrite it in place
 		deleteAll(whole.Header, partialFields)
+		request = request.WithContext(withOwnGroups(ctx))
 	}
-	if err = ask(request); err == errPartOfRecords {
+	if err = ask(request); err == errPartOfRecords && !rw.isLeftBehind() {
+		*whole.URL = url // handlers rewrite it in place, where placeholders see it
 		quiet.Store(false)
 		err = errUpstreamPanicked
 		err = ask(whole)

@@ -81,7 +81,7 @@ func (s *stream) broken() bool {
 	switch s.endReason() {
 	case endUpstreamError, endRecordTooLarge:
 		return true
-	case endShutdown:
+	case endShutdown, endMaxDuration, endLag, endAdmin:
 		return s.cut || !s.repeats()
 	default:
 		return s.cut
