@@ -166,8 +166,8 @@ func TestSourcesBeyondTheLimitAreRefusedAndOpenNoUpstream(t *testing.T) {
 }
 
 func TestAnUnknownPlaceholderInAKeyIsAnErrorAndNotOneKeyForAll(t *testing.T) {
-	for _, options := range []string{"share {path}{unknown.name}", "max_streams_per_client 9 {unknown.name}"} {
-		t.Run(options, func(t *testing.T) {
+	for name, options := range map[string]string{"share": "share {path}{unknown.name}", "max_streams_per_client": "max_streams_per_client 9 {unknown.name}"} {
+		t.Run(name, func(t *testing.T) {
 			server, u := sharing(t, options)
 			s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"))
 			if s.Status != http.StatusInternalServerError || len(u.joined()) > 0 {
