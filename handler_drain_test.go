@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -279,10 +278,6 @@ func TestAStopEndsStreamsAndTheProcess(t *testing.T) {
 		t.Skip("there is no SIGTERM")
 	}
 	dir := t.TempDir()
-	caddyPath := filepath.Join(dir, "caddy")
-	if output, err := exec.Command("go", "build", "-o", caddyPath, "./cmd/caddy").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, output)
-	}
 	const n, drain = 200, 4 * time.Second
 	upstream := newScript(ndjson)
 	asked := make(chan struct{}, 10)
@@ -323,9 +318,8 @@ func TestAStopEndsStreamsAndTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer logFile.Close()
-	process := exec.Command(caddyPath, "run", "--config", config)
-	process.Dir, process.Stdout, process.Stderr = dir, logFile, logFile
-	process.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	process := caddyCommand(t, dir, "run", "--config", config)
+	process.Stdout, process.Stderr = logFile, logFile
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,12 @@
 package sse
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -199,4 +203,28 @@ func wantQuiet(t *testing.T, server *ssetest.Server) {
 			t.Errorf("logged: %v", l.Fields)
 		}
 	}
+}
+
+const caddyCommandEnv = "SSE_TEST_CADDY_COMMAND"
+
+// caddyCommand is the command caddy, which this test's own program can be, too: to build it takes long. Its files are in
+// the folder.
+func caddyCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(program, append([]string{"-test.run=^TestCaddyCommand$", "--"}, args...)...)
+	command.Dir = dir
+	command.Env = append(os.Environ(), caddyCommandEnv+"=1", "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	return command
+}
+
+func TestCaddyCommand(t *testing.T) {
+	if os.Getenv(caddyCommandEnv) == "" {
+		return // it is for caddyCommand
+	}
+	os.Args = append([]string{"caddy"}, flag.Args()...)
+	caddycmd.Main()
 }

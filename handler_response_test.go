@@ -183,7 +183,7 @@ func TestHeadersOfTheUpstreamThatDoNotHoldForAStreamGo(t *testing.T) {
 			}
 			for name, value := range map[string]string{
 				"Content-Type": "[text/event-stream]", "Cache-Control": "[no-cache]", "X-Accel-Buffering": "[no]", "Incremental": "[?1]",
-				"Vary": "[Origin Accept]", "X-Own": "[stays]", "Set-Cookie": "[a=1 b=2]",
+				"Vary": "[Origin, Accept]", "X-Own": "[stays]", "Set-Cookie": "[a=1 b=2]",
 			} {
 				if got := fmt.Sprint(response.Header[name]); got != value {
 					t.Errorf("%s over %s: %s is %s, want %s", method, protocol, name, got, value)
