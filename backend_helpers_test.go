@@ -34,6 +34,7 @@ type tapeInput struct {
 	data   bytes.Buffer
 	writes int
 	ends   []bool
+	gaps   int
 }
 
 func (s *tapeSink) Open(contentType string) (Input, error) {
@@ -61,7 +62,13 @@ func (in *tapeInput) End(clean bool) error {
 }
 
 func (*tapeInput) At(func([]byte, int64) []byte, int64) {}
-func (*tapeInput) Gap() error                           { return nil }
+
+func (in *tapeInput) Gap() error {
+	in.sink.mu.Lock()
+	defer in.sink.mu.Unlock()
+	in.gaps++
+	return nil
+}
 
 // texts are what the inputs were given.
 func (s *tapeSink) texts() []string {
@@ -83,13 +90,13 @@ type tallySink struct {
 }
 
 func (s *tallySink) Open(string) (Input, error) {
-	return newInput(s, records.Options{Format: records.Lines, MaxSize: 1 << 20}), nil
+	return newInput(s, records.Options{Format: records.Lines, MaxSize: 1 << 20}, nil), nil
 }
 
 func (s *tallySink) begin()                       { s.mu.Lock() }
 func (s *tallySink) counts() *meters              { return newMeters("", "test") }
 func (s *tallySink) record(*records.Record) error { s.records++; return nil }
-func (s *tallySink) skipped()                     { s.tooLong++ }
+func (s *tallySink) skipped(string)               { s.tooLong++ }
 func (*tallySink) blank()                         {}
 func (*tallySink) retry(int64)                    {}
 func (*tallySink) position([]byte)                {}

@@ -2,12 +2,10 @@ package sse
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,20 +20,22 @@ func init() {
 
 // ListenBackend listens for upstreams that push, many at a time: over TCP, unix sockets (stream and datagram) and
 // UDP. The records of each connection are told apart from those of others; a datagram's end ends a record. The
-// socket is open for as long as the config runs, and survives reloads. There may be 1024 connections at a time; more
-// are closed at once.
+// socket is open for as long as the config runs, and survives reloads.
+//
+// There may be 1024 connections at a time: another one closes the one that has been silent for longest. A connection
+// that has been silent for 24 hours is closed, and so is one over TCP whose other end does not answer keep-alives any
+// more. What all of them have left unfinished takes 64 MiB at most: beyond that, the largest unfinished record counts
+// as too large.
 type ListenBackend struct {
 	// The network address to listen on, with one port: host:port, udp/host:port, unix//path, unixgram//path. A
 	// unix socket's permissions may follow: unix//path|0222. It takes placeholders of the server, such as {env.X}.
 	Address string `json:"address"`
 
-	address caddy.NetworkAddress
-	logger  *zap.Logger
-	limit   logLimit
+	address     caddy.NetworkAddress
+	idleTimeout time.Duration
+	logger      *zap.Logger
+	limit       logLimit
 }
-
-// maxSenders is how many connections there may be at a time.
-const maxSenders = 1024
 
 // CaddyModule returns the Caddy module information.
 func (*ListenBackend) CaddyModule() caddy.ModuleInfo {
@@ -44,7 +44,7 @@ func (*ListenBackend) CaddyModule() caddy.ModuleInfo {
 
 // Provision expands and parses the address.
 func (b *ListenBackend) Provision(ctx caddy.Context) error {
-	b.logger = ctx.Logger()
+	b.logger, b.idleTimeout = ctx.Logger(), idleTimeout
 	given, err := parseListenArgument(b.Address)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -116,12 +116,11 @@ func (u *listenUpstream) Stream(ctx context.Context, _ string, sink Sink) error 
 	case net.Listener:
 		defer context.AfterFunc(ctx, func() { socket.Close() })()
 		defer socket.Close()
-		s := &senders{backend: u.backend, sink: sink, fail: cancel, conns: make(map[net.Conn]struct{})}
-		err = s.accept(ctx, socket)
+		err = newSenders(sink, u.backend.idleTimeout, u.backend.warn, cancel).accept(ctx, socket)
 	case net.PacketConn:
 		defer context.AfterFunc(ctx, func() { socket.Close() })()
 		defer socket.Close()
-		err = receive(socket, sink)
+		err = receive(socket, sink, u.backend.warn)
 	default:
 		err = fmt.Errorf("listening: %s gives neither connections nor packets, but a %T", u.backend.address, socket)
 	}
@@ -131,116 +130,10 @@ func (u *listenUpstream) Stream(ctx context.Context, _ string, sink Sink) error 
 	return err
 }
 
-// receive takes datagrams, each of which is one or more whole records.
-func receive(socket net.PacketConn, sink Sink) error {
-	input, err := sink.Open("")
-	if err != nil {
-		return err
-	}
-	const largest = 64 << 10 // UDP's length field has 16 bits
-	for buf := make([]byte, largest); ; {
-		n, _, err := socket.ReadFrom(buf)
-		if err != nil {
-			return fmt.Errorf("receiving: %w", err)
-		}
-		if _, err := input.Write(buf[:n]); err != nil {
-			return err
-		}
-		if err := input.End(true); err != nil {
-			return err
-		}
-	}
-}
-
-// senders are the connections to a socket.
-type senders struct {
-	backend *ListenBackend
-	sink    Sink
-	fail    context.CancelCauseFunc // ends all of them
-
-	wg    sync.WaitGroup
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
-}
-
-// accept takes connections until ctx ends, which closes the listener.
-func (s *senders) accept(ctx context.Context, listener net.Listener) error {
-	defer s.wg.Wait()
-	defer s.closeAll()
-	// An input of no connection says that the upstream is there, before anyone has sent anything.
-	if _, err := s.sink.Open(""); err != nil {
-		return err
-	}
-	for {
-		conn, err := listener.Accept()
-		switch {
-		case err == nil:
-		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
-			return err
-		default: // such as too many open files, which passes
-			s.warn("accepting a connection failed", zap.Error(err))
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		if !s.add(conn) {
-			conn.Close()
-			s.warn("connection refused, as there are too many", zap.Int("connections", maxSenders))
-			continue
-		}
-		s.wg.Go(func() {
-			defer s.remove(conn)
-			if err := s.take(conn); err != nil {
-				s.fail(err)
-			}
-		})
-	}
-}
-
-// take takes what one sender has to say. Its connection's failure harms nobody else; the error is the sink's.
-func (s *senders) take(conn net.Conn) error {
-	input, err := s.sink.Open("")
-	if err != nil {
-		return err
-	}
-	w := &inputWriter{to: input}
-	err = copyInput(w, conn, readSize)
-	if w.err != nil {
-		return w.err
-	}
-	return input.End(err == nil)
-}
-
-func (s *senders) add(conn net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.conns) >= maxSenders {
-		return false
-	}
-	s.conns[conn] = struct{}{}
-	return true
-}
-
-func (s *senders) remove(conn net.Conn) {
-	conn.Close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, conn)
-}
-
-func (s *senders) closeAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for conn := range s.conns {
-		conn.Close()
-	}
-}
-
-func (s *senders) warn(message string, field zap.Field) {
-	if ok, _ := s.backend.limit.allow(time.Now(), warningRate); ok {
-		s.backend.logger.Warn(message, zap.Stringer("address", s.backend.address), field)
+// warn says what happens to one sender among many, not each time.
+func (b *ListenBackend) warn(message string, fields ...zap.Field) {
+	if ok, _ := b.limit.allow(time.Now(), warningRate); ok {
+		b.logger.Warn(message, append(fields, zap.Stringer("address", b.address))...)
 	}
 }
 

@@ -1,17 +1,21 @@
 package sse
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -113,34 +117,122 @@ func TestListenDatagramsAreWholeRecords(t *testing.T) {
 	}
 }
 
-func TestListenClosesConnectionsThatAreTooMany(t *testing.T) {
+func TestListenWhenFullTheLongestSilentSenderGoes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	r := run(t, newUpstream(t, "listen unix/"+path, ""), "")
 	r.listens(t)
-	first := send(t, "unix", path, "first\n")
-	for range maxSenders - 1 {
+	first := send(t, "unix", path, "first, ")
+	r.has(t, "first, ")
+	second := send(t, "unix", path, "second")
+	r.has(t, "second")
+	for range maxSenders - 2 {
 		send(t, "unix", path, "x")
 	}
 	eventually(t, func() bool { return len(r.sink.texts()) == 1+maxSenders }, func() string { return fmt.Sprint(len(r.sink.texts()), " inputs") })
-	refused, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer refused.Close()
-	if n, err := refused.Read(make([]byte, 1)); err == nil {
+	write(t, first, "again, ")
+	r.has(t, "first, again, ")
+
+	send(t, "unix", path, "one more\n").Close()
+	r.has(t, "one more\n", true)
+	r.has(t, "second", false) // what it had begun has been broken off
+	if n, err := second.Read(make([]byte, 1)); err == nil {
 		t.Errorf("read %d bytes", n)
 	}
-	first.Close()
-	r.has(t, "first\n", true)
-	eventually(t, func() bool {
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			t.Fatal(err)
+	write(t, first, "and again\n")
+	r.has(t, "first, again, and again\n")
+}
+
+func TestListenEndsASenderThatIsSilentForLong(t *testing.T) {
+	address := freeAddress(t)
+	b := newBackend(t, "listen "+address).(*ListenBackend)
+	b.idleTimeout = 50 * time.Millisecond
+	r := run(t, b.Upstream(), "")
+	r.listens(t)
+	conn := send(t, "tcp", address, "half")
+	r.has(t, "half", false)
+	if n, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Errorf("read %d bytes", n)
+	}
+	send(t, "tcp", address, "next\n").Close()
+	r.has(t, "next\n", true)
+}
+
+func TestListenBoundsWhatAllSendersLeaveUnfinished(t *testing.T) {
+	ssetest.NoLeaks(t)
+	const senders, size = 80, 1_000_000
+	address := freeAddress(t)
+	server := ssetest.Start(t, withAdmin+ssetest.Site("sse {\nbackend listen "+address+"\ndata {record.n}\n}"))
+	ssetest.Wait(t, "the source to listen", func() bool { return slices.Equal(liveCounts(), []int{0}) })
+	s := get(t, server, "/")
+	const series = `records_dropped_total{reason="record_too_large"}`
+	before := scrape(t, server)[series]
+	half := `{"n":1,"x":"` + strings.Repeat("x", size)
+	conns := make([]net.Conn, senders)
+	for i := range conns {
+		conns[i] = send(t, "tcp", address, half)
+	}
+	server.WaitLog("that it is too much", func(l ssetest.Log) bool { return l.Level == "warn" && strings.Contains(l.Message, tooLargeTogether) })
+	for _, conn := range conns {
+		write(t, conn, "\"}\n")
+	}
+	// Each is either delivered whole or told as lost.
+	s.WaitEvents(senders)
+	lost := 0
+	for _, e := range s.Events() {
+		switch {
+		case e.Type == "sse-gap" && strings.Contains(e.Data, frame.GapRecordTooLarge):
+			lost++
+		case e.Data != "1":
+			t.Fatalf("got %+v", e)
 		}
-		_, _ = io.WriteString(conn, "next") // fails if there is no room yet, and it has been closed already
-		conn.Close()
-		return strings.Contains(r.sink.text(), "next")
-	}, func() string { return "there is no room again" })
+	}
+	if least := senders - unfinishedSize/size; lost < least || lost > senders/2 {
+		t.Errorf("%d of %d were lost, want %d or a few more", lost, senders, least)
+	}
+	ssetest.Wait(t, "the count of what was lost", func() bool {
+		return scrape(t, server)[series]-before == float64(lost)
+	})
+}
+
+func write(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	if _, err := conn.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestListenTakesADatagramOfAUnixSocketWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	r := run(t, newUpstream(t, "listen unixgram/"+path, ""), "")
+	r.listens(t)
+	large := strings.Repeat("x", 150_000)
+	send(t, "unixgram", path, "a")
+	send(t, "unixgram", path, large)
+	send(t, "unixgram", path, "b")
+	r.has(t, "a"+large+"b", true, true, true)
+}
+
+// packets is a socket whose datagrams are larger than any room.
+type packets struct {
+	net.PacketConn
+	left int
+}
+
+func (p *packets) ReadFrom(buf []byte) (int, net.Addr, error) {
+	if p.left == 0 {
+		return 0, nil, net.ErrClosed
+	}
+	p.left--
+	return copy(buf, bytes.Repeat([]byte("line\n"), len(buf))), nil, nil
+}
+
+func TestListenTellsThatADatagramWasCut(t *testing.T) {
+	sink, warnings := new(tapeSink), 0
+	err := receive(&packets{left: 2}, sink, func(string, ...zap.Field) { warnings++ })
+	in := sink.inputs[0]
+	if !errors.Is(err, net.ErrClosed) || !slices.Equal(in.ends, []bool{false, false}) || in.gaps != 2 || warnings != 2 {
+		t.Errorf("ended %v, %d gaps, %d warnings, %v", in.ends, in.gaps, warnings, err)
+	}
 }
 
 func TestListenWhereItCannotIsAFailure(t *testing.T) {

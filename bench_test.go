@@ -38,12 +38,12 @@ func (f *frames) record(rec *records.Record) error {
 	f.meters.countMapped(r)
 	return nil
 }
-func (f *frames) skipped()      {}
-func (f *frames) blank()        {}
-func (*frames) retry(int64)     {}
-func (*frames) position([]byte) {}
-func (f *frames) gap(string)    {}
-func (f *frames) commit() error { return nil }
+func (f *frames) skipped(string) {}
+func (f *frames) blank()         {}
+func (*frames) retry(int64)      {}
+func (*frames) position([]byte)  {}
+func (f *frames) gap(string)     {}
+func (f *frames) commit() error  { return nil }
 
 // provisioned is a handler as Caddy would have it after Provision.
 func provisioned(tb testing.TB, h *Handler) *Handler {
@@ -68,7 +68,7 @@ func BenchmarkPipeline(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
 				h = provisioned(b, h)
-				in := newInput(&frames{mapper: h.mapping.Bind(caddy.NewReplacer().GetString), meters: h.meters}, h.framing.options("application/x-ndjson"))
+				in := newInput(&frames{mapper: h.mapping.Bind(caddy.NewReplacer().GetString), meters: h.meters}, h.framing.options("application/x-ndjson"), nil)
 				b.SetBytes(int64(len(read)))
 				b.ReportAllocs()
 				for b.Loop() {

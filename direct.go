@@ -26,13 +26,14 @@ type direct struct {
 	stream *stream
 	mapper *mapping.Mapper
 
-	mu     sync.Mutex // held while the records of one read are taken
-	inputs []*input
-	seq    uint64
-	out    []byte
-	events int
-	lastID []byte // of the last event that had one
-	err    error  // why the upstream was cancelled, if it was us
+	mu         sync.Mutex // held while the records of one read are taken
+	inputs     []*input
+	unfinished *records.Budget // of all inputs
+	seq        uint64
+	out        []byte
+	events     int
+	lastID     []byte // of the last event that had one
+	err        error  // why the upstream was cancelled, if it was us
 }
 
 // Open starts the client's response.
@@ -49,7 +50,10 @@ func (d *direct) Open(contentType string) (Input, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	in := newInput(d, h.framing.options(contentType))
+	if d.unfinished == nil {
+		d.unfinished = records.NewBudget(unfinishedSize)
+	}
+	in := newInput(d, h.framing.options(contentType), d.unfinished)
 	d.inputs = append(d.inputs, in)
 	return in, nil
 }
@@ -67,7 +71,7 @@ func (d *direct) record(rec *records.Record) error {
 	d.seq++
 	rec.Seq = d.seq
 	if rec.Truncated {
-		d.stream.handler.warnTooLarge()
+		d.stream.handler.warnTooLarge(tooLargeAlone)
 	}
 	var r mapping.Result
 	d.out, r = d.mapper.Append(d.out, rec, nil)
@@ -87,9 +91,9 @@ func (d *direct) record(rec *records.Record) error {
 	return nil
 }
 
-func (d *direct) skipped() {
+func (d *direct) skipped(why string) {
 	d.seq++
-	d.stream.handler.warnTooLarge()
+	d.stream.handler.warnTooLarge(why)
 	d.gap(frame.GapRecordTooLarge)
 }
 

@@ -61,7 +61,7 @@ func TestAMappingThatIsNewGetsEachRecordOnceWhileTheUpstreamGoesOn(t *testing.T)
 	}
 	for _, kept := range []int{100, 20_000} {
 		src := newSource(config("{record}", kept), "", nil)
-		in := newInput(src, src.handler.framing.options(""))
+		in := newInput(src, src.handler.framing.options(""), nil)
 		stop := make(chan struct{})
 		var speaking sync.WaitGroup
 		speaking.Go(func() {

@@ -34,7 +34,7 @@ type collector struct {
 
 func (c *collector) begin()          {}
 func (c *collector) counts() *meters { return c.meters }
-func (c *collector) skipped()        { c.seq++ }
+func (c *collector) skipped(string)  { c.seq++ }
 func (c *collector) blank()          { c.frames = append(c.frames, eventstream.Comment...) }
 func (c *collector) retry(ms int64) {
 	c.frames, c.retries = eventstream.AppendRetry(c.frames, time.Duration(ms)*time.Millisecond), true
@@ -124,7 +124,7 @@ func FuzzEncoding(f *testing.F) {
 		if c.data = bound(data); c.data == nil {
 			c.data = new(mapping.Template)
 		}
-		in := newInput(c, h.framing.options("text/plain"))
+		in := newInput(c, h.framing.options("text/plain"), nil)
 		cut := min(int(policies), len(upstream))
 		for _, piece := range [][]byte{upstream[:cut], upstream[cut:]} {
 			if _, err := in.Write(piece); err != nil {

@@ -13,12 +13,21 @@ var (
 	errRecordInvalid  = errors.New("a record is not JSON, and on_invalid is error")
 )
 
+// Reasons for which a record is skipped, as the log says them.
+const (
+	tooLargeAlone    = "record is larger than max_record_size"
+	tooLargeTogether = "unfinished record dropped, as those of all senders are too large together"
+)
+
+// unfinishedSize is how much an upstream's senders may leave unfinished together.
+const unfinishedSize = 64 << 20
+
 // consumer is where records go: a stream of its own, or a source that streams share.
 type consumer interface {
 	counts() *meters                  // of the config, between begin and commit
 	begin()                           // the records of one read follow; no other input's come between
 	record(rec *records.Record) error // takes it; sets its number
-	skipped()                         // a record was larger than allowed
+	skipped(why string)               // a record was larger than allowed
 	blank()                           // the upstream's heartbeat
 	retry(ms int64)                   // the upstream says when to come back
 	position(id []byte)               // an event stream's id without an event; the next record has it too
@@ -61,7 +70,9 @@ type input struct {
 	placeID  []byte
 }
 
-func newInput(to consumer, o records.Options) *input {
+// newInput makes an input. The budget bounds what all inputs of an upstream leave unfinished; nil: nothing does.
+func newInput(to consumer, o records.Options, budget *records.Budget) *input {
+	o.Budget = budget
 	return &input{to: to, options: o, splitter: records.New(o), rec: records.Record{WantsJSON: o.Format.IsJSON()}}
 }
 
@@ -113,7 +124,7 @@ func (in *input) next() error {
 	for {
 		switch in.splitter.Next(&in.rec) {
 		case records.NeedMore:
-			return nil
+			return in.lost()
 		case records.IsRecord:
 			if in.rec.Truncated {
 				in.to.counts().recordsDropped.truncated.Inc()
@@ -141,12 +152,24 @@ func (in *input) next() error {
 			}
 		case records.IsSkipped:
 			in.to.counts().recordsDropped.tooLarge.Inc()
-			in.to.skipped()
+			in.to.skipped(tooLargeAlone)
 		case records.IsTooLarge:
 			in.to.counts().recordsDropped.tooLarge.Inc()
 			return errRecordTooLarge
 		}
 	}
+}
+
+// lost tells of records that had to go to make room for what this input was given. They need not be its own.
+func (in *input) lost() error {
+	for range in.options.Budget.TakeLost() {
+		in.to.counts().recordsDropped.tooLarge.Inc()
+		if in.options.Oversize == records.Fail {
+			return errRecordTooLarge
+		}
+		in.to.skipped(tooLargeTogether)
+	}
+	return nil
 }
 
 var _ Input = (*input)(nil)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"go.uber.org/zap"
 )
 
@@ -101,7 +102,7 @@ func (s *source) connect() error {
 	s.mu.Lock()
 	h, upstream := s.handler, s.upstream
 	s.reconnect, s.replaced = cancel, false
-	s.inputs = nil
+	s.inputs, s.unfinished = nil, records.NewBudget(unfinishedSize)
 	if s.skipID {
 		lastID = ""
 	}

@@ -162,10 +162,10 @@ func (h *Handler) refuse(r *http.Request, reason string, status int, err error) 
 	return caddyhttp.Error(status, err)
 }
 
-// warnTooLarge says in the log that a record is larger than the config allows.
-func (h *Handler) warnTooLarge() {
+// warnTooLarge says in the log that a record is larger than the config allows, or than there is room for.
+func (h *Handler) warnTooLarge(why string) {
 	if log := h.warnings(&h.sizeWarnings); log != nil {
-		log.Warn("record is larger than max_record_size", zap.Int64("max_record_size", h.MaxRecordSize), zap.String("policy", h.Oversize))
+		log.Warn(why, zap.Int64("max_record_size", h.MaxRecordSize), zap.String("policy", h.Oversize))
 	}
 }
 

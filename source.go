@@ -42,17 +42,18 @@ type source struct {
 	making sync.Mutex // held while a feed is made; taken before mapping
 
 	// Held for moments only, and for what follows.
-	mu        sync.Mutex
-	handler   *Handler // the newest config that has asked for this source
-	upstream  Upstream
-	reconnect context.CancelFunc // lets go of the connection, to open another
-	replaced  bool               // the connection is let go of because a new config has another
-	records   *history.Log       // packed records, from which frames can be made anew
-	feeds     []*feed            // one for each mapping
-	streams   map[*delivery]struct{}
-	checking  bool // for laggards, before long
-	inputs    []*input
-	committed uint64 // seq, as of the end of the last read
+	mu         sync.Mutex
+	handler    *Handler // the newest config that has asked for this source
+	upstream   Upstream
+	reconnect  context.CancelFunc // lets go of the connection, to open another
+	replaced   bool               // the connection is let go of because a new config has another
+	records    *history.Log       // packed records, from which frames can be made anew
+	feeds      []*feed            // one for each mapping
+	streams    map[*delivery]struct{}
+	checking   bool // for laggards, before long
+	inputs     []*input
+	unfinished *records.Budget // of the connection's inputs
+	committed  uint64          // seq, as of the end of the last read
 
 	state      sourceState
 	reconnects int
@@ -140,7 +141,7 @@ func (s *source) open(contentType string) (in *input, withoutID bool, err error)
 	}
 	s.state, s.reported, s.lastErr = isLive, false, nil
 	withoutID, s.skipID = s.skipID, false
-	in = newInput(s, s.handler.framing.options(contentType))
+	in = newInput(s, s.handler.framing.options(contentType), s.unfinished)
 	if len(s.inputs) == 0 || !alwaysShared(s.handler.backend) {
 		s.inputs = append(s.inputs, in)
 	}
@@ -202,7 +203,7 @@ func (s *source) record(rec *records.Record) error {
 	s.seq++
 	rec.Seq = s.seq
 	if rec.Truncated {
-		s.newest.warnTooLarge()
+		s.newest.warnTooLarge(tooLargeAlone)
 	}
 	s.fallback = s.appendID(s.fallback[:0], rec.Seq)
 	if rec.ID != nil { // an empty one takes it back
@@ -226,9 +227,9 @@ func (s *source) record(rec *records.Record) error {
 	return nil
 }
 
-func (s *source) skipped() {
+func (s *source) skipped(why string) {
 	s.seq++
-	s.newest.warnTooLarge()
+	s.newest.warnTooLarge(why)
 	s.control(s.seq, frame.GapRecordTooLarge)
 }
 

@@ -19,6 +19,7 @@ type Options struct {
 	Charset  *Charset // nil: UTF-8, which an EventStream always is
 	MaxSize  int      // bytes of a record's Text; 0 or less: 1 MiB
 	Oversize Oversize // what becomes of a larger record
+	Budget   *Budget  // shared with other splitters; nil: none
 }
 
 const (
@@ -107,6 +108,8 @@ type Splitter struct {
 	carryCR  bool   // carry may hold a CR
 	over     bool   // it is larger than carry may grow: the rest is let go
 	reported bool   // the token for that is out
+	budget   *Budget
+	held     int // what the budget knows of carry
 
 	json  jsonState
 	event eventState
@@ -114,7 +117,7 @@ type Splitter struct {
 
 // New returns a Splitter for one stream.
 func New(o Options) *Splitter {
-	s := &Splitter{format: o.Format, oversize: o.Oversize, max: o.MaxSize}
+	s := &Splitter{format: o.Format, oversize: o.Oversize, max: o.MaxSize, budget: o.Budget}
 	if s.max <= 0 {
 		s.max = defaultMaxSize
 	}
@@ -211,14 +214,21 @@ func (s *Splitter) refill() bool {
 	return len(s.text) > 0
 }
 
-// flush ends the last record, if the stream has ended.
+// flush ends the last record, if the stream has ended, and lets go of what is not needed any more.
 func (s *Splitter) flush(rec *Record) Token {
-	if len(s.carry) == 0 && cap(s.carry) > idleSize {
+	token := NeedMore
+	if s.finished && s.clean {
+		token = s.end(rec)
+	}
+	if token == NeedMore && (s.finished || len(s.carry) == 0 && cap(s.carry) > idleSize) {
 		s.carry = nil
 	}
-	if !s.finished || !s.clean {
-		return NeedMore
-	}
+	s.budget.account(s)
+	return token
+}
+
+// end ends the last record after a clean end.
+func (s *Splitter) end(rec *Record) Token {
 	switch s.format {
 	case JSONSeq:
 		return s.endJSONSeq(rec)
@@ -255,6 +265,7 @@ func (s *Splitter) keep(part []byte) {
 // soon as it is known that the record is too large.
 func (s *Splitter) park(part []byte) Token {
 	s.keep(part)
+	s.budget.account(s)
 	if !s.over || s.reported || s.oversize == Truncate {
 		return NeedMore
 	}

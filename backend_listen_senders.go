@@ -1,0 +1,173 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// maxSenders is how many connections there may be at a time.
+	maxSenders = 1024
+
+	// idleTimeout ends a connection that says nothing for so long. It is generous, as a healthy sender may have nothing
+	// to say for hours, and what it sends into a closed connection is lost. Who is gone without a word is noticed
+	// before: over TCP by Go's keep-alives (2.5 minutes), on a unix socket by the kernel at once.
+	idleTimeout = 24 * time.Hour
+)
+
+// senders are the connections to a socket.
+type senders struct {
+	sink Sink
+	idle time.Duration
+	warn func(message string, fields ...zap.Field)
+	fail context.CancelCauseFunc // ends all of them
+
+	began time.Time
+	wg    sync.WaitGroup
+	slots chan struct{} // one for each sender
+	mu    sync.Mutex
+	all   map[*sender]struct{}
+}
+
+func newSenders(sink Sink, idle time.Duration, warn func(string, ...zap.Field), fail context.CancelCauseFunc) *senders {
+	return &senders{
+		sink: sink, idle: idle, warn: warn, fail: fail,
+		began: time.Now(), slots: make(chan struct{}, maxSenders), all: make(map[*sender]struct{}),
+	}
+}
+
+// accept takes connections until ctx ends, which closes the listener.
+func (s *senders) accept(ctx context.Context, listener net.Listener) error {
+	defer s.wg.Wait()
+	defer s.closeAll()
+	// An input of no connection says that the upstream is there, before anyone has sent anything.
+	if _, err := s.sink.Open(""); err != nil {
+		return err
+	}
+	for {
+		conn, err := listener.Accept()
+		switch {
+		case err == nil:
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return err
+		default: // such as too many open files, which passes
+			s.warn("accepting a connection failed", zap.Error(err))
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if err := s.makeRoom(ctx); err != nil {
+			conn.Close()
+			return err
+		}
+		from := s.add(conn)
+		s.wg.Go(func() {
+			defer s.remove(from)
+			if err := s.take(from); err != nil {
+				s.fail(err)
+			}
+		})
+	}
+}
+
+// makeRoom takes a slot. If there is none, the sender that has been silent for longest has to go.
+func (s *senders) makeRoom(ctx context.Context) error {
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	if silent := s.longestSilent(); silent != nil {
+		s.warn("connection closed to make room for another", zap.Int("connections", maxSenders), zap.Duration("silent", silent.silence()))
+		silent.Close()
+	}
+	// What a sender has said may still be on its way to a source that is held back: then others wait as well.
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *senders) longestSilent() *sender {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var longest *sender
+	for from := range s.all {
+		if longest == nil || from.heard.Load() < longest.heard.Load() {
+			longest = from
+		}
+	}
+	return longest
+}
+
+// take takes what one sender has to say. Its connection's failure harms nobody else; the error is the sink's.
+func (s *senders) take(from *sender) error {
+	input, err := s.sink.Open("")
+	if err != nil {
+		return err
+	}
+	w := &inputWriter{to: input}
+	err = copyInput(w, from, readSize)
+	if w.err != nil {
+		return w.err
+	}
+	return input.End(err == nil)
+}
+
+func (s *senders) add(conn net.Conn) *sender {
+	from := &sender{Conn: conn, idle: s.idle, began: s.began}
+	from.hear()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all[from] = struct{}{}
+	return from
+}
+
+func (s *senders) remove(from *sender) {
+	from.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, from)
+	<-s.slots
+}
+
+func (s *senders) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for from := range s.all {
+		from.Close()
+	}
+}
+
+// sender is a connection that knows for how long it has been silent.
+type sender struct {
+	net.Conn
+	idle  time.Duration
+	began time.Time    // what heard counts from, by the monotonic clock
+	heard atomic.Int64 // when it last said something
+}
+
+func (s *sender) Read(p []byte) (int, error) {
+	if err := s.SetReadDeadline(time.Now().Add(s.idle)); err != nil {
+		return 0, err
+	}
+	n, err := s.Conn.Read(p)
+	if n > 0 {
+		s.hear()
+	}
+	return n, err
+}
+
+func (s *sender) hear() { s.heard.Store(int64(time.Since(s.began))) }
+
+func (s *sender) silence() time.Duration { return time.Since(s.began) - time.Duration(s.heard.Load()) }
