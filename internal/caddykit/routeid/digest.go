@@ -26,6 +26,9 @@ var (
 
 	// goesByURL are the matchers that go by nothing but a request's host and path.
 	goesByURL = setOf("host", "path", "path_regexp")
+
+	// sameForAll are those that tell no client from another that asks for the same: a source is shared by GET alone.
+	sameForAll = setOf("host", "path", "path_regexp", "method", "query")
 )
 
 func setOf(names ...string) map[string]bool {
@@ -47,7 +50,7 @@ func (r *reads) text(raw json.RawMessage) {
 // digest is of what a request passes on its way to the last handler of the chain, and of what stands behind that:
 //
 //   - of each route around it the matchers, and the handlers before it and behind it
-//   - routes before those, if a request may pass them and they may hold it back
+//   - routes before those, if it depends on them which clients get past them
 //   - routes after those, if a request may get there
 //
 // Other routes do not count.
@@ -109,7 +112,7 @@ func (d *digest) addLevel(s step, ended *bool) error {
 	}
 	d.add("before")
 	for _, other := range s.routes[:s.route] {
-		if !(r.Group != "" && other.Group == r.Group) && !other.Terminal && !ends(other.Handle) && !passOn(other.Handle) {
+		if !(r.Group != "" && other.Group == r.Group) && holdsBack(other) {
 			if err := d.addRoute(other, false); err != nil {
 				return err
 			}
@@ -136,7 +139,7 @@ func (d *digest) addLevel(s step, ended *bool) error {
 		if err := d.addRoute(other, true); err != nil {
 			return err
 		}
-		matches := len(other.Match) == 0 || sameURL && matchesByURL(r.Match) && bytes.Equal(other.Match, r.Match)
+		matches := len(other.Match) == 0 || sameURL && matchesBy(r.Match, goesByURL) && bytes.Equal(other.Match, r.Match)
 		if *ended = matches && other.Group == "" && (other.Terminal || ends(other.Handle)); *ended {
 			return nil
 		}
@@ -253,6 +256,14 @@ func ends(handlers []json.RawMessage) bool {
 	})
 }
 
+// holdsBack is whether a route may decide which clients get to those after it. One that ends does so by its matcher.
+func holdsBack(r config) bool {
+	if r.Terminal || ends(r.Handle) {
+		return !matchesBy(r.Match, sameForAll)
+	}
+	return !passOn(r.Handle)
+}
+
 // passOn is whether these handlers let every request through.
 func passOn(handlers []json.RawMessage) bool {
 	return !slices.ContainsFunc(handlers, func(raw json.RawMessage) bool {
@@ -268,14 +279,15 @@ func only(handlers []json.RawMessage, names map[string]bool) bool {
 	return !slices.ContainsFunc(handlers, func(raw json.RawMessage) bool { return !names[handlerName(raw)] })
 }
 
-func matchesByURL(match json.RawMessage) bool {
+// matchesBy is whether there are no other matchers than these.
+func matchesBy(match json.RawMessage, names map[string]bool) bool {
 	var sets []map[string]json.RawMessage
 	if json.Unmarshal(match, &sets) != nil {
 		return false
 	}
 	for _, set := range sets {
 		for name := range set {
-			if !goesByURL[name] {
+			if !names[name] {
 				return false
 			}
 		}
