@@ -104,7 +104,7 @@ func hostOf(address caddy.NetworkAddress) string {
 
 // parseDialAddress parses an address that leads to precisely one stream socket.
 func parseDialAddress(text string) (caddy.NetworkAddress, error) {
-	address, err := caddy.ParseNetworkAddress(text)
+	address, err := parseNetworkAddress(text)
 	if err != nil {
 		return address, err
 	}
@@ -117,6 +117,14 @@ func parseDialAddress(text string) (caddy.NetworkAddress, error) {
 		return address, fmt.Errorf("%q must have the path of a socket", text)
 	}
 	return address, nil
+}
+
+// parseNetworkAddress parses an address. A URL, which may hold a password, is refused without a word of it.
+func parseNetworkAddress(text string) (caddy.NetworkAddress, error) {
+	if strings.Contains(text, "://") {
+		return caddy.NetworkAddress{}, errors.New("must be a network address such as host:port, not a URL: backend http takes URLs")
+	}
+	return caddy.ParseNetworkAddress(text)
 }
 
 // parseSend compiles the bytes to be sent. An escaped character is a part of its own, so that it is never taken for

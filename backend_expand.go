@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,15 +37,15 @@ var asText = place{}
 // asLine is a place where a client's value must not begin another line, which would be another header or command.
 var asLine = place{refused: "\r\n"}
 
+// errRecordInArgument does not repeat the argument, which may hold a password.
+var errRecordInArgument = errors.New(`{record} and {seq} are for templates: an upstream is opened before it has a record (write \{ for a brace that is text)`)
+
 // parseArgument compiles an argument. There is no record yet when a backend is opened, so that {record} and {seq}
 // are errors.
 func parseArgument(text string, p place) (argument, error) {
 	t, err := mapping.ParseTemplate(text)
-	if err != nil {
-		return argument{}, err
-	}
-	if t.UsesRecord() {
-		return argument{}, fmt.Errorf("%q: {record} and {seq} are for templates: an upstream is opened before it has a record", text)
+	if err != nil || t.UsesRecord() { // a mistake in a template is one in a placeholder of these
+		return argument{}, errRecordInArgument
 	}
 	return argument{parts: []*mapping.Template{t}, place: p}, nil
 }

@@ -120,6 +120,9 @@ func (b *HTTPBackend) adjustTransport() error {
 // asHeader is a header's value, which has no control characters but the tab (RFC 9110 §5.5).
 var asHeader = place{refused: "\x01\x02\x03\x04\x05\x06\a\b\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f"}
 
+// errHeaderName repeats nothing, as it may be a secret that should have been the value.
+var errHeaderName = errors.New("header: the name has a character that no header's name may have: write header <name> <value>")
+
 func (b *HTTPBackend) compile() (err error) {
 	if err := b.compileURL(); err != nil {
 		return fmt.Errorf("url: %w", err)
@@ -134,15 +137,15 @@ func (b *HTTPBackend) compile() (err error) {
 	b.names, b.values = nil, nil
 	for _, name := range slices.Sorted(maps.Keys(b.Header)) {
 		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("header: %q is not a name", name)
+			return errHeaderName
 		}
 		for _, text := range b.Header[name] {
 			if !httpguts.ValidHeaderFieldValue(text) {
-				return fmt.Errorf("header: %q is not a value", text)
+				return fmt.Errorf("header %s: its value must have no control characters", name)
 			}
 			value, err := parseArgument(text, asHeader)
 			if err != nil {
-				return fmt.Errorf("header: %w", err)
+				return fmt.Errorf("header %s: %w", name, err)
 			}
 			b.names, b.values = append(b.names, name), append(b.values, value)
 		}
@@ -220,7 +223,7 @@ func (u *httpUpstream) newRequest(ctx context.Context, lastID string) (*http.Req
 		return nil, err
 	}
 	if !u.backend.url[1].isFixed() && hasDotSegment(target.Path) {
-		return nil, caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("path %q leads outside of itself", target.Path))
+		return nil, caddyhttp.Error(http.StatusBadRequest, errors.New("a value in the path leads outside of it"))
 	}
 	values, err := expandAll(u.values, lastID)
 	if err != nil {
@@ -282,7 +285,7 @@ func (b *HTTPBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	var err error
 	if b.URL, err = oneArg(d); err != nil {
-		return err
+		return d.Err("backend http must be followed by one URL, in quotes if it has spaces") // and not repeat a part of it
 	}
 	if err := provisionedBy(d, b.compile); err != nil {
 		return err
@@ -319,7 +322,7 @@ func (b *HTTPBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (b *HTTPBackend) parseHeader(d *caddyfile.Dispenser) error {
 	given, err := args(d, 2, 2)
 	if err != nil {
-		return err
+		return d.Err("header must be followed by a name and one value, in quotes if it has spaces") // and not repeat a part of it
 	}
 	if b.Header == nil {
 		b.Header = make(http.Header)

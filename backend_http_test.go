@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 )
@@ -41,6 +43,7 @@ func TestHTTPValuesStayInTheirPlace(t *testing.T) {
 		{"http " + url + "?a=b", "", "", "GET " + host + " /?a=b []"},
 		{"http {env.SSE_TEST_URL}/x?since={last_id}", "", "a&b=c d/1", "GET " + host + " /x?since=a%26b%3Dc+d%2F1 []"},
 		{"http " + url + "/{query.x}/end?q={query.x}", "x=a/b%3Fc%23{last_id}", "9", "GET " + host + " /a%2Fb%3Fc%23%7Blast_id%7D/end?q=a%2Fb%3Fc%23%7Blast_id%7D []"},
+		{"http " + url + "/{query.x_escaped}/end?q={query.x_escaped}", "x_escaped=a/b%3Fc%26d%3De", "", "GET " + host + " /a%2Fb%3Fc&d=e/end?q=a%2Fb%3Fc%26d%3De []"},
 		{"http " + url + "/a {\n body `{\"after\":\"{last_id}\",\"x\":\"{query.x}\"}`\n}", "x={last_id}", "7", "POST " + host + ` /a [{"after":"7","x":"{last_id}"}]`},
 		{"http " + url + "/a {\n method put\n header Host {query.x}\n}", "x=example.com", "", "PUT example.com /a []"},
 	} {
@@ -66,6 +69,7 @@ func TestHTTPAsksForTheRequestsOwnPathAndQuery(t *testing.T) {
 		"{http.request.uri.prefixed_query}":                        "/?x=1+2&y=%26%23z",
 		"{http.request.uri.path}{http.request.uri.prefixed_query}": "/a/b%20c%3Fd/e?x=1+2&y=%26%23z",
 		"/?next={http.request.uri.path_escaped}":                   "/?next=%2Fa%2Fb+c%3Fd%2Fe",
+		"/{http.request.uri.path_escaped}":                         "/%2Fa%2Fb+c%3Fd%2Fe",
 	} {
 		request := newRequest(path + "?" + query)
 		u, err := newBackend(t, "http "+server+address).Bind(request)
@@ -117,6 +121,62 @@ func TestHTTPRefusesValuesThatLeaveTheirPlace(t *testing.T) {
 			t.Errorf("%s with %s: got %v, want a 400", test.text, test.query, err)
 		}
 	}
+}
+
+// No part of a URL that is wrong may be told, as it may be a part of a password.
+func TestAURLThatIsWrongIsNotRepeated(t *testing.T) {
+	wantSilence := func(text string, err error) {
+		t.Helper()
+		if err == nil {
+			t.Errorf("%s: no error", text)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %q", text, err)
+		}
+	}
+	for _, text := range []string{
+		"http http://me:secret/x@host/", "http http://me:12#secret@host/", "http http://me:12/%secret@host/", "http http://me:secret%@host/",
+		"http http://me:secret%zz@host/", "http http://me:sec^secret@host/", "http 'http://me:secret^@host/", "http ftp://me:secret@host/", "http me:secret@host",
+		"http http://me:a secret@host/", "http http://secret/ secret", "http http://me:secret@{record.x}/", "http http://me:secret@host/{record.x",
+		"http http://me:secret@host:port/", "http http://me:secret@", "http http://host[secret/", "http http://host/?{seq}secret",
+		"http http://host {\nheader Authorization Bearer secret\n}", "http http://host {\nheader \"Authorization: secret\" x\n}",
+		"http http://host {\nheader A \"secret\x01\"\n}", "http http://host {\nheader A secret{seq}\n}", "http http://host {\nbody secret{record.\n}",
+		"dial http://me:secret@host:80", "dial http://me:secret@host:80/{query.x}", "listen http://me:secret@host:80",
+	} {
+		name, _, _ := strings.Cut(text, " ")
+		module, err := caddy.GetModule(backendNamespace + "." + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		backend := module.New().(Backend)
+		err = backend.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))
+		if err == nil { // it depends on the request
+			var u Upstream
+			if u, err = backend.Bind(newRequest("/")); err == nil {
+				err = u.Stream(context.Background(), "", new(tapeSink))
+			}
+		}
+		wantSilence(text, err)
+	}
+	// Nor what becomes one when placeholders have values.
+	for _, test := range []struct{ text, env, query string }{
+		{"http {env.SSE_TEST_SECRET}", "http://me:secret/x@host/", ""},
+		{"http http://me:{env.SSE_TEST_SECRET}@host/", "secret/x", ""},
+		{"http http://me:12{env.SSE_TEST_SECRET}@host/", "#secret", ""},
+		{"http http://host:1/secret/{query.x}", "", "x=.."},
+		{"http http://host:1/{query.x}/secret", "", "x=.."},
+		{"dial {env.SSE_TEST_SECRET}", "http://me:secret@host:80", ""},
+	} {
+		t.Setenv("SSE_TEST_SECRET", test.env)
+		u, err := newBackend(t, test.text).Bind(newRequest("/?" + test.query))
+		if err == nil {
+			err = u.Stream(context.Background(), "", new(tapeSink))
+		}
+		wantSilence(test.text, err)
+	}
+	_, err := commandBackend("ftp://me:secret@host/", nil)
+	wantSilence("--from ftp://…", err)
+	_, err = commandBackend("http://me:secret%@host/", nil)
+	wantSilence("--from http://…", err)
 }
 
 func TestHTTPHeaders(t *testing.T) {

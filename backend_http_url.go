@@ -1,7 +1,7 @@
 package sse
 
 import (
-	"fmt"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -28,7 +28,7 @@ func escapeInPath(name, value string) string {
 		return withoutFragment(value)
 	case part == ".prefixed_query":
 		return withoutFragment(value)
-	case strings.HasSuffix(part, "_escaped"):
+	case isEscaped(part):
 		return value
 	default:
 		return url.PathEscape(value)
@@ -40,7 +40,7 @@ func escapeInQuery(name, value string) string {
 	switch part, _ := uriPart(name); {
 	case part == ".query":
 		return withoutFragment(value)
-	case strings.HasSuffix(part, "_escaped"):
+	case isEscaped(part):
 		return value
 	default:
 		return url.QueryEscape(value)
@@ -55,6 +55,12 @@ func uriPart(name string) (part string, isURI bool) {
 		}
 	}
 	return "", false
+}
+
+// isEscaped is whether Caddy has escaped the value of such a part. Of a query's values it escapes none: that of
+// {query.x_escaped} is of a parameter that a client has called so.
+func isEscaped(part string) bool {
+	return slices.Contains([]string{"_escaped", ".path_escaped", ".query_escaped", ".prefixed_query_escaped", ".path.file_escaped"}, part)
 }
 
 // beginsPath is whether a placeholder's value begins with the slash of a path, or with a question mark.
@@ -127,14 +133,15 @@ func splitURL(text string) (base, path, query string) {
 	return text[:pathAt], text[pathAt:], ""
 }
 
+// errURL says nothing of a URL that is wrong. User, password, path and query may be secret, and if the URL is wrong, any
+// of them may stand where another part is expected: with http://user:p/w@host/, the port is "p".
+var errURL = errors.New("must be a URL that begins with http:// or https:// and a host, with %XX for special characters in a user, password, path or query")
+
 // parseURL parses an expanded URL.
 func (b *HTTPBackend) parseURL(parts []string) (*url.URL, error) {
 	u, err := url.Parse(strings.Join(parts, ""))
-	if err != nil {
-		return nil, plainError(err) // user, password and query may be secret
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return nil, fmt.Errorf("%q must be a URL that begins with http:// or https:// and a host", u.Scheme+"://"+u.Host)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Contains(parts[0], "#") {
+		return nil, errURL
 	}
 	return u, nil
 }

@@ -76,7 +76,7 @@ func parseListenArgument(text string) (argument, error) {
 }
 
 func parseListenAddress(text string) (caddy.NetworkAddress, error) {
-	address, err := caddy.ParseNetworkAddress(text)
+	address, err := parseNetworkAddress(text)
 	if err != nil {
 		return address, err
 	}

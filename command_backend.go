@@ -34,7 +34,7 @@ func commandBackend(from string, command []string) (json.RawMessage, error) {
 	case strings.HasPrefix(from, "unix/"), !isThere && isAddress(from):
 		return checkedBackend("dial", &DialBackend{Address: from})
 	case strings.Contains(from, "://"):
-		return nil, fmt.Errorf("--from %s: a URL must begin with http:// or https://", from)
+		return nil, errors.New("--from: a URL must begin with http:// or https://")
 	case !isThere:
 		fmt.Fprintf(os.Stderr, "%s is not there yet: waiting for it\n", from)
 	case info.IsDir():
