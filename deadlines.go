@@ -18,6 +18,7 @@ const (
 	// lastWrite bounds what is written to a client when its stream is ended from our side: a stop must not
 	// wait for a client that does not read.
 	lastWrite = time.Second
+	lastLooks = 10 // how often it is looked at meanwhile
 
 	// lastBytes bounds what the server sends by itself after that. On HTTP/2 it is the time after which a stream is
 	// reset, whoever is late: a machine that has too much to do must not make it look as if it had failed.
@@ -149,6 +150,10 @@ func (s *stream) unblockWrites() {
 	controller := http.NewResponseController(s.inner)
 	ended := s.clock()
 
+	// It is the looks that are counted: where the machine has too much to do, they come late as the writes do, and no
+	// client is to blame.
+	var looked int64
+	var looks int
 	var check func()
 	check = func() {
 		s.aborting.Lock()
@@ -156,12 +161,17 @@ func (s *stream) unblockWrites() {
 		if s.finished {
 			return
 		}
-		if began := s.writing.Load(); began != 0 && (began <= ended || s.writingFor() > lastWrite) {
+		began := s.writing.Load()
+		if began != looked {
+			looked, looks = began, 0
+		}
+		looks++
+		if began != 0 && (looks >= lastLooks || began <= ended && looks >= lastLooks/2) {
 			_ = controller.SetWriteDeadline(time.Unix(1, 0))
 		}
-		time.AfterFunc(lastWrite/10, check)
+		time.AfterFunc(lastWrite/lastLooks, check)
 	}
-	time.AfterFunc(lastWrite/2, check)
+	time.AfterFunc(lastWrite/lastLooks, check)
 }
 
 // flusher finds what flushes the response, once: http.ResponseController looks for it at each flush.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -26,7 +27,9 @@ import (
 // do makes a request as it is given, and reads the whole response.
 func do(t *testing.T, client *http.Client, method, url, body string, options ...func(*http.Request)) (*http.Response, string) {
 	t.Helper()
-	r, err := http.NewRequest(method, url, strings.NewReader(body))
+	ctx, cancel := context.WithTimeout(context.Background(), 2*ssetest.Patience) // a stream that nobody expects never ends
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
