@@ -234,6 +234,9 @@ func (c *client) read(ctx context.Context, leave func(error), body io.Reader, pa
 	case 1:
 		stall = c.random.IntN(20_000)
 	}
+	if c.path == "/fat" && c.random.IntN(2) == 0 { // there it is soon behind
+		stall = c.random.IntN(100_000)
+	}
 	died := time.AfterFunc(life, func() {
 		if !c.isQuiet() {
 			leave(errLeft)
@@ -241,6 +244,9 @@ func (c *client) read(ctx context.Context, leave func(error), body io.Reader, pa
 	})
 	defer died.Stop()
 	buffer := make([]byte, 1+c.random.IntN(1<<(4+c.random.IntN(11))))
+	if c.path == "/fat" {
+		buffer = make([]byte, 1<<10)
+	}
 	for total := 0; ; {
 		patience.Reset(silence)
 		n, err := body.Read(buffer)

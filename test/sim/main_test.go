@@ -73,7 +73,7 @@ func TestSimulation(t *testing.T) {
 	var living sync.WaitGroup
 	defer living.Wait()
 	defer cancel()
-	paths := paths(routes)
+	paths := append(paths(routes), "/fat", "/fat") // for those who fall behind
 	clients := make([]*client, *clientsFlag)
 	for i := range clients {
 		clients[i] = s.client(i)

@@ -118,6 +118,8 @@ func (r *route) mappingsFor() []string {
 		return []string{"own id"}
 	case behaves(r.tag, resumesMapped):
 		return []string{"own id", "own id, no EUR"}
+	case behaves(r.tag, fat): // so that clients fall behind
+		return []string{"plain", "template", "numbered", "own id", "named"}
 	case r.kind == "file", behaves(r.tag, resumes):
 		return []string{"plain", "template", "seventh", "no EUR", "its kind", "named"}
 	case r.share == "":
@@ -144,6 +146,9 @@ func (p plan) change(random *rand.Rand, r *route) {
 	r.replay = pick(random, 0, 0, 1, 10)
 	r.linger = pick(random, "100ms", "1s", "5s")
 	r.lag = pick(random, "disconnect", "skip")
+	if behaves(r.tag, fat) {
+		r.size, r.lag = "16KiB", pick(random, "disconnect", "skip", "skip", "skip")
+	}
 	r.keep = random.IntN(5) == 0
 }
 

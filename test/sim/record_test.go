@@ -45,8 +45,8 @@ func (r record) pad() string {
 	random := rand.New(rand.NewPCG(hash(r.tag), uint64(r.conn)<<32|uint64(r.n)))
 	size := random.IntN(120)
 	if behaves(r.tag, fat) {
-		size = 500 + random.IntN(1000)
-		if random.IntN(8) == 0 {
+		size = 2000 + random.IntN(4000)
+		if random.IntN(2) == 0 {
 			size = random.IntN(30_000)
 		}
 	}

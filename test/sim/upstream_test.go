@@ -58,6 +58,9 @@ func (u *upstreams) speaker(tag, family, lastID string) *speaker {
 	u.mu.Unlock()
 	s.random = u.plan.random("upstream", tag, family, visit)
 	s.left = int(s.random.ExpFloat64() * 400)
+	if behaves(tag, fat) {
+		s.left *= 10
+	}
 	if behaves(tag, resumes) || behaves(tag, resumesMapped) {
 		s.conn = u.ledger.log(tag, family)
 		s.n = int(s.conn.said.Load())
@@ -90,6 +93,9 @@ func (s *speaker) speak(ctx context.Context) ending {
 		if s.random.IntN(60) == 0 {
 			burst = 300
 		}
+		if behaves(s.conn.tag, fat) && s.random.IntN(15) == 0 {
+			burst = 100
+		}
 		var text strings.Builder
 		for range burst {
 			text.WriteString(s.next())
@@ -104,6 +110,9 @@ func (s *speaker) speak(ctx context.Context) ending {
 			return held
 		}
 		pause := time.Duration(s.random.ExpFloat64() * float64(60*time.Millisecond) / s.busy)
+		if behaves(s.conn.tag, fat) {
+			pause /= 4
+		}
 		if s.random.IntN(100) == 0 {
 			pause += time.Second
 		}
