@@ -12,7 +12,7 @@ var mended = map[int]bool{
 	1:  true,  // sources of next handlers are told apart by their place
 	2:  true,  // who comes back after the end
 	3:  true,  // a reload that changes where
-	7:  false, // copies beside a log
+	7:  false, // copies beside a log: not mended yet
 	17: true,  // ids that repeat
 	20: true,  // after sse-error the response is broken off
 	27: true,  // HTTP/3 ends a record that was cut as if it were whole
