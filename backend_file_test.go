@@ -262,3 +262,31 @@ func TestLinesThatNobodyAsksForAreAConfigError(t *testing.T) {
 		}
 	}
 }
+
+// A name that a request has a say in may be that of another's rotated file.
+func TestRotatedFilesAreNotReadWhereARequestChoosesTheName(t *testing.T) {
+	for path, others := range map[string]bool{"{query.name}.log": false, "app.log": true} {
+		t.Run(path, func(t *testing.T) {
+			dir := t.TempDir()
+			server := ssetest.Start(t, ssetest.Site("sse {\nbackend file "+filepath.Join(dir, path)+" {\nfrom start\n}\n}"))
+			write := func(name, text string) {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("app.log", "one\ntwo\n")
+			first := get(t, server, "/?name=app").WaitEvents(2)[0]
+			if err := os.Rename(filepath.Join(dir, "app.log"), filepath.Join(dir, "app.log-12345678")); err != nil {
+				t.Fatal(err)
+			}
+			write("app.log", "three\n")
+			events := get(t, server, "/?name=app", ssetest.LastEventID(first.ID)).WaitEvents(2)
+			if others && (events[0].Data != "two" || events[1].Data != "three") {
+				t.Errorf("%s: came %+v", path, events)
+			}
+			if !others && (events[0].Type != frame.TypeGap || events[1].Data != "three") {
+				t.Errorf("%s: came %+v", path, events)
+			}
+		})
+	}
+}

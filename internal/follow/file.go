@@ -15,8 +15,9 @@ import (
 type file struct {
 	*os.File
 	info       os.FileInfo // as it was when opened, for os.SameFile
-	head       []byte      // its first bytes, at most headSize, as last seen
-	generation string      // names inode and head
+	id         identity
+	head       []byte // its first bytes, at most headSize, as last seen
+	generation string // names inode and head
 	scratch    [headSize]byte
 }
 
@@ -41,6 +42,7 @@ func openFile(path string) (*file, error) {
 	}
 	f := &file{File: opened, info: info}
 	if err == nil {
+		f.id = identify(info, opened, path)
 		f.reset()
 		_, err = f.intact()
 	}
@@ -116,6 +118,31 @@ func (f *file) readAt(buf []byte, offset int64) (int, error) {
 		return 0, errTruncated
 	}
 	return 0, nil
+}
+
+// goesOnAs reports whether two files have the same bytes after offset, as far as both have some.
+func (f *file) goesOnAs(other *file, offset int64) bool {
+	var mine, its [copyPiece]byte
+	n, _ := f.ReadAt(mine[:], offset)
+	m, _ := other.ReadAt(its[:], offset)
+	n = min(n, m)
+	return bytes.Equal(mine[:n], its[:n])
+}
+
+// isStartOf reports whether own begins with all that the file has, as far as its first and last bytes tell: then it is a
+// copy of own.
+func (f *file) isStartOf(own *file) bool {
+	size, err := f.size()
+	if err != nil || size < minCopyHead {
+		return false
+	}
+	alike := func(offset int64) bool {
+		mine, its := make([]byte, min(copyPiece, size-offset)), make([]byte, min(copyPiece, size-offset))
+		n, _ := f.ReadAt(mine, offset)
+		m, _ := own.ReadAt(its, offset)
+		return n == len(mine) && m == len(its) && bytes.Equal(mine, its)
+	}
+	return alike(0) && alike(max(size-copyPiece, 0))
 }
 
 // holds reports whether the file begins as g says (whatever its inode) and has

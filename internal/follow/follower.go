@@ -64,6 +64,8 @@ type Chunk struct {
 	// Gap: the position to resume at is not kept, so that an unknown number
 	// of bytes is missing before this chunk. It begins with the start of the
 	// file that was truncated, if that is kept, else of the one there is now.
+	// With NewFile it may also be that a file between the two was left out, as
+	// nobody can tell whether it is a copy of one that has been read.
 	Gap bool
 }
 
@@ -84,9 +86,13 @@ type Follower struct {
 	file     *file      // nil until there is one
 	offset   int64      // of the next byte in file
 	inLine   bool       // the byte before it is no LF
-	next     *file      // what takes file's place when that has been read to its end
+	next     succession // what takes file's place when that has been read to its end
 	rotated  bool       // file is not what path names any more
 	previous os.FileInfo
+	era      *era      // of file
+	before   sighting  // what was there already when file was opened or cut: no copies of it
+	copied   bool      // file is a copy of what path names
+	takes    int       // of the census, as of which before is
 	refused  time.Time // since when the file at path cannot be opened
 	told     Chunk     // the flags that go with the next chunk
 }
@@ -101,7 +107,7 @@ func Open(ctx context.Context, o Options) (*Follower, error) {
 	}
 	f := &Follower{
 		name:   name{path: path, alone: o.Alone},
-		watch:  subscribe(path),
+		watch:  subscribe(name{path: path, alone: o.Alone}),
 		closed: make(chan struct{}),
 	}
 	// Now and not at the first Next, so that "from the end" means from now on.
@@ -152,12 +158,12 @@ func (f *Follower) Close() error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.watch.cancel()
-		for _, open := range []*file{f.file, f.next} {
+		for _, open := range []*file{f.file, f.next.next} {
 			if open != nil {
 				open.Close()
 			}
 		}
-		f.file, f.next = nil, nil
+		f.file, f.next = nil, succession{}
 	})
 	return nil
 }
@@ -186,14 +192,14 @@ func (f *Follower) read(buf []byte) (chunk Chunk, ready bool, err error) {
 		}
 		// The end. Another file takes over only if this one has still
 		// nothing more to give after that one was seen to have bytes.
-		if f.next != nil {
+		if f.next.next != nil {
 			f.advance()
 			continue
 		}
 		if err := f.look(); err != nil {
 			return Chunk{}, false, fmt.Errorf("following a file: %w", err)
 		}
-		if f.next != nil {
+		if f.next.next != nil {
 			continue
 		}
 		if f.told.Gap || f.told.NewFile {
@@ -221,7 +227,7 @@ func (f *Follower) tell(data []byte) Chunk {
 // start finds the place to begin at.
 func (f *Follower) start(ctx context.Context, from Start, resume *Position) error {
 	if resume != nil {
-		found, exact, err := locate(ctx, f.name, *resume)
+		found, exact, copied, err := locate(ctx, f.name, *resume)
 		if err != nil {
 			return err
 		}
@@ -230,7 +236,12 @@ func (f *Follower) start(ctx context.Context, from Start, resume *Position) erro
 			f.offset, f.inLine = resume.Offset, resume.InLine
 		}
 		if found != nil {
-			f.file = found
+			var before sighting // nothing, if nobody saw when it was rotated
+			if id, ok := identifyTarget(f.name.path); ok && id == found.id {
+				before = f.watch.topic.census.now().seen
+			}
+			f.open(found, before)
+			f.copied = copied
 			return nil
 		}
 		from = FromStart
@@ -248,9 +259,25 @@ func (f *Follower) start(ctx context.Context, from Start, resume *Position) erro
 			opened.Close()
 			return err
 		}
-		f.file = opened
+		f.open(opened, f.watch.topic.census.now().seen)
 	}
 	return nil
+}
+
+// open makes file the one that is read. before is what is beside it.
+func (f *Follower) open(file *file, before sighting) {
+	f.file, f.before = file, before
+	f.era = f.watch.topic.census.era(file.id)
+}
+
+// past is what is known of the file that has been read to its end.
+func (f *Follower) past() past {
+	p := past{previous: f.previous, copied: f.copied}
+	p.seen, p.later = f.watch.topic.census.order(f.era, f.before)
+	if f.copied {
+		p.seen = f.before // what was seen beside the file since may be more of its copies
+	}
+	return p
 }
 
 // look sets next if the name stands for another file by now. It asks the file
@@ -260,7 +287,11 @@ func (f *Follower) look() error {
 		return nil
 	}
 	var err error
-	f.next, f.rotated, err = successor(f.name, f.file, f.previous)
+	f.next, err = successor(f.name, f.file, f.past)
+	f.rotated = f.next.rotated
+	if err == nil && f.file != nil && f.next.next == nil && !f.rotated {
+		f.lookForCopies()
+	}
 	if !errors.Is(err, fs.ErrPermission) {
 		f.refused = time.Time{}
 		return err
@@ -274,14 +305,49 @@ func (f *Follower) look() error {
 	return err
 }
 
+// lookForCopies finds what is no copy of file, which has its name and has been
+// read to its end: what is longer.
+func (f *Follower) lookForCopies() {
+	latest := f.watch.topic.census.now()
+	if latest.takes == f.takes {
+		return
+	}
+	// Not longer only because file has been cut.
+	if ok, err := f.file.intact(); !ok || err != nil {
+		return
+	}
+	if size, err := f.file.size(); size != f.offset || err != nil {
+		return
+	}
+	f.takes = latest.takes
+	before := make(sighting, len(latest.seen))
+	for id, at := range latest.seen {
+		if _, there := f.before[id]; there || at.size > f.offset {
+			before[id] = at
+		}
+	}
+	f.before = before
+}
+
 // advance goes on with the next file.
 func (f *Follower) advance() {
 	if f.file != nil {
 		f.previous = f.file.info
 		f.file.Close()
 		f.told.NewFile = true
+		f.told.Gap = f.told.Gap || f.next.doubt
 	}
-	f.file, f.next = f.next, nil
+	f.copied = f.copied && f.next.sibling
+	before := f.next.beside
+	if f.next.sibling { // only what is before the former file is before this one for sure
+		before = f.next.known
+	}
+	era := f.era
+	f.open(f.next.next, before)
+	if f.copied {
+		f.era = era // of what it was copied from
+	}
+	f.next = succession{}
 	f.offset = 0
 	f.rotated = false
 	f.watch.moved.Store(true)
@@ -291,12 +357,19 @@ func (f *Follower) advance() {
 // made of it before, if there is one, else at its new start.
 func (f *Follower) truncated() {
 	if g, ok := parseGeneration(f.file.generation); ok {
-		if copied := locateCopy(f.name.siblings(), g, Position{Offset: f.offset, InLine: f.inLine}); copied != nil {
+		list := f.name.siblings()
+		copied, doubt := locateCopy(list, g, Position{Offset: f.offset, InLine: f.inLine}, func(s sibling) bool {
+			_, there := f.before[s.id]
+			return there
+		})
+		if copied != nil {
 			f.file.Close()
-			f.file = copied
+			f.file, f.copied = copied, true
 			f.watch.moved.Store(true)
 			return
 		}
+		f.before = sight(list)
+		f.told.Gap = f.told.Gap || doubt // it may have been a copy after all
 	}
 	f.file.reset()
 	f.offset = 0

@@ -323,7 +323,7 @@ func TestReadingAllocatesNothing(t *testing.T) {
 func TestWritesToOtherFilesWakeNobody(t *testing.T) {
 	path := logPath(t)
 	appendTo(t, path, "one\n")
-	s := subscribe(path)
+	s := subscribe(name{path: path})
 	defer s.cancel()
 	hear := func(name string) bool {
 		select {

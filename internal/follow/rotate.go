@@ -14,6 +14,7 @@ import (
 type sibling struct {
 	path string
 	info os.FileInfo
+	id   identity
 }
 
 // attempts bounds how often a directory is looked at again because it changed
@@ -36,7 +37,7 @@ func (n name) siblings() []sibling {
 	for range attempts {
 		again := listSiblings(n.path)
 		if slices.EqualFunc(list, again, func(a, b sibling) bool {
-			return a.path == b.path && os.SameFile(a.info, b.info)
+			return a.path == b.path && a.id == b.id && os.SameFile(a.info, b.info)
 		}) {
 			return again
 		}
@@ -61,7 +62,8 @@ func listSiblings(path string) []sibling {
 				continue
 			}
 			if info, err := entry.Info(); err == nil {
-				list = append(list, sibling{filepath.Join(dir, entry.Name()), info})
+				path := filepath.Join(dir, entry.Name())
+				list = append(list, sibling{path, info, identify(info, nil, path)})
 			}
 		}
 	}
@@ -128,112 +130,127 @@ func (s sibling) openSame() *file {
 	if err != nil {
 		return nil
 	}
-	if !os.SameFile(f.info, s.info) {
+	if f.id != s.id || !os.SameFile(f.info, s.info) {
 		f.Close()
 		return nil
 	}
 	return f
 }
 
+// succession is what follows a file that has been read to its end.
+type succession struct {
+	next    *file    // nil: nothing yet
+	rotated bool     // the file has lost its name
+	sibling bool     // next is a rotated file
+	doubt   bool     // a file before next has been left out that may be of this log
+	beside  sighting // all siblings
+	known   sighting // those that are older than the file
+}
+
 // successor opens the file to read after own, which has been read to its end:
 // the next newer of the rotated files, else what path stands for. There is none
 // while own still has that name. Nor while the only one that could be is empty:
 // a writer keeps its descriptor until it is told of the rotation, and up to
-// then its lines arrive in own. rotated is whether own lost its name.
-func successor(name name, own *file, previous os.FileInfo) (next *file, rotated bool, err error) {
+// then its lines arrive in own. What was seen is asked only if own has lost its
+// name.
+func successor(name name, own *file, seen func() past) (succession, error) {
+	var known *past
 	for range attempts {
 		current, err := os.Stat(name.path)
 		if err != nil && !missing(err) {
-			return nil, true, err
+			return succession{rotated: true}, err
 		}
 		found := err == nil
 		if own == nil {
 			if !found {
-				return nil, true, nil
+				break
 			}
-			next, err = openFile(name.path)
+			next, err := openFile(name.path)
 			if err != nil && missing(err) {
 				continue
 			}
-			return next, true, err
+			return succession{next: next, rotated: true, beside: sight(name.siblings())}, err
 		}
 		if found && os.SameFile(current, own.info) {
-			return nil, false, nil
+			return succession{}, nil
 		}
 		list := name.siblings()
 		// If current has been rotated away meanwhile, it is in the list as
 		// what it is now: one of those to read before the new current.
+		id, there := identifyTarget(name.path)
 		again, err := os.Stat(name.path)
-		if found != (err == nil) || found && !os.SameFile(current, again) {
+		if found != (err == nil) || found && (!there || !os.SameFile(current, again)) {
 			continue
 		}
-		if s, ok := newer(list, own, func(s sibling) bool {
-			return s.info.Size() > 0 && !os.SameFile(s.info, own.info) &&
-				(!found || !os.SameFile(s.info, current)) &&
-				// A late line may have made the file before own look newer.
-				(previous == nil || !os.SameFile(s.info, previous))
-		}); ok {
-			if next = s.openSame(); next == nil {
-				continue
-			}
-			return next, true, nil
+		if known == nil {
+			p := seen()
+			known = &p
+		}
+		var taken *sibling
+		if found {
+			taken = &sibling{path: name.path, info: again, id: id}
+		}
+		next, doubt, moved := known.next(list, own, taken)
+		if moved {
+			continue
+		}
+		s := succession{next: next, rotated: true, sibling: true, doubt: doubt, beside: sight(list), known: known.seen}
+		if next != nil {
+			return s, nil
 		}
 		if !found || current.Size() == 0 {
-			return nil, true, nil
+			break
 		}
-		next, err = openFile(name.path)
+		s.sibling = false
+		s.next, err = openFile(name.path)
 		switch {
-		case err == nil && os.SameFile(next.info, current):
-			return next, true, nil
+		case err == nil && os.SameFile(s.next.info, current):
+			return s, nil
 		case err == nil:
-			next.Close()
+			s.next.Close()
 		case !missing(err):
-			return nil, true, err
+			return succession{rotated: true}, err
 		}
 	}
-	return nil, true, nil
+	return succession{rotated: true}, nil
 }
 
-// newer is the oldest of the wanted files in list that are newer than own.
-func newer(list []sibling, own *file, wanted func(sibling) bool) (sibling, bool) {
+// newer are the files in list that are newer than own.
+func newer(list []sibling, own sibling) []sibling {
 	after := slices.IndexFunc(list, func(s sibling) bool { return os.SameFile(s.info, own.info) }) + 1
 	if after == 0 { // deleted, or moved out of sight
-		info, err := own.Stat()
-		if err != nil {
-			return sibling{}, false
-		}
-		for after < len(list) && list[after].info.ModTime().Before(info.ModTime()) {
+		for after < len(list) && list[after].info.ModTime().Before(own.info.ModTime()) {
 			after++
 		}
 	}
-	i := slices.IndexFunc(list[after:], wanted)
-	if i < 0 {
-		return sibling{}, false
-	}
-	return list[after+i], true
+	return list[after:]
 }
 
 // locate opens the file that p is a position in: the one at path, else the
-// rotated one with its inode, else a copy. If there is none but the file was
+// rotated one with its inode, else a copy, which copied tells. If there is none but the file was
 // truncated and is there with what came after, exact is false; if there is not
 // even that, found is nil. Only a file at path that cannot be read is an error.
-func locate(ctx context.Context, name name, p Position) (found *file, exact bool, err error) {
+func locate(ctx context.Context, name name, p Position) (found *file, exact, copied bool, err error) {
 	g, ok := parseGeneration(p.Generation)
 	if !ok || p.Offset < 0 {
-		return nil, false, nil
+		return nil, false, false, nil
 	}
 	for range attempts {
 		if err := ctx.Err(); err != nil {
-			return nil, false, err
+			return nil, false, false, err
 		}
+		var born int64 // the file that p was in, if that has been cut: its copies are younger
 		current, err := openFile(name.path)
 		if err == nil {
-			if inode(current.info) == g.inode && current.holds(g, p) {
-				return current, true, nil
+			if inode(current.info) == g.inode {
+				if current.holds(g, p) {
+					return current, true, false, nil
+				}
+				born = current.id.birth
 			}
 			current.Close()
 		} else if !missing(err) {
-			return nil, false, err
+			return nil, false, false, err
 		}
 		list := name.siblings()
 		moved := false
@@ -247,35 +264,42 @@ func locate(ctx context.Context, name name, p Position) (found *file, exact bool
 			case f == nil:
 				moved = true
 			case f.holds(g, p):
-				return f, true, nil
+				return f, true, false, nil
 			default:
 				f.Close()
-				cut = s
+				cut, born = s, s.id.birth
 			}
 		}
 		if moved {
 			continue
 		}
-		if copied := locateCopy(list, g, p); copied != nil {
-			return copied, true, nil
+		if copied, _ := locateCopy(list, g, p, func(s sibling) bool {
+			return s.id.birth != 0 && s.id.birth < born
+		}); copied != nil {
+			return copied, true, true, nil
 		}
 		if cut.path == "" || g.inode == 0 {
-			return nil, false, nil
+			return nil, false, false, nil
 		}
-		return cut.openSame(), false, nil
+		return cut.openSame(), false, false, nil
 	}
-	return nil, false, nil
+	return nil, false, false, nil
 }
 
 // minCopyHead is how many first bytes must be alike before a file with another
 // inode is taken for a copy.
 const minCopyHead = 16
 
+// copyPiece is how much of a file is compared to find out whether it is a copy.
+const copyPiece = 4 << 10
+
 // locateCopy opens the newest file in list that begins as g says and has p's
-// place, as one does that "copytruncate" or a similar tool has made.
-func locateCopy(list []sibling, g generation, p Position) *file {
+// place, as one does that "copytruncate" or a similar tool has made. There is
+// none if several do that go on in different ways: logs that begin with the same
+// banner are no copies of one another. doubt is whether one was left out.
+func locateCopy(list []sibling, g generation, p Position, refused func(sibling) bool) (found *file, doubt bool) {
 	if g.head < minCopyHead {
-		return nil
+		return nil, false
 	}
 	for _, s := range slices.Backward(list) {
 		if inode(s.info) == g.inode && g.inode != 0 || s.info.Size() < p.Offset {
@@ -285,10 +309,22 @@ func locateCopy(list []sibling, g generation, p Position) *file {
 		if f == nil {
 			continue
 		}
-		if f.holds(g, p) {
-			return f
+		switch {
+		case !f.holds(g, p):
+			f.Close()
+		case refused(s):
+			f.Close()
+			doubt = true
+		case found == nil:
+			found = f
+		default:
+			same := f.goesOnAs(found, p.Offset)
+			f.Close()
+			if !same {
+				found.Close()
+				return nil, true
+			}
 		}
-		f.Close()
 	}
-	return nil
+	return found, doubt
 }

@@ -12,7 +12,9 @@ type zeros struct{ read int64 }
 
 func (z *zeros) ReadAt(p []byte, _ int64) (int, error) {
 	clear(p)
-	z.read += int64(len(p))
+	if z.read += int64(len(p)); z.read > 2*farthest {
+		return 0, errors.New("read too far")
+	}
 	return len(p), nil
 }
 

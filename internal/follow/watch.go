@@ -50,6 +50,7 @@ type topic struct {
 	places  []string // as of the last look; guarded by routes
 	readers map[*subscription]struct{}
 	seen    os.FileInfo // as the poll last saw it; the poll's own
+	census  census
 }
 
 // subscription is one follower's interest in a name.
@@ -86,9 +87,18 @@ func places(path string) []string {
 	return []string{name, target}
 }
 
-// subscribe returns once changes to path are watched.
-func subscribe(path string) *subscription {
+// subscribe returns once changes to the name are watched.
+func subscribe(name name) *subscription {
+	path := name.path
 	places := places(path) // may take long where a network file system is gone
+	s := newSubscription(path, places)
+	if !name.alone && !s.topic.census.wanted.Swap(true) {
+		s.topic.census.take(path)
+	}
+	return s
+}
+
+func newSubscription(path string, places []string) *subscription {
 	shared.Lock()
 	defer shared.Unlock()
 	h := shared.hub
@@ -236,8 +246,12 @@ func (h *hub) route(event fsnotify.Event) {
 				continue
 			}
 			t.notify(moved)
-			if moved && len(t.places) > 1 {
-				// A link may lead to another directory now.
+			if moved {
+				t.census.stale.Store(true)
+			}
+			// A link may lead to another directory now, and what is beside the
+			// file is to be known before that is rotated.
+			if moved && (len(t.places) > 1 || base != name && t.census.wanted.Load()) {
 				select {
 				case h.nudge <- struct{}{}:
 				default:
@@ -298,10 +312,12 @@ func (h *hub) look() {
 		}
 		shared.Unlock()
 
+		seen := t.census.take(t.path)
+
 		info, err := os.Stat(t.path)
 		// While the name leads to nothing or to an empty file, the one before
 		// may still grow.
-		changed := err != nil || info.Size() == 0 || t.seen == nil || !os.SameFile(t.seen, info) ||
+		changed := seen || err != nil || info.Size() == 0 || t.seen == nil || !os.SameFile(t.seen, info) ||
 			t.seen.Size() != info.Size() || t.seen.Mode() != info.Mode() || !t.seen.ModTime().Equal(info.ModTime())
 		t.seen = info
 		if changed {

@@ -1,0 +1,122 @@
+package follow
+
+import (
+	"os"
+)
+
+// past is what is known of a file that has been read to its end, and decides which of its siblings go on where it ends.
+type past struct {
+	seen     sighting    // what is not younger than the file
+	later    sighting    // what the name has stood for since: younger for sure
+	previous os.FileInfo // the file that was read before it
+	copied   bool        // it was copied from the file that the name stands for, which goes on after it
+}
+
+// verdict is whether a sibling comes after a file.
+type verdict int
+
+const (
+	younger verdict = iota
+	older
+	doubtful // it may be: what is lost if it is left out is a gap, which is better than lines that come twice
+)
+
+// judge decides about s, which was modified after own.
+func (p past) judge(s, own sibling, others []sibling) verdict {
+	if _, ok := p.later[s.id]; ok {
+		return younger
+	}
+	if at, ok := p.seen[s.id]; ok {
+		if s.id.birth == 0 && at != s.stamp() {
+			return doubtful // touched, or another file with the same inode number
+		}
+		return older
+	}
+	if p.copied || s.id.birth == 0 || own.id.birth == 0 {
+		return younger
+	}
+	if s.id.birth < own.id.birth {
+		return doubtful // touched, or restored from elsewhere
+	}
+	// A log is written to from its birth until the next one is born. What was born and written while another one was
+	// in use is a copy of something.
+	for _, o := range others {
+		if _, past := p.seen[o.id]; !past && s.within(o) && !own.within(o) {
+			return doubtful
+		}
+	}
+	return younger
+}
+
+// within reports whether s was born and last written while o was in use.
+func (s sibling) within(o sibling) bool {
+	return o.id.birth != 0 && o.id.birth < s.id.birth && s.info.ModTime().Before(o.info.ModTime())
+}
+
+func (s sibling) stamp() stamp {
+	return stamp{modified: s.info.ModTime().UnixNano(), size: s.info.Size()}
+}
+
+// next opens the first sibling that comes after own. doubt is whether one was left out that might have been it; moved,
+// that the list is not true any more. current is what the name stands for, if that is there.
+func (p past) next(list []sibling, own *file, current *sibling) (next *file, doubt, moved bool) {
+	info, err := own.Stat()
+	if err != nil {
+		return nil, false, true
+	}
+	self := sibling{info: info, id: own.id}
+	others := list
+	if current != nil {
+		others = append([]sibling{*current}, list...)
+	}
+	for _, s := range newer(list, self) {
+		if s.info.Size() == 0 || os.SameFile(s.info, own.info) ||
+			current != nil && os.SameFile(s.info, current.info) ||
+			// A late line may have made the file before own look newer.
+			p.previous != nil && os.SameFile(s.info, p.previous) {
+			continue
+		}
+		switch p.judge(s, self, others) {
+		case older:
+			continue
+		case doubtful:
+			doubt = true
+			continue
+		}
+		opened := s.openSame()
+		if opened == nil {
+			return nil, false, true
+		}
+		_, sure := p.later[s.id]
+		if !sure && (opened.isStartOf(own) || opened.isCopy(s, others)) {
+			opened.Close()
+			doubt = true
+			continue
+		}
+		return opened, doubt, false
+	}
+	return nil, doubt, false
+}
+
+// isCopy reports whether f, which is s, has nothing that another file has not. Of two that are the same, the later is
+// the copy.
+func (f *file) isCopy(s sibling, others []sibling) bool {
+	later := false
+	for _, o := range others {
+		if o.path == s.path {
+			later = true
+			continue
+		}
+		if o.info.Size() < s.info.Size() || later && o.info.Size() == s.info.Size() {
+			continue
+		}
+		if other := o.openSame(); other != nil {
+			copied := f.isStartOf(other)
+			other.Close()
+			if copied {
+				return true
+			}
+		}
+	}
+	return false
+}
