@@ -46,6 +46,11 @@ func boundedFunctions() []cel.EnvOption {
 			cel.MemberOverload("list_join_string", []*cel.Type{texts, str}, str, cel.FunctionBinding(join))),
 		cel.Function("distinct",
 			cel.MemberOverload("list_distinct", []*cel.Type{list}, list, cel.UnaryBinding(distinct))),
+		cel.Function("flatten",
+			cel.MemberOverload("list_flatten", []*cel.Type{cel.ListType(list)}, list, cel.UnaryBinding(func(value ref.Val) ref.Val {
+				return flatten(value, types.IntOne)
+			})),
+			cel.MemberOverload("list_flatten_int", []*cel.Type{cel.ListType(cel.DynType), num}, cel.ListType(cel.DynType), cel.BinaryBinding(flatten))),
 	}
 }
 
@@ -138,6 +143,30 @@ func join(args ...ref.Val) ref.Val {
 		}
 	}
 	return types.String(out.String())
+}
+
+// flatten copies each element once, however deep it lies. CEL's copies it once a level.
+func flatten(value, depth ref.Val) ref.Val {
+	if depth.(types.Int) < 0 {
+		return types.NewErr("level must be non-negative")
+	}
+	var flat []ref.Val
+	var add func(list traits.Lister, depth types.Int)
+	add = func(list traits.Lister, depth types.Int) {
+		if depth > 1 {
+			decodeWhole(list)
+		}
+		for elements := list.Iterator(); elements.HasNext() == types.True; {
+			element := elements.Next()
+			if inner, ok := element.(traits.Lister); ok && depth > 0 {
+				add(inner, depth-1)
+			} else {
+				flat = append(flat, element)
+			}
+		}
+	}
+	add(value.(traits.Lister), depth.(types.Int))
+	return types.DefaultTypeAdapter.NativeToValue(flat)
 }
 
 // distinct looks plain values up. Only lists and maps are compared with each other, for as long as a call may take.

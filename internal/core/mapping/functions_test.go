@@ -15,7 +15,7 @@ func TestBoundedFunctionsReturnWhatTheLibrariesDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bounded, err := libraries.Extend(boundedFunctions()...)
+	bounded, err := environment()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +48,17 @@ func TestBoundedFunctionsReturnWhatTheLibrariesDo(t *testing.T) {
 		`string([1, 2, 1, 3, 2].distinct() == [1, 2, 3])`, `["a", "b", "a"].distinct().join()`,
 		`string([dyn(1), 1.0, 1u, 1.5, "1", true, null, null, [1], [1], {"a": 1}, {"a": 1.0}].distinct() == [dyn(1), 1.5, "1", true, null, [1], {"a": 1}])`,
 		`string([dyn(18446744073709551615u), 18446744073709551615u, -1, -1.0].distinct().size())`, `string([0.0/0.0, 0.0/0.0].distinct().size())`)
+	for _, pattern := range []string{"", "^a", "b$", "ä.*c", "(?i)AB+", "a{2,3}", "(", "[^a]", `\\\\w`} {
+		expressions = append(expressions, fmt.Sprintf(`string(("ab" + "äbc").matches("" + "%s"))`, pattern), fmt.Sprintf(`string(matches("aaab", "" + "%s"))`, pattern))
+	}
+	for _, list := range []string{"[[]]", "[[1, 2], [], [3]]", "[[[1], 2], [[[3]]]]"} {
+		expressions = append(expressions, "string("+list+".flatten().size())")
+		for depth := -1; depth < 4; depth++ {
+			expressions = append(expressions, fmt.Sprintf("string(%s.flatten(%d).size())", list, depth),
+				fmt.Sprintf("string(%s.flatten(%d) == [1, 2, 3])", list, depth))
+		}
+	}
+	expressions = append(expressions, `string(dyn(1).matches("" + "1"))`, `string("1".matches(dyn(1)))`)
 	for _, expr := range expressions {
 		if got, want := evaluate(bounded, expr), evaluate(libraries, expr); got != want {
 			t.Errorf("%s: got %s, want %s", expr, got, want)
@@ -71,6 +82,13 @@ func TestNoFunctionTakesTimeOrMemoryBeyondWhatTheRecordIsWorth(t *testing.T) {
 		{`record.distinct().size() == 200000`, "[" + many + "]", yes},
 		{`record.distinct().size() == 0`, "[[" + strings.ReplaceAll(many, ",", "],[") + "]]", fail},
 		{`lists.range(record).size() > 0`, `9000000000`, fail},
+		{`record.s.matches(record.p)`, `{"s":"` + long + `","p":"` + long + `"}`, fail},
+		{`record.s.matches(record.p)`, `{"s":"` + long + `","p":"((a{10}){10}){1000}"}`, fail},
+		{`record.s.matches(record.p)`, `{"s":"` + long + `","p":"(x*a*y*){900}b"}`, fail},
+		{`record.s.matches(record.p)`, `{"s":"` + long + `","p":"^a+$"}`, yes},
+		{`record.s.matches("^a+$")`, `{"s":"` + long + `"}`, yes},
+		{`record.s.matches("a{1000}a{1000}$")`, `{"s":"` + long + `"}`, fail},
+		{`record.flatten(1000000).size() == 200000`, strings.Repeat("[", 9000) + many + strings.Repeat("]", 9000), yes},
 	} {
 		if got := match(mustCompile(t, c.expr).Bind(nil), c.record, 1); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.expr, got, c.want)

@@ -48,7 +48,8 @@ type Filter struct {
 // expression matcher, optional types (record.?level.orValue("")), and the
 // variables record and seq.
 var environment = sync.OnceValues(func() (*cel.Env, error) {
-	libraries, err := cel.NewEnv(
+	libraries, err := cel.NewCustomEnv(
+		standardLibrary(), boundedMatches(),
 		ext.Strings(), ext.Bindings(), ext.Lists(ext.ListsMaxRangeSize(longestOut)), ext.Math(),
 		cel.OptionalTypes(),
 		cel.CrossTypeNumericComparisons(true), // JSON does not tell 1 from 1.0, so neither must 1 < 1.5
@@ -108,7 +109,7 @@ func (w *Where) compile() error {
 		return fmt.Errorf("must come out true or false, not as %s: compare it with something", t)
 	}
 	w.loops = loops(checked.NativeRep().Expr())
-	w.program, err = env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptCheck))
+	w.program, err = env.Program(checked, cel.EvalOptions(cel.OptOptimize), compiledMatches(), cel.InterruptCheckFrequency(interruptCheck))
 	return err
 }
 
