@@ -33,6 +33,8 @@ type direct struct {
 	out        []byte
 	events     int
 	lastID     []byte // of the last event that had one
+	quiet      bool   // the upstream's heartbeat came since the last flush
+	wish       int64  // so did its retry, in milliseconds, and 1; 0 if it did not
 	err        error  // why the upstream was cancelled, if it was us
 }
 
@@ -97,12 +99,12 @@ func (d *direct) skipped(why string) {
 	d.gap(frame.GapRecordTooLarge)
 }
 
-func (d *direct) blank() { d.out = append(d.out, eventstream.Comment...) }
+func (d *direct) blank() { d.quiet = true }
 
 // retry passes on what the upstream says, unless the config says it already.
 func (d *direct) retry(ms int64) {
 	if d.stream.handler.Retry == 0 {
-		d.out = eventstream.AppendRetry(d.out, time.Duration(ms)*time.Millisecond)
+		d.wish = ms + 1
 	}
 }
 
@@ -136,6 +138,14 @@ func (d *direct) commit() error {
 }
 
 func (d *direct) send() error {
+	// Once for a flush: a megabyte of blank lines is a kilobyte of gzip.
+	if d.wish > 0 {
+		d.out = eventstream.AppendRetry(d.out, time.Duration(d.wish-1)*time.Millisecond)
+	}
+	if d.quiet {
+		d.out = append(d.out, eventstream.Comment...)
+	}
+	d.quiet, d.wish = false, 0
 	if len(d.out) == 0 {
 		return nil
 	}

@@ -20,7 +20,7 @@ func TestAnUpstreamsEventStreamIsReadAsABrowserReadsIt(t *testing.T) {
 		{"where the config gives ids, it is not", "id {seq}", eventStream, "data: a\n\nid: 7\n\n", "id: 1\ndata: a\n\n"},
 		{"nor is one that cannot come back", "", eventStream, "data: a\n\nid: sse-end\n\n", "data: a\n\n"},
 		{"unless the config gives ids", "id {seq}", eventStream, "id: 1\ndata: a\n\nid\ndata: b\n\n", "id: 1\ndata: a\n\nid: 2\ndata: b\n\n"},
-		{"retry is passed on, without a blank line", "", eventStream, "retry: 5\n\ndata: a\nretry: 07\nretry: x\ndata: b\n\n", "retry: 5\nretry: 7\ndata: a\ndata: b\n\n"},
+		{"the last retry of a read is passed on, without a blank line", "", eventStream, "retry: 5\n\ndata: a\nretry: 07\nretry: x\ndata: b\n\n", "data: a\ndata: b\n\nretry: 7\n"},
 		{"control events are only ours", "", eventStream, "event: sse-error\ndata: 1\n\nevent: sse-gap\ndata: 2\n\nevent: sse-gaps\ndata: 3\n\n", "data: 1\n\ndata: 2\n\nevent: sse-gaps\ndata: 3\n\n"},
 		{"in a template, too", "event {record.e}", eventStream, "data: {\"e\":\"sse-gap\"}\n\n", "data: {\"e\":\"sse-gap\"}\n\n"},
 	} {

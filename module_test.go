@@ -81,11 +81,11 @@ func TestFramesOfAConfig(t *testing.T) {
 		{"lines", "", "text/plain", "a\r\nb\n", "data: a\n\ndata: b\n\n"},
 		{"no content type", "", "", "a\nb\n", "data: a\n\ndata: b\n\n"},
 		{"last record without its LF", "", ndjson, "1\n2", "data: 1\n\ndata: 2\n\n"},
-		{"blank line", "", ndjson, "1\n\n\r\n2\n", "data: 1\n\n:\n:\ndata: 2\n\n"},
+		{"blank line", "", ndjson, "1\n\n\r\n2\n", "data: 1\n\ndata: 2\n\n:\n"},
 		{"no record", "", ndjson, "", ""},
 		{"json_seq by content type", "", "application/geo+json-seq", "\x1e{\"a\":\n1}\n\x1e2\n", "data: {\"a\":\ndata: 1}\n\ndata: 2\n\n"},
 		{"json", "format json", "application/json", "[{\"a\": 1,\n \"b\": \"x y\"}, 2]\n{}", "data: {\"a\":1,\"b\":\"x y\"}\n\ndata: 2\n\ndata: {}\n\n"},
-		{"event_stream", "format event_stream", "text/event-stream", "id: 1\nevent: x\ndata: a\ndata: b\n\n: hi\n\nid\ndata\n\n", "id: 1\nevent: x\ndata: a\ndata: b\n\n:\ndata:\n\n"},
+		{"event_stream", "format event_stream", "text/event-stream", "id: 1\nevent: x\ndata: a\ndata: b\n\n: hi\n\nid\ndata\n\n", "id: 1\nevent: x\ndata: a\ndata: b\n\ndata:\n\n:\n"},
 		{"event_stream with fields of the config's", "format event_stream\nevent {record.t}", "text/event-stream", "id: 1\nevent: x\ndata: {\"t\":\"y\"}\n\n", "id: 1\nevent: y\ndata: {\"t\":\"y\"}\n\n"},
 		{"BOM", "", ndjson, "\ufeff{}\n", "data: {}\n\n"},
 		{"invalid UTF-8", "", "text/plain", "a\xffb\n", "data: a\ufffdb\n\n"},
@@ -94,7 +94,7 @@ func TestFramesOfAConfig(t *testing.T) {
 
 		{"data", `data "{record.user.name}: {record.items.0.n} {record.none}{record.null}{record.b} {record.a\.b} {seq}"`, "text/plain",
 			`{"user":{"name":"J\u00f6\nrg"},"items":[{"n":1.50}],"null":null,"b":[true, {}],"a.b":"dot"}` + "\n", "data: Jö\ndata: rg: 1.50 [true, {}] dot 1\n\n"},
-		{"seq counts what is filtered, not what is blank", "id {seq}\nwhere `record.a`", ndjson, "{\"a\":true}\n\n{\"a\":false}\n{\"a\":true}\n", "id: 1\ndata: {\"a\":true}\n\n:\nid: 3\ndata: {\"a\":true}\n\n"},
+		{"seq counts what is filtered, not what is blank", "id {seq}\nwhere `record.a`", ndjson, "{\"a\":true}\n\n{\"a\":false}\n{\"a\":true}\n", "id: 1\ndata: {\"a\":true}\n\nid: 3\ndata: {\"a\":true}\n\n:\n"},
 		{"seq counts what is too large", "id {seq}\nmax_record_size 4B", "text/plain", "a\nbbbbb\nc\n", "id: 1\ndata: a\n\nevent: sse-gap\ndata: {\"reason\":\"record_too_large\",\"last_event_id\":\"1\"}\n\nid: 3\ndata: c\n\n"},
 		{"request placeholders", `event {query.t}
 			data "{host} {header.X-A} {record} {unknown.name} {query.brace}"`, "text/plain", "r\n", "event: greeting\ndata: localhost h r {unknown.name} {record}\n\n"},
