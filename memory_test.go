@@ -1,0 +1,68 @@
+package sse
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"weak"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// The source goes on, for one of its clients stays: nothing of it may hold those who have left.
+func TestNothingOfAStreamIsHeldOnceItsClientHasLeft(t *testing.T) {
+	for name, options := range map[string]string{
+		"events for all":  "max_duration 1h",
+		"events for each": "data {query.n}\nmax_streams_per_client 1000",
+		"a long linger":   "share {\nlinger 1h\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, u := sharing(t, options)
+			stays := get(t, server, "/?n=stays")
+			waitOpen(t, stays)
+			stayed := openStreams.all()[0]
+
+			const clients = 20
+			var leaving []*ssetest.Stream
+			for n := range clients {
+				s := get(t, server, fmt.Sprint("/?n=", n))
+				waitOpen(t, s)
+				leaving = append(leaving, s)
+			}
+			var held []weak.Pointer[stream]
+			var deliveries []weak.Pointer[delivery]
+			for _, s := range openStreams.all() {
+				if s != stayed {
+					held = append(held, weak.Make(s))
+				}
+			}
+			src := theSource(t)
+			src.mu.Lock()
+			for d := range src.streams {
+				if d.stream != stayed {
+					deliveries = append(deliveries, weak.Make(d))
+				}
+			}
+			src.mu.Unlock()
+			if len(held) != clients || len(deliveries) != clients {
+				t.Fatalf("%d streams, %d deliveries, want %d", len(held), len(deliveries), clients)
+			}
+			u.say("1\n")
+			stays.WaitEvents(1)
+			for _, s := range leaving {
+				s.WaitEvents(1)
+				s.Close()
+			}
+			left := func() (n int) {
+				for i := range held {
+					if held[i].Value() != nil || deliveries[i].Value() != nil {
+						n++
+					}
+				}
+				return n
+			}
+			ssetest.Wait(t, "the streams to be freed", func() bool { runtime.GC(); return left() == 0 })
+			runtime.KeepAlive(stayed)
+		})
+	}
+}
