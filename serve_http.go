@@ -1,0 +1,87 @@
+package sse
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
+)
+
+// ServeHTTP serves an event stream, or lets the request pass.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	switch {
+	case h.backend == nil:
+	case r.Method == http.MethodOptions, r.Method == http.MethodTrace, r.Method == http.MethodConnect:
+		return refuseMethod(w, r)
+	}
+	if h.Viewer && wantsPage(r) {
+		return serveViewer(w, r)
+	}
+	if !h.accepts(r) {
+		addVary(w.Header())
+		if h.Accept == acceptNegotiate && h.backend == nil {
+			return h.serveNextUnchanged(w, r, next)
+		}
+		if h.Accept == acceptNegotiate {
+			if alwaysShared(h.backend) {
+				return h.refuse(r, refusedAccept, h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", h.backendName()))
+			}
+			if r.Method == http.MethodHead {
+				return h.serveHead(w, r, addVary)
+			}
+			leave, err := h.limits.enter(h, w, r)
+			if err != nil {
+				return err
+			}
+			defer leave()
+			return h.serveUnchanged(w, r)
+		}
+		return h.refuse(r, refusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
+	}
+	if h.End != nil && h.End.Stop && lastEventID(r) == eventstream.EndID {
+		addVary(w.Header())
+		w.Header().Set("Cache-Control", "no-store") // a 204 may be cached otherwise (RFC 9110 §15.3.5)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if h.backend != nil && r.Method == http.MethodHead {
+		return h.serveHead(w, r, setStreamHeaders)
+	}
+	leave, err := h.limits.enter(h, w, r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return h.serve(w, r, next, leave)
+}
+
+// accepts is whether the client takes an event stream.
+func (h *Handler) accepts(r *http.Request) bool {
+	switch {
+	case h.Accept == acceptOff:
+		return true
+	case h.Accept == acceptStrict:
+		return namesEventStream(r)
+	case h.Accept == acceptStandard && r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return true // language models' SDKs POST for a stream with Accept: application/json
+	default:
+		return accept.Quality(r.Header["Accept"], "text/event-stream") > 0
+	}
+}
+
+// lastEventID is the id of the last event that the client has seen. The query parameter is for clients that can
+// set no header, and cannot rely on the browser's own reconnect.
+func lastEventID(r *http.Request) string {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		return id
+	}
+	if r.URL.RawQuery == "" {
+		return ""
+	}
+	return r.URL.Query().Get(lastEventIDParameter)
+}
+
+const lastEventIDParameter = "lastEventId"
