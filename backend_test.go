@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -143,22 +144,27 @@ func TestReadTimeoutsDoNotEndAStreamWhoseRequestsBodyIsStillToCome(t *testing.T)
 	for _, timeout := range []string{"read_body 300ms", "read_body_idle 300ms"} {
 		t.Run(timeout, func(t *testing.T) {
 			server := ssetest.Start(t, "{\nservers {\ntimeouts {\n"+timeout+"\n}\n}\n}\n"+ssetest.Site("sse {\nbackend exec sh -c \"sleep 1; echo 1\"\n}"))
+			var asking sync.WaitGroup
 			for _, protocol := range ssetest.Protocols {
-				body, unsent := io.Pipe()
-				r, _ := http.NewRequest(http.MethodPost, server.URL(protocol, "/"), body)
-				r.ContentLength = 100
-				go func() { _, _ = io.WriteString(unsent, "abc") }()
-				response, err := ssetest.Client(t, protocol).Do(r)
-				if err != nil {
-					t.Fatalf("%s: %v", protocol, err)
-				}
-				text, _ := io.ReadAll(response.Body)
-				if string(text) != ":\ndata: 1\n\n" {
-					t.Errorf("%s: got %q", protocol, text)
-				}
-				response.Body.Close()
-				unsent.Close()
+				client := ssetest.Client(t, protocol)
+				asking.Go(func() {
+					body, unsent := io.Pipe()
+					defer unsent.Close()
+					r, _ := http.NewRequest(http.MethodPost, server.URL(protocol, "/"), body)
+					r.ContentLength = 100
+					go func() { _, _ = io.WriteString(unsent, "abc") }()
+					response, err := client.Do(r)
+					if err != nil {
+						t.Errorf("%s: %v", protocol, err)
+						return
+					}
+					defer response.Body.Close()
+					if text, _ := io.ReadAll(response.Body); string(text) != ":\ndata: 1\n\n" {
+						t.Errorf("%s: got %q", protocol, text)
+					}
+				})
 			}
+			asking.Wait()
 		})
 	}
 }
