@@ -87,9 +87,12 @@ func newMeters(name, backend string) *meters {
 
 // countMapped counts a record that was not sent, and the fields that were not. It counts nothing if m is nil.
 func (m *meters) countMapped(r mapping.Result) {
-	if m == nil {
-		return
+	if m != nil && !r.Whole() {
+		m.countHeldBack(r)
 	}
+}
+
+func (m *meters) countHeldBack(r mapping.Result) {
 	switch r.Outcome {
 	case mapping.Filtered:
 		m.recordsFiltered.Inc()

@@ -17,17 +17,20 @@ const (
 	Refused             // it is not JSON, and OnInvalid is Fail: the stream ends
 )
 
-// Result is what Append made of a record.
+// Result is what Append made of a record. It has four fields in four words, so that the compiler keeps it in registers.
 type Result struct {
-	Outcome Outcome
-
 	// ID is the event's id, as it was sent. It is nil if the event has none, and empty if it resets the client's last id.
 	// It is valid until dst is changed.
 	ID []byte
 
+	Outcome Outcome
+
 	// IDDropped and EventDropped say that the record had an id or event type that cannot be sent.
 	IDDropped, EventDropped bool
 }
+
+// Whole reports whether the record became an event with all its fields, as nearly all records do.
+func (r Result) Whole() bool { return r.Outcome == Sent && !r.IDDropped && !r.EventDropped }
 
 // Mapper makes frames of records. One goroutine uses it at a time.
 type Mapper struct {
