@@ -35,19 +35,19 @@ var faults = []fault{
 
 // fake is a backend, and its upstream, with a fault.
 type fake struct {
-	fault  string
-	binds  int
-	opened int
+	fault string
+	binds int
 }
 
 func (f *fake) Bind(*http.Request) (backend.Upstream, error) {
 	f.binds++
-	return &fakeUpstream{f, f.binds}, nil
+	return &fakeUpstream{fake: f, n: f.binds}, nil
 }
 
 type fakeUpstream struct {
 	*fake
-	n int
+	n      int
+	opened int
 }
 
 func (u *fakeUpstream) Key() string {
