@@ -28,6 +28,7 @@ func TestASourceWithoutStreamsDoesNotReconnect(t *testing.T) {
 		s := newSource(h, "", upstream)
 		go s.run()
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if n := len(upstream.opened); n != 1 {
 			t.Errorf("%d connections for nobody, want 1", n)
 		}
@@ -39,6 +40,7 @@ func TestASourceWithoutStreamsDoesNotReconnect(t *testing.T) {
 		}
 		s.exit(d)
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if n := len(upstream.opened); n != 2 {
 			t.Errorf("%d connections after it has left, want 2", n)
 		}

@@ -39,7 +39,10 @@ func Client(t testing.TB, protocol string) *http.Client {
 		t.Cleanup(func() { _ = transport.Close() })
 		return client
 	}
-	transport := &http.Transport{TLSClientConfig: anyCertificate, DisableCompression: true, Protocols: new(http.Protocols)}
+	transport := &http.Transport{
+		TLSClientConfig: anyCertificate, DisableCompression: true, Protocols: new(http.Protocols),
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 256 << 10}, // a server soon notices who does not read
+	}
 	switch protocol {
 	case "h1", "h1tls":
 		transport.Protocols.SetHTTP1(true)

@@ -112,7 +112,8 @@ func (d *digest) addLevel(s step, ended *bool) error {
 	}
 	d.add("before")
 	for _, other := range s.routes[:s.route] {
-		if !(r.Group != "" && other.Group == r.Group) && holdsBack(other) {
+		alternative := r.Group != "" && other.Group == r.Group
+		if !alternative && holdsBack(other) || alternative && refuses(other.Handle) && !matchesBy(other.Match, sameForAll) {
 			if err := d.addRoute(other, false); err != nil {
 				return err
 			}
@@ -262,6 +263,20 @@ func holdsBack(r config) bool {
 		return !matchesBy(r.Match, sameForAll)
 	}
 	return !passOn(r.Handle)
+}
+
+// refuses is whether these handlers do nothing but answer by themselves.
+func refuses(handlers []json.RawMessage) bool {
+	return len(handlers) > 0 && !slices.ContainsFunc(handlers, func(raw json.RawMessage) bool {
+		switch handlerName(raw) {
+		case "static_response", "error":
+			return false
+		case "subroute":
+			sub, err := parseSubroute(raw)
+			return err != nil || slices.ContainsFunc(sub.Routes, func(r config) bool { return !refuses(r.Handle) })
+		}
+		return true
+	})
 }
 
 // passOn is whether these handlers let every request through.
