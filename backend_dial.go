@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
 func init() {
@@ -246,7 +247,7 @@ func (u *dialUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 		return err
 	}
 	// Over TLS, an end without close_notify is a failure only within a TLS record: more crypto/tls does not tell.
-	if err := copyInput(input, stream, readSize); err != nil {
+	if err := backend.Copy(input, stream, readSize); err != nil {
 		return fmt.Errorf("reading from %s: %w", given[0], err)
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"sync"
 	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
 // process is a command that runs, with all that it has started.
@@ -112,15 +114,15 @@ const (
 // copy writes what comes through the pipe to an input, until there is nobody left who writes. If nobody wants more,
 // it cancels the command, and reads on: a command that has something to say about its end must not be stuck in it.
 func (p *process) copy(to io.Writer, pipe *os.File, cancel func()) error {
-	w := &inputWriter{to: to}
-	err := copyInput(w, pipe, readSize)
+	w := &backend.Writer{To: to}
+	err := backend.Copy(w, pipe, readSize)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = copyInput(w, io.LimitReader(hurried{pipe}, drainSize), readSize)
+		err = backend.Copy(w, io.LimitReader(hurried{pipe}, drainSize), readSize)
 	}
-	if w.err != nil {
+	if w.Err != nil {
 		cancel()
 		_, _ = io.Copy(io.Discard, pipe)
-		return w.err
+		return w.Err
 	}
 	if isEndOfTerminal(err) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil

@@ -3,7 +3,6 @@ package sse
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -183,40 +182,6 @@ func keysOf(list []argument) string {
 		keys[i] = a.key()
 	}
 	return Key(keys...)
-}
-
-// copyInput writes what r says to the input until r ends (nil) or fails. All that can be read at once is one write.
-// The buffer starts small, as most upstreams say little, and grows up to most while it is filled.
-func copyInput(to io.Writer, r io.Reader, most int) error {
-	for buf := make([]byte, min(4<<10, most)); ; {
-		n, err := r.Read(buf)
-		if n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if n == len(buf) && n < most {
-			buf = make([]byte, min(4*n, most))
-		}
-	}
-}
-
-// inputWriter tells an input's errors from those of what is copied to it.
-type inputWriter struct {
-	to  io.Writer
-	err error
-}
-
-func (w *inputWriter) Write(p []byte) (int, error) {
-	var n int
-	n, w.err = w.to.Write(p)
-	return n, w.err
 }
 
 // readSize is the most that is read at once of a socket or a pipe: what Linux keeps in a pipe.

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
 func init() {
@@ -205,7 +206,7 @@ func (u *httpUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	if err != nil {
 		return err
 	}
-	err = copyInput(body, response.Body, httpReadSize)
+	err = backend.Copy(body, response.Body, httpReadSize)
 	if closeErr := body.close(err == nil); err == nil {
 		err = closeErr
 	}

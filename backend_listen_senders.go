@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"go.uber.org/zap"
 )
 
@@ -116,10 +117,10 @@ func (s *senders) take(from *sender) error {
 	if err != nil {
 		return err
 	}
-	w := &inputWriter{to: input}
-	err = copyInput(w, from, readSize)
-	if w.err != nil {
-		return w.err
+	w := &backend.Writer{To: input}
+	err = backend.Copy(w, from, readSize)
+	if w.Err != nil {
+		return w.Err
 	}
 	return input.End(err == nil)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
 func init() {
@@ -49,7 +50,7 @@ func newStdinUpstream(from io.Reader) *stdinUpstream {
 
 func (u *stdinUpstream) read() {
 	defer close(u.full)
-	u.err = copyInput(u, u.from, readSize)
+	u.err = backend.Copy(u, u.from, readSize)
 }
 
 // Write hands p over and waits until it has been taken.

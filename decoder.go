@@ -11,6 +11,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
 // decoderWindow bounds the memory that a zstd upstream can make us use: the window that RFC 8878 §3.1.1.1.2
@@ -128,11 +129,11 @@ func decode(newReader func(io.Reader) (io.ReadCloser, error), from io.Reader, to
 		return fmt.Errorf("decoding upstream's response: %w", err)
 	}
 	defer r.Close()
-	w := &inputWriter{to: to}
-	if err := copyInput(w, r, readSize); err != nil && w.err == nil {
+	w := &backend.Writer{To: to}
+	if err := backend.Copy(w, r, readSize); err != nil && w.Err == nil {
 		return fmt.Errorf("decoding upstream's response: %w", err)
 	}
-	return w.err
+	return w.Err
 }
 
 // chunkReader is what the decoder's goroutine reads.
