@@ -267,6 +267,32 @@ func (s *source) seqOf(id string) (seq uint64, ok bool) {
 	return seq, err == nil
 }
 
+// seqOfUpstreamID returns the number of the one record that is kept and has that id from the upstream. If there are
+// several, or if an earlier one may have been forgotten, it is not known which of them a client has seen.
+func (s *source) seqOfUpstreamID(id string) (seq uint64, ok bool) {
+	reader := s.records.Subscribe(s.records.Held(), idle{})
+	defer reader.Close()
+	var entries []history.Entry
+	rec, first, found := new(records.Record), true, 0
+	for {
+		var state history.State
+		entries, state, _ = reader.NextEntries(entries[:0])
+		if state != history.Ready {
+			return seq, found == 1 && state != history.Lagged
+		}
+		for _, e := range entries {
+			_, isRecord := unpack(e, rec)
+			if isRecord && string(rec.ID) == id {
+				if found++; first && e.Seq > 1 {
+					return 0, false
+				}
+				seq = e.Seq
+			}
+			first = false
+		}
+	}
+}
+
 // idle is the history.Waker of a reader that never waits.
 type idle struct{}
 

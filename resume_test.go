@@ -60,6 +60,41 @@ func TestAReloadOfWhereLosesNothingThatIsSaidBeforeItsFirstClientReturns(t *test
 	wantEvents(t, again, "11 12 13")
 }
 
+func TestAReloadOfWhereKnowsTheUpstreamsIDsThatItLeavesOut(t *testing.T) {
+	for name, mapping := range map[string]string{"for all": "where `record % 2 == 0`", "for each": "where `record % 2 == 0 && {query.x} == \"\"`"} {
+		t.Run(name, func(t *testing.T) {
+			server, u := sharing(t, "format event_stream")
+			client := get(t, server, "/")
+			u.wait(t, 1)
+			u.say(ownEvents(1, 5)...)
+			wantEvents(t, client, "1 2 3 4 5")
+			server.Reload(shared(u, "format event_stream\n"+mapping))
+			_ = wholeBody(t, client)
+			u.say(ownEvents(6, 8)...)
+			again := get(t, server, "/", ssetest.LastEventID("own5"))
+			wantEvents(t, again, "6 8")
+			if strings.Contains(again.Raw(), "sse-gap") {
+				t.Errorf("a gap for a client that has missed nothing: %q", again.Raw())
+			}
+			// An id that the upstream repeats says nothing of where the client stands.
+			u.say("id: own9\ndata: 9\n\n", "id: own11\ndata: 11\n\n", "id: own9\ndata: 9\n\n", "id: own12\ndata: 12\n\n")
+			wantEvents(t, again, "6 8 12")
+			unknown := get(t, server, "/", ssetest.LastEventID("own9"))
+			unknown.WaitLastEventID("own12")
+			if raw := unknown.Raw(); !strings.Contains(raw, "sse-gap") {
+				t.Errorf("no gap after an id that is not of one event: %q", raw)
+			}
+		})
+	}
+}
+
+func ownEvents(from, to int) (events []string) {
+	for n := from; n <= to; n++ {
+		events = append(events, fmt.Sprintf("id: own%d\ndata: %d\n\n", n, n))
+	}
+	return events
+}
+
 func TestAClientThatIsRarelySentAnythingResumesWithoutAGap(t *testing.T) {
 	for name, history := range map[string]string{"by count": "history 20", "by size": "history 100 400"} {
 		t.Run(name, func(t *testing.T) {

@@ -191,10 +191,19 @@ func (d *delivery) find(id string) (at history.Cursor, ok bool) {
 	if seq, ok := d.source.seqOf(id); ok {
 		return d.feed.frames.AfterSeq(seq)
 	}
-	if d.mapper == nil {
-		return d.feed.frames.AfterID(id)
+	if d.mapper != nil {
+		at, ok = d.findMapped(id)
+	} else {
+		at, ok = d.feed.frames.AfterID(id)
 	}
-	return d.findMapped(id)
+	if ok || d.handler.ID != "" || d.feed.frames.HasID(id) {
+		return at, ok
+	}
+	// The client may have the event from the mapping of an earlier config, while the one of now leaves it out.
+	if seq, ok := d.source.seqOfUpstreamID(id); ok {
+		return d.feed.frames.AfterSeq(seq)
+	}
+	return at, false
 }
 
 // findMapped is history.Log.AfterID for ids that only this stream's mapping gives.

@@ -52,7 +52,7 @@ type follower struct {
 	seen   *route // what the response is of
 	same   bool   // it is of the mapping and the upstream of the last event
 
-	generation, lastGeneration int // of the response's config, and the last event's
+	generation int // of the response's config
 
 	last     record // n is 0 if there was none
 	mapping  *mapping
@@ -120,7 +120,7 @@ func (f *follower) event(e ssetest.Event) error {
 	if err := f.order(r); err != nil {
 		return err
 	}
-	f.mapping, f.lastGeneration = f.seen.mapping, f.generation
+	f.mapping = f.seen.mapping
 	f.last, f.began, f.gap, f.standing, f.eventID = r, false, "", e.ID, e.ID
 	if !e.HasID || f.seen.mapping.id != nil {
 		f.epoch = ""
@@ -295,14 +295,14 @@ func (f *follower) missing(r record, after, upTo int) error {
 	return nil
 }
 
-// excused tells that a former mapping did not let a record pass that was said before the one of now came. The last
-// event's id is still what the client comes back with.
+// excused tells that a record need not have been kept: the mapping of the config that ran when it was said, or of the one
+// before or after that, as far as they are former ones, did not let it pass.
 func (f *follower) excused(conn *connection, r record) bool {
-	if f.same || r.n > conn.saidBefore(f.generation) {
-		return false
-	}
-	for generation := f.lastGeneration; generation < f.generation; generation++ {
-		if former := find(f.config(generation), f.seen.path, f.role); former != nil && !former.mapping.matches(r, f.who) {
+	for former := max(0, f.generation-20); former < f.generation; former++ {
+		if r.n <= conn.saidBefore(former-1) || r.n > conn.saidBefore(former+1) {
+			continue
+		}
+		if was := find(f.config(former), f.seen.path, f.role); was != nil && !was.mapping.matches(r, f.who) {
 			return true
 		}
 	}

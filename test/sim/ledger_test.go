@@ -134,6 +134,9 @@ func (l *ledger) loaded(generation int) {
 
 // saidBefore is the last number that was said before a config had come. Where that is still to come, it may be any.
 func (c *connection) saidBefore(generation int) int {
+	if generation <= 0 {
+		return 0
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n, ok := c.marks[generation]; ok {

@@ -70,6 +70,14 @@ func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 	return l.first, l.endsAtHistory(id)
 }
 
+// HasID reports whether an entry has that id, or had it, as far as the log
+// goes back.
+func (l *Log) HasID(id string) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return string(l.gone.id) == id || l.heldBefore(l.visible, id)
+}
+
 // afterRun is AfterID for the newest entry with that id, which ends at c.
 func (l *Log) afterRun(c Cursor, id string) (Cursor, bool) {
 	c, whole := l.runStart(c, id)

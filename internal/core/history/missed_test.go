@@ -36,3 +36,16 @@ func TestWakeWakesOnceWhoIsParkedThoughThereIsNothing(t *testing.T) {
 		t.Errorf("state %d after it was woken, want Parked", state)
 	}
 }
+
+func TestAnIDIsKnownAsLongAsTheLogGoesBack(t *testing.T) {
+	l := New(Limits{Count: 2, Size: 1 << 20})
+	for n := range 5 {
+		l.Append(event(n))
+	}
+	l.Publish()
+	for id, want := range map[string]bool{"4": true, "3": true, "2": true, "1": false, "5": false} { // 2 is the last that left
+		if got := l.HasID(id); got != want {
+			t.Errorf("HasID(%s) is %t", id, got)
+		}
+	}
+}
