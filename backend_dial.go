@@ -15,7 +15,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
 	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 )
 
 func init() {
@@ -57,7 +59,7 @@ func (*DialBackend) CaddyModule() caddy.ModuleInfo {
 
 // Provision compiles the options.
 func (b *DialBackend) Provision(caddy.Context) error {
-	setDefault(&b.DialTimeout, caddy.Duration(10*time.Second))
+	directive.SetDefault(&b.DialTimeout, caddy.Duration(10*time.Second))
 	return b.compile()
 }
 
@@ -278,27 +280,27 @@ func secure(ctx context.Context, conn net.Conn, address caddy.NetworkAddress, se
 func (b *DialBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	var err error
-	if b.Address, err = oneArg(d); err != nil {
+	if b.Address, err = directive.OneArg(d); err != nil {
 		return err
 	}
-	if err := provisionedBy(d, b.compile); err != nil {
+	if err := directive.Compiled(d, b.compile); err != nil {
 		return err
 	}
-	seen := make(seenOptions)
+	seen := make(directive.Seen)
 	for d.NextBlock(0) {
-		if err := seen.add(d); err != nil {
+		if err := seen.Add(d); err != nil {
 			return err
 		}
 		switch d.Val() {
 		case "send":
-			b.Send, err = checked(d, func(text string) error { _, err := parseSend(text); return err })
+			b.Send, err = directive.Checked(d, func(text string) error { _, err := parseSend(text); return err })
 		case "tls":
 			var given []string
-			if given, err = args(d, 0, 1); err == nil {
+			if given, err = directive.Args(d, 0, 1); err == nil {
 				b.TLS = &DialTLS{ServerName: given[0]}
 			}
 		case "dial_timeout":
-			b.DialTimeout, err = parseDuration(d)
+			b.DialTimeout, err = directive.Duration(d)
 		default:
 			err = d.Errf("unrecognized subdirective %q of backend dial", d.Val())
 		}
@@ -306,7 +308,7 @@ func (b *DialBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return provisionedBy(d, b.compile)
+	return directive.Compiled(d, b.compile)
 }
 
 var (

@@ -20,6 +20,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 )
 
 func init() {
@@ -91,9 +93,9 @@ func (*ExecBackend) CaddyModule() caddy.ModuleInfo {
 // Provision compiles the options.
 func (b *ExecBackend) Provision(ctx caddy.Context) error {
 	b.logger = ctx.Logger()
-	setDefault(&b.Stderr, stderrLog)
+	directive.SetDefault(&b.Stderr, stderrLog)
 	b.defaultStopTimeout = b.StopTimeout == 0
-	setDefault(&b.StopTimeout, caddy.Duration(5*time.Second))
+	directive.SetDefault(&b.StopTimeout, caddy.Duration(5*time.Second))
 	return b.compile()
 }
 
@@ -298,29 +300,29 @@ func (b *ExecBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(b.Command) == 0 {
 		return d.ArgErr()
 	}
-	if err := provisionedBy(d, b.compile); err != nil {
+	if err := directive.Compiled(d, b.compile); err != nil {
 		return err
 	}
-	seen := make(seenOptions)
+	seen := make(directive.Seen)
 	for d.NextBlock(0) {
 		var err error
 		if d.Val() != "env" {
-			err = seen.add(d)
+			err = seen.Add(d)
 		}
 		if err != nil {
 			return err
 		}
 		switch d.Val() {
 		case "dir":
-			b.Dir, err = checked(d, checkArgument)
+			b.Dir, err = directive.Checked(d, checkArgument)
 		case "env":
 			err = b.parseEnv(d)
 		case "stderr":
-			b.Stderr, err = oneOf(d, stderrLog, stderrRecords)
+			b.Stderr, err = directive.OneOf(d, stderrLog, stderrRecords)
 		case "stop_timeout":
-			b.StopTimeout, err = parseDuration(d)
+			b.StopTimeout, err = directive.Duration(d)
 		case "pty":
-			b.Pty, err = true, noArgs(d)
+			b.Pty, err = true, directive.NoArgs(d)
 		default:
 			err = d.Errf("unrecognized subdirective %q of backend exec", d.Val())
 		}
@@ -328,11 +330,11 @@ func (b *ExecBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return provisionedBy(d, b.compile)
+	return directive.Compiled(d, b.compile)
 }
 
 func (b *ExecBackend) parseEnv(d *caddyfile.Dispenser) error {
-	given, err := args(d, 2, 2)
+	given, err := directive.Args(d, 2, 2)
 	if err != nil {
 		return err
 	}
@@ -344,7 +346,7 @@ func (b *ExecBackend) parseEnv(d *caddyfile.Dispenser) error {
 		b.Env = make(map[string]string)
 	}
 	b.Env[name] = value
-	return provisionedBy(d, b.compile)
+	return directive.Compiled(d, b.compile)
 }
 
 var (

@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 )
 
@@ -186,15 +186,6 @@ func keysOf(list []argument) string {
 
 // readSize is the most that is read at once of a socket or a pipe: what Linux keeps in a pipe.
 const readSize = 64 << 10
-
-// provisionedBy reports what is wrong with a backend that has been parsed, with its file and line, where Caddy's
-// own call of Provision could only say it without.
-func provisionedBy(d *caddyfile.Dispenser, compile func() error) error {
-	if err := compile(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
-}
 
 // onlyGlobal refuses placeholders that have no value without a request.
 func onlyGlobal(a argument) error {

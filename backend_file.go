@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/follow"
 )
@@ -59,7 +61,7 @@ func (*FileBackend) CaddyModule() caddy.ModuleInfo {
 
 // Provision compiles the options.
 func (b *FileBackend) Provision(ctx caddy.Context) error {
-	setDefault(&b.From, fromEnd)
+	directive.SetDefault(&b.From, fromEnd)
 	b.key = fileKey.get(ctx)
 	if err := b.compile(); err != nil {
 		return fmt.Errorf("file: %w", err)
@@ -228,27 +230,27 @@ func (u *fileUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 //	}
 func (b *FileBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
-	path, err := oneArg(d)
+	path, err := directive.OneArg(d)
 	if err != nil {
 		return err
 	}
 	b.Path = path
-	seen := make(seenOptions)
+	seen := make(directive.Seen)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.add(d); err != nil {
+		if err := seen.Add(d); err != nil {
 			return err
 		}
 		if d.Val() != "from" {
 			return d.Errf("unrecognized subdirective %q of backend file", d.Val())
 		}
-		given, err := args(d, 1, 2)
+		given, err := directive.Args(d, 1, 2)
 		if err != nil {
 			return err
 		}
 		b.From = given[0]
 		switch {
 		case b.From == fromLast:
-			if b.Last, err = count(d, "from last", given[1], 1); err != nil {
+			if b.Last, err = directive.ParseCount(d, "from last", given[1], 1); err != nil {
 				return err
 			}
 		case b.From != fromStart && b.From != fromEnd:
@@ -257,7 +259,7 @@ func (b *FileBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 	}
-	return provisionedBy(d, b.compile)
+	return directive.Compiled(d, b.compile)
 }
 
 var (

@@ -19,7 +19,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
 	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 )
 
 func init() {
@@ -285,33 +287,33 @@ func roundTripError(err error) error {
 func (b *HTTPBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	var err error
-	if b.URL, err = oneArg(d); err != nil {
+	if b.URL, err = directive.OneArg(d); err != nil {
 		return d.Err("backend http must be followed by one URL, in quotes if it has spaces") // and not repeat a part of it
 	}
-	if err := provisionedBy(d, b.compile); err != nil {
+	if err := directive.Compiled(d, b.compile); err != nil {
 		return err
 	}
-	seen := make(seenOptions)
+	seen := make(directive.Seen)
 	for d.NextBlock(0) {
 		if d.Val() != "header" {
-			if err := seen.add(d); err != nil {
+			if err := seen.Add(d); err != nil {
 				return err
 			}
 		}
 		switch d.Val() {
 		case "method":
-			b.Method, err = oneArg(d)
+			b.Method, err = directive.OneArg(d)
 		case "header":
 			err = b.parseHeader(d)
 		case "body":
-			b.Body, err = oneArg(d)
+			b.Body, err = directive.OneArg(d)
 		case "transport":
 			err = b.parseTransport(d)
 		default:
 			err = d.Errf("unrecognized subdirective %q of backend http", d.Val())
 		}
 		if err == nil {
-			err = provisionedBy(d, b.compile)
+			err = directive.Compiled(d, b.compile)
 		}
 		if err != nil {
 			return err
@@ -321,7 +323,7 @@ func (b *HTTPBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (b *HTTPBackend) parseHeader(d *caddyfile.Dispenser) error {
-	given, err := args(d, 2, 2)
+	given, err := directive.Args(d, 2, 2)
 	if err != nil {
 		return d.Err("header must be followed by a name and one value, in quotes if it has spaces") // and not repeat a part of it
 	}

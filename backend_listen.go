@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 )
 
 func init() {
@@ -143,7 +145,7 @@ func (b *ListenBackend) warn(message string, fields ...zap.Field) {
 func (b *ListenBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	var err error
-	b.Address, err = checked(d, func(text string) error { _, err := parseListenArgument(text); return err })
+	b.Address, err = directive.Checked(d, func(text string) error { _, err := parseListenArgument(text); return err })
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
 	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 )
 
 func init() {
@@ -98,7 +100,7 @@ func (u *stdinUpstream) ended() error {
 //	backend stdin
 func (*StdinBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
-	if err := noArgs(d); err != nil {
+	if err := directive.NoArgs(d); err != nil {
 		return err
 	}
 	if d.NextBlock(0) {

@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
@@ -75,9 +77,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := make(seenOptions)
+	seen := make(directive.Seen)
 	for d.NextBlock(0) {
-		if err := seen.add(d); err != nil {
+		if err := seen.Add(d); err != nil {
 			return err
 		}
 		var err error
@@ -85,30 +87,30 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "backend":
 			h.BackendRaw, err = parseBackend(d)
 		case "format":
-			h.Format, err = oneOf(d, "auto", "lines", "ndjson", "json_seq", "json", "event_stream")
+			h.Format, err = directive.OneOf(d, "auto", "lines", "ndjson", "json_seq", "json", "event_stream")
 		case "charset":
-			h.Charset, err = checked(d, checkCharset)
+			h.Charset, err = directive.Checked(d, checkCharset)
 		case "max_record_size":
 			h.MaxRecordSize, h.Oversize, err = parseMaxRecordSize(d)
 		case "data":
 			h.Data = new(string)
-			*h.Data, err = checked(d, checkTemplate)
+			*h.Data, err = directive.Checked(d, checkTemplate)
 		case "event":
-			h.Event, err = checked(d, checkTemplate)
+			h.Event, err = directive.Checked(d, checkTemplate)
 		case "id":
-			h.ID, err = checked(d, checkTemplate)
+			h.ID, err = directive.Checked(d, checkTemplate)
 		case "where":
 			h.Where, err = parseWhere(d)
 		case "on_invalid":
-			h.OnInvalid, err = oneOf(d, string(mapping.Pass), string(mapping.Skip), string(mapping.Fail))
+			h.OnInvalid, err = directive.OneOf(d, string(mapping.Pass), string(mapping.Skip), string(mapping.Fail))
 		case "accept":
 			h.Accept, h.AcceptStatus, err = parseAccept(d)
 		case "retry":
-			h.Retry, err = parseDuration(d)
+			h.Retry, err = directive.Duration(d)
 		case "heartbeat":
-			h.Heartbeat, err = parseDurationOrOff(d)
+			h.Heartbeat, err = directive.DurationOrOff(d)
 		case "stall_timeout":
-			h.StallTimeout, err = parseDurationOrOff(d)
+			h.StallTimeout, err = directive.DurationOrOff(d)
 		case "max_duration":
 			h.MaxDuration, h.MaxDurationJitter, err = parseMaxDuration(d)
 		case "end":
@@ -116,21 +118,21 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "drain":
 			h.Drain, h.DrainMode, err = parseDrain(d)
 		case "on_reload":
-			h.OnReload, err = oneOf(d, onReloadEnd, onReloadKeep)
+			h.OnReload, err = directive.OneOf(d, onReloadEnd, onReloadKeep)
 		case "match":
 			h.Match, err = parseMatch(d)
 		case "viewer":
-			h.Viewer, err = true, noArgs(d)
+			h.Viewer, err = true, directive.NoArgs(d)
 		case "name":
-			h.Name, err = checked(d, checkName)
+			h.Name, err = directive.Checked(d, checkName)
 		case "share":
 			h.Share, err = parseShare(d)
 		case "max_streams":
-			h.MaxStreams, err = parseCount(d, 1)
+			h.MaxStreams, err = directive.Count(d, 1)
 		case "max_streams_per_client":
 			h.MaxStreamsPerClient, h.MaxStreamsKey, err = parseMaxStreamsPerClient(d)
 		case "max_sources":
-			h.MaxSources, err = parseCount(d, 1)
+			h.MaxSources, err = directive.Count(d, 1)
 		default:
 			err = d.Errf("unrecognized subdirective %q", d.Val())
 		}
@@ -167,11 +169,11 @@ func parseWhere(d *caddyfile.Dispenser) (string, error) {
 
 func parseMaxRecordSize(d *caddyfile.Dispenser) (int64, string, error) {
 	name := d.Val()
-	given, err := args(d, 1, 2)
+	given, err := directive.Args(d, 1, 2)
 	if err != nil {
 		return 0, "", err
 	}
-	bytes, err := size(d, name, given[0])
+	bytes, err := directive.ParseSize(d, name, given[0])
 	if err != nil {
 		return 0, "", err
 	}
@@ -184,7 +186,7 @@ func parseMaxRecordSize(d *caddyfile.Dispenser) (int64, string, error) {
 }
 
 func parseAccept(d *caddyfile.Dispenser) (mode string, status int, err error) {
-	given, err := args(d, 1, 2)
+	given, err := directive.Args(d, 1, 2)
 	if err != nil {
 		return "", 0, err
 	}
@@ -203,7 +205,7 @@ func parseAccept(d *caddyfile.Dispenser) (mode string, status int, err error) {
 
 func parseDrain(d *caddyfile.Dispenser) (limit caddy.Duration, mode string, err error) {
 	name := d.Val()
-	given, err := args(d, 1, 2)
+	given, err := directive.Args(d, 1, 2)
 	if err != nil {
 		return 0, "", err
 	}
@@ -212,24 +214,21 @@ func parseDrain(d *caddyfile.Dispenser) (limit caddy.Duration, mode string, err 
 	default:
 		return 0, "", d.Errf("drain must be %s or %s, not %q", drainSpread, drainWait, mode)
 	}
-	if duration, err := caddy.ParseDuration(given[0]); err == nil && duration == 0 {
-		return turnedOff, mode, nil
-	}
-	limit, err = positiveDuration(d, name, given[0])
+	limit, err = directive.ParseDurationOrZero(d, name, given[0])
 	return limit, mode, err
 }
 
 func parseMaxDuration(d *caddyfile.Dispenser) (limit, jitter caddy.Duration, err error) {
 	name := d.Val()
-	given, err := args(d, 1, 2)
+	given, err := directive.Args(d, 1, 2)
 	if err != nil {
 		return 0, 0, err
 	}
-	if limit, err = positiveDuration(d, name, given[0]); err != nil {
+	if limit, err = directive.ParseDuration(d, name, given[0]); err != nil {
 		return 0, 0, err
 	}
 	if given[1] != "" {
-		if jitter, err = positiveDuration(d, "the jitter of max_duration", given[1]); err != nil {
+		if jitter, err = directive.ParseDuration(d, "the jitter of max_duration", given[1]); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -276,7 +275,7 @@ func parseMatch(d *caddyfile.Dispenser) (*caddyhttp.ResponseMatcher, error) {
 
 func parseShare(d *caddyfile.Dispenser) (*Share, error) {
 	share := new(Share)
-	given, err := args(d, 0, 1)
+	given, err := directive.Args(d, 0, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -284,22 +283,22 @@ func parseShare(d *caddyfile.Dispenser) (*Share, error) {
 	if err := checkKey(share.Key); err != nil {
 		return nil, d.WrapErr(fmt.Errorf("share: %w", err))
 	}
-	seen := make(seenOptions)
+	seen := make(directive.Seen)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.add(d); err != nil {
+		if err := seen.Add(d); err != nil {
 			return nil, err
 		}
 		switch d.Val() {
 		case "history":
 			share.History, share.HistorySize, err = parseHistory(d)
 		case "replay":
-			share.Replay, err = parseCount(d, 0)
+			share.Replay, err = directive.Count(d, 0)
 		case "linger":
-			share.Linger, err = parseDurationOrZero(d)
+			share.Linger, err = directive.DurationOrZero(d)
 		case "keep":
-			share.Keep, err = parseDurationOrZero(d)
+			share.Keep, err = directive.DurationOrZero(d)
 		case "lag":
-			share.Lag, err = oneOf(d, lagDisconnect, lagSkip)
+			share.Lag, err = directive.OneOf(d, lagDisconnect, lagSkip)
 		default:
 			err = d.Errf("unrecognized subdirective %q of share", d.Val())
 		}
@@ -312,15 +311,15 @@ func parseShare(d *caddyfile.Dispenser) (*Share, error) {
 
 func parseHistory(d *caddyfile.Dispenser) (events int, bytes int64, err error) {
 	name := d.Val()
-	given, err := args(d, 1, 2)
+	given, err := directive.Args(d, 1, 2)
 	if err != nil {
 		return 0, 0, err
 	}
-	if events, err = count(d, name, given[0], 1); err != nil {
+	if events, err = directive.ParseCount(d, name, given[0], 1); err != nil {
 		return 0, 0, err
 	}
 	if given[1] != "" {
-		if bytes, err = size(d, "the size of history", given[1]); err != nil {
+		if bytes, err = directive.ParseSize(d, "the size of history", given[1]); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -329,14 +328,14 @@ func parseHistory(d *caddyfile.Dispenser) (events int, bytes int64, err error) {
 
 func parseMaxStreamsPerClient(d *caddyfile.Dispenser) (n int, key string, err error) {
 	name := d.Val()
-	given, err := args(d, 1, 2)
+	given, err := directive.Args(d, 1, 2)
 	if err != nil {
 		return 0, "", err
 	}
 	if err := checkKey(given[1]); err != nil {
 		return 0, "", d.WrapErr(fmt.Errorf("%s: %w", name, err))
 	}
-	n, err = count(d, name, given[0], 1)
+	n, err = directive.ParseCount(d, name, given[0], 1)
 	return n, given[1], err
 }
 

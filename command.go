@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -95,7 +97,7 @@ func runCommand(fl caddycmd.Flags) error {
 		h := &Handler{
 			BackendRaw: caddyconfig.JSONModuleObject(&commandLine{BackendRaw: backend}, "name", "command_line", nil),
 			Format:     fl.String("format"), Event: fl.String("event"), ID: fl.String("id"), Where: fl.String("where"),
-			Viewer: true, Drain: turnedOff,
+			Viewer: true, Drain: directive.Off,
 			Share: &Share{History: fl.Int("history"), Replay: fl.Int("history")},
 		}
 		if fl.String("from") == "" { // standard input or a command; all else is opened anew when it ends

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
-	"go.uber.org/zap"
 )
 
 // compile prepares what is the same for every stream.
@@ -104,15 +106,15 @@ func (h *Handler) Validate() error {
 	if h.AcceptStatus < 400 || h.AcceptStatus > 599 {
 		err = errors.Join(err, fmt.Errorf("accept_status must be an error status from 400 to 599, not %d", h.AcceptStatus))
 	}
-	if h.MaxRecordSize < 1 || h.MaxRecordSize > maxSize {
+	if h.MaxRecordSize < 1 || h.MaxRecordSize > directive.MaxSize {
 		err = errors.Join(err, fmt.Errorf("max_record_size must be from 1 byte to 1 GiB, not %d bytes", h.MaxRecordSize))
 	}
 	if h.Retry < 0 || h.MaxDuration < 0 || h.MaxDurationJitter < 0 {
 		err = errors.Join(err, errors.New("retry, max_duration and max_duration_jitter must not be negative"))
 	}
 	for _, option := range h.durations() {
-		if option.value > 0 && option.value < shortest {
-			err = errors.Join(err, fmt.Errorf("%s must be at least %s, not %s", option.name, shortest, option.value))
+		if option.value > 0 && option.value < directive.ShortestDuration {
+			err = errors.Join(err, fmt.Errorf("%s must be at least %s, not %s", option.name, directive.ShortestDuration, option.value))
 		}
 	}
 	if h.MaxDurationJitter > h.MaxDuration {
@@ -126,7 +128,7 @@ func (h *Handler) Validate() error {
 		if s.History < 1 || s.Replay < 0 {
 			err = errors.Join(err, errors.New("history must keep at least one event, and replay must not be negative"))
 		}
-		if s.HistorySize < 1 || s.HistorySize > maxSize {
+		if s.HistorySize < 1 || s.HistorySize > directive.MaxSize {
 			err = errors.Join(err, fmt.Errorf("history_size must be from 1 byte to 1 GiB, not %d bytes", s.HistorySize))
 		}
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -207,9 +209,6 @@ const (
 	lagSkip         = "skip"
 )
 
-// maxSize is the most that max_record_size and a history's size may be: larger ones are mistakes.
-const maxSize = 1 << 30
-
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
@@ -262,18 +261,18 @@ func (h *Handler) loadBackend(ctx caddy.Context) error {
 }
 
 func (h *Handler) setDefaults() {
-	setDefault(&h.Format, records.Auto.String())
-	setDefault(&h.MaxRecordSize, 1<<20)
-	setDefault(&h.Oversize, "skip")
-	setDefault(&h.OnInvalid, string(mapping.Pass))
-	setDefault(&h.Accept, acceptStandard)
-	setDefault(&h.AcceptStatus, http.StatusNotAcceptable)
-	setDefault(&h.Heartbeat, caddy.Duration(15*time.Second))
-	setDefault(&h.StallTimeout, caddy.Duration(time.Minute))
+	directive.SetDefault(&h.Format, records.Auto.String())
+	directive.SetDefault(&h.MaxRecordSize, 1<<20)
+	directive.SetDefault(&h.Oversize, "skip")
+	directive.SetDefault(&h.OnInvalid, string(mapping.Pass))
+	directive.SetDefault(&h.Accept, acceptStandard)
+	directive.SetDefault(&h.AcceptStatus, http.StatusNotAcceptable)
+	directive.SetDefault(&h.Heartbeat, caddy.Duration(15*time.Second))
+	directive.SetDefault(&h.StallTimeout, caddy.Duration(time.Minute))
 	h.defaultDrain = h.Drain == 0
-	setDefault(&h.Drain, caddy.Duration(5*time.Second))
-	setDefault(&h.MaxSources, 1000)
-	setDefault(&h.MaxStreamsKey, "{http.vars.client_ip}")
+	directive.SetDefault(&h.Drain, caddy.Duration(5*time.Second))
+	directive.SetDefault(&h.MaxSources, 1000)
+	directive.SetDefault(&h.MaxStreamsKey, "{http.vars.client_ip}")
 	if h.Data == nil {
 		data := "{record}"
 		h.Data = &data
@@ -284,18 +283,11 @@ func (h *Handler) setDefaults() {
 }
 
 func (s *Share) setDefaults() {
-	setDefault(&s.History, 256)
-	setDefault(&s.HistorySize, 1<<20)
-	setDefault(&s.Linger, caddy.Duration(10*time.Second))
-	setDefault(&s.Keep, s.Linger)
-	setDefault(&s.Lag, lagDisconnect)
-}
-
-func setDefault[T comparable](option *T, value T) {
-	var zero T
-	if *option == zero {
-		*option = value
-	}
+	directive.SetDefault(&s.History, 256)
+	directive.SetDefault(&s.HistorySize, 1<<20)
+	directive.SetDefault(&s.Linger, caddy.Duration(10*time.Second))
+	directive.SetDefault(&s.Keep, s.Linger)
+	directive.SetDefault(&s.Lag, lagDisconnect)
 }
 
 // Cleanup lets go of what the config held on to.

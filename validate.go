@@ -6,11 +6,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
-
-// shortest is how short a duration may be. A shorter one is a unit mistaken for another.
-const shortest = time.Millisecond
 
 type namedDuration struct {
 	name  string
@@ -48,3 +47,16 @@ func (h *Handler) charsetOfEventStream() bool {
 }
 
 var errCharsetOfEventStream = errors.New("an event stream is always utf-8: remove charset, or the format event_stream")
+
+func checkCharset(name string) error {
+	if name == "" {
+		return errors.New("must have a name, such as utf-8")
+	}
+	_, err := records.LookupCharset(name)
+	return err
+}
+
+func checkTemplate(text string) error {
+	_, err := mapping.ParseTemplate(text)
+	return err
+}
