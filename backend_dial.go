@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 )
 
@@ -41,9 +42,9 @@ type DialBackend struct {
 	// How long it may take until the connection is there, TLS and what is sent included. Default: 10s.
 	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
 
-	address    argument
-	send       argument
-	serverName argument
+	address    argument.Argument
+	send       argument.Argument
+	serverName argument.Argument
 }
 
 // DialTLS is how DialBackend speaks TLS.
@@ -67,21 +68,21 @@ func (b *DialBackend) compile() (err error) {
 	if b.DialTimeout < 0 {
 		return errors.New("dial_timeout must be above zero")
 	}
-	if b.address, err = parseArgument(b.Address, asHost); err != nil {
+	if b.address, err = argument.Parse(b.Address, argument.Host); err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}
 	if b.send, err = parseSend(b.Send); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	if b.TLS != nil {
-		if b.serverName, err = parseArgument(b.TLS.ServerName, asText); err != nil {
+		if b.serverName, err = argument.Parse(b.TLS.ServerName, argument.Text); err != nil {
 			return fmt.Errorf("tls: %w", err)
 		}
 	}
-	if !b.address.isFixed() {
+	if !b.address.IsFixed() {
 		return nil
 	}
-	address, err := parseDialAddress(b.address.text())
+	address, err := parseDialAddress(b.address.Text())
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}
@@ -90,10 +91,6 @@ func (b *DialBackend) compile() (err error) {
 	}
 	return nil
 }
-
-// asHost is a host, or a network address, in which a client's value must not become anything else, such as another
-// network or the path of a socket.
-var asHost = place{refused: "/\\?#@ \t\r\n"}
 
 var errNoServerName = errors.New("tls needs a server name, as the address has no host")
 
@@ -130,20 +127,20 @@ func parseNetworkAddress(text string) (caddy.NetworkAddress, error) {
 	return caddy.ParseNetworkAddress(text)
 }
 
-// parseSend compiles the bytes to be sent. An escaped character is a part of its own, so that it is never taken for
-// what begins or ends a placeholder.
-func parseSend(text string) (argument, error) {
-	a := argument{place: asLine}
+// parseSend compiles the bytes to be sent. Each escaped character is a part of its own, so that it is never taken for the
+// beginning or end of a placeholder.
+func parseSend(text string) (argument.Argument, error) {
+	var parts []argument.Argument
 	add := func(text string) error {
-		part, err := parseArgument(text, asLine)
-		a.parts = append(a.parts, part.parts...)
+		part, err := argument.Parse(text, argument.Line)
+		parts = append(parts, part)
 		return err
 	}
 	for text != "" {
 		before, after, escaped := strings.Cut(text, `\`)
 		if before != "" {
 			if err := add(before); err != nil {
-				return a, err
+				return argument.Argument{}, err
 			}
 		}
 		if !escaped {
@@ -151,17 +148,17 @@ func parseSend(text string) (argument, error) {
 		}
 		char, rest, err := unescape(after)
 		if err != nil {
-			return a, err
+			return argument.Argument{}, err
 		}
 		if strings.Contains("{}", char) {
 			char = `\` + char // a brace that is text, in a template
 		}
 		if err := add(char); err != nil {
-			return a, err
+			return argument.Argument{}, err
 		}
 		text = rest
 	}
-	return a, nil
+	return argument.Join(argument.Line, parts...), nil
 }
 
 // unescape takes what a backslash makes of the text after it.
@@ -192,7 +189,7 @@ func unescape(text string) (char, rest string, err error) {
 
 // Bind expands the request's placeholders.
 func (b *DialBackend) Bind(r *http.Request) (Upstream, error) {
-	bound, err := bindAll([]argument{b.address, b.send, b.serverName}, r)
+	bound, err := argument.List{b.address, b.send, b.serverName}.Bind(r)
 	if err != nil {
 		return nil, err
 	}
@@ -202,15 +199,15 @@ func (b *DialBackend) Bind(r *http.Request) (Upstream, error) {
 // dialUpstream is a server to connect to.
 type dialUpstream struct {
 	backend                   *DialBackend
-	address, send, serverName argument
+	address, send, serverName argument.Argument
 }
 
 func (u *dialUpstream) Key() string {
-	return Key("dial", u.address.key(), u.send.key(), strconv.FormatBool(u.backend.TLS != nil), u.serverName.key())
+	return Key("dial", u.address.Key(), u.send.Key(), strconv.FormatBool(u.backend.TLS != nil), u.serverName.Key())
 }
 
 func (u *dialUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
-	given, err := expandAll([]argument{u.address, u.send, u.serverName}, lastID)
+	given, err := argument.List{u.address, u.send, u.serverName}.Expand(lastID)
 	if err != nil {
 		return err
 	}
@@ -249,7 +246,7 @@ func (u *dialUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 		return err
 	}
 	// Over TLS, an end without close_notify is a failure only within a TLS record: more crypto/tls does not tell.
-	if err := backend.Copy(input, stream, readSize); err != nil {
+	if err := backend.Copy(input, stream, backend.ReadSize); err != nil {
 		return fmt.Errorf("reading from %s: %w", given[0], err)
 	}
 	return nil

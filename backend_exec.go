@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 )
 
@@ -68,10 +69,10 @@ type ExecBackend struct {
 	// wide, and TERM is dumb unless env says otherwise. Default: false.
 	Pty bool `json:"pty,omitempty"`
 
-	command  []argument
-	dir      argument
+	command  argument.List
+	dir      argument.Argument
 	envNames []string
-	env      []argument
+	env      argument.List
 	logger   *zap.Logger
 	logLimit logLimit
 
@@ -112,10 +113,10 @@ func (b *ExecBackend) compile() (err error) {
 	if b.Pty && !ptySupported {
 		return errors.New("pty: there are no pseudo-terminals on " + runtime.GOOS)
 	}
-	if b.command, err = parseArguments(b.Command); err != nil {
+	if b.command, err = argument.ParseList(b.Command); err != nil {
 		return fmt.Errorf("exec: %w", err)
 	}
-	if b.dir, err = parseArgument(b.Dir, asText); err != nil {
+	if b.dir, err = argument.Parse(b.Dir, argument.Text); err != nil {
 		return fmt.Errorf("dir: %w", err)
 	}
 	b.envNames, b.env = slices.Sorted(maps.Keys(b.Env)), nil
@@ -123,7 +124,7 @@ func (b *ExecBackend) compile() (err error) {
 		if name == "" || strings.ContainsAny(name, "=\x00") {
 			return fmt.Errorf("env: %q is not a name", name)
 		}
-		value, err := parseArgument(b.Env[name], asText)
+		value, err := argument.Parse(b.Env[name], argument.Text)
 		if err != nil {
 			return fmt.Errorf("env: %w", err)
 		}
@@ -136,27 +137,27 @@ func (b *ExecBackend) compile() (err error) {
 func (b *ExecBackend) Bind(r *http.Request) (Upstream, error) {
 	u := &execUpstream{backend: b}
 	var err error
-	if u.command, err = bindAll(b.command, r); err != nil {
+	if u.command, err = b.command.Bind(r); err != nil {
 		return nil, err
 	}
-	if u.dir, err = b.dir.bind(r); err != nil {
+	if u.dir, err = b.dir.Bind(r); err != nil {
 		return nil, err
 	}
-	u.env, err = bindAll(b.env, r)
+	u.env, err = b.env.Bind(r)
 	return u, err
 }
 
 // execUpstream is a command to run.
 type execUpstream struct {
 	backend *ExecBackend
-	command []argument
-	dir     argument
-	env     []argument
+	command argument.List
+	dir     argument.Argument
+	env     argument.List
 }
 
 func (u *execUpstream) Key() string {
 	b := u.backend
-	return Key("exec", keysOf(u.command), u.dir.key(), Key(b.envNames...), keysOf(u.env), b.Stderr, strconv.FormatBool(b.Pty))
+	return Key("exec", u.command.Key(), u.dir.Key(), Key(b.envNames...), u.env.Key(), b.Stderr, strconv.FormatBool(b.Pty))
 }
 
 func (u *execUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
@@ -213,16 +214,16 @@ func (u *execUpstream) startError(err error) error {
 
 // newCommand is the command with its placeholders expanded.
 func (u *execUpstream) newCommand(lastID string) (*exec.Cmd, error) {
-	command, err := expandAll(u.command, lastID)
+	command, err := u.command.Expand(lastID)
 	if err != nil {
 		return nil, err
 	}
-	env, err := expandAll(u.env, lastID)
+	env, err := u.env.Expand(lastID)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(command[0], command[1:]...)
-	if cmd.Dir, err = u.dir.expand(lastID); err != nil {
+	if cmd.Dir, err = u.dir.Expand(lastID); err != nil {
 		return nil, err
 	}
 	cmd.Env = inheritedEnv(os.Environ())
@@ -314,7 +315,7 @@ func (b *ExecBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		switch d.Val() {
 		case "dir":
-			b.Dir, err = directive.Checked(d, checkArgument)
+			b.Dir, err = directive.Checked(d, argument.Check)
 		case "env":
 			err = b.parseEnv(d)
 		case "stderr":

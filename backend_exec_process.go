@@ -115,9 +115,9 @@ const (
 // it cancels the command, and reads on: a command that has something to say about its end must not be stuck in it.
 func (p *process) copy(to io.Writer, pipe *os.File, cancel func()) error {
 	w := &backend.Writer{To: to}
-	err := backend.Copy(w, pipe, readSize)
+	err := backend.Copy(w, pipe, backend.ReadSize)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = backend.Copy(w, io.LimitReader(hurried{pipe}, drainSize), readSize)
+		err = backend.Copy(w, io.LimitReader(hurried{pipe}, drainSize), backend.ReadSize)
 	}
 	if w.Err != nil {
 		cancel()

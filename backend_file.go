@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/follow"
@@ -112,7 +113,7 @@ func (b *FileBackend) compilePath() (err error) {
 
 // Bind expands the path for a request.
 func (b *FileBackend) Bind(r *http.Request) (Upstream, error) {
-	find := lookup(r)
+	find := argument.Lookup(r)
 	expand := func(t *mapping.Template) string { return string(t.Bind(find).Append(nil, new(mapping.Document))) }
 	path := expand(b.path)
 	if b.fixed != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 )
 
@@ -53,11 +54,11 @@ type HTTPBackend struct {
 
 	transport       http.RoundTripper
 	transportConfig string
-	url             []argument // up to the path, path, and query
-	socket          argument   // instead of the URL's host
-	names           []string   // of headers, one for each value
-	values          []argument
-	body            argument
+	url             argument.List     // up to the path, path, and query
+	socket          argument.Argument // instead of the URL's host
+	names           []string          // of headers, one for each value
+	values          argument.List
+	body            argument.Argument
 }
 
 // transportNamespace is where reverse_proxy's transports are registered.
@@ -97,7 +98,7 @@ func (b *HTTPBackend) Provision(ctx caddy.Context) error {
 // adjustTransport gives Caddy's own transport a larger buffer, and leads it to a unix socket. What reverse_proxy
 // does about the latter is closed to others.
 func (b *HTTPBackend) adjustTransport() error {
-	socket, err := b.socket.expand("")
+	socket, err := b.socket.Expand("")
 	if err != nil {
 		return err
 	}
@@ -121,7 +122,7 @@ func (b *HTTPBackend) adjustTransport() error {
 }
 
 // asHeader is a header's value, which has no control characters but the tab (RFC 9110 §5.5).
-var asHeader = place{refused: "\x01\x02\x03\x04\x05\x06\a\b\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f"}
+var asHeader = argument.Place{Refused: "\x01\x02\x03\x04\x05\x06\a\b\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f"}
 
 // errHeaderName repeats nothing, as it may be a secret that should have been the value.
 var errHeaderName = errors.New("header: the name has a character that no header's name may have: write header <name> <value>")
@@ -146,14 +147,14 @@ func (b *HTTPBackend) compile() (err error) {
 			if !httpguts.ValidHeaderFieldValue(text) {
 				return fmt.Errorf("header %s: its value must have no control characters", name)
 			}
-			value, err := parseArgument(text, asHeader)
+			value, err := argument.Parse(text, asHeader)
 			if err != nil {
 				return fmt.Errorf("header %s: %w", name, err)
 			}
 			b.names, b.values = append(b.names, name), append(b.values, value)
 		}
 	}
-	if b.body, err = parseArgument(b.Body, asText); err != nil {
+	if b.body, err = argument.Parse(b.Body, argument.Text); err != nil {
 		return fmt.Errorf("body: %w", err)
 	}
 	return nil
@@ -167,13 +168,13 @@ func (b *HTTPBackend) Bind(r *http.Request) (Upstream, error) {
 		u.server = new(caddyhttp.Server)
 	}
 	var err error
-	if u.url, err = bindAll(b.url, r); err != nil {
+	if u.url, err = b.url.Bind(r); err != nil {
 		return nil, err
 	}
-	if u.values, err = bindAll(b.values, r); err != nil {
+	if u.values, err = b.values.Bind(r); err != nil {
 		return nil, err
 	}
-	u.body, err = b.body.bind(r)
+	u.body, err = b.body.Bind(r)
 	return u, err
 }
 
@@ -181,14 +182,14 @@ func (b *HTTPBackend) Bind(r *http.Request) (Upstream, error) {
 type httpUpstream struct {
 	backend *HTTPBackend
 	server  *caddyhttp.Server
-	url     []argument
-	values  []argument
-	body    argument
+	url     argument.List
+	values  argument.List
+	body    argument.Argument
 }
 
 func (u *httpUpstream) Key() string {
 	b := u.backend
-	return Key("http", keysOf(u.url), b.socket.key(), b.Method, Key(b.names...), keysOf(u.values), u.body.key(), b.transportConfig)
+	return Key("http", u.url.Key(), b.socket.Key(), b.Method, Key(b.names...), u.values.Key(), u.body.Key(), b.transportConfig)
 }
 
 func (u *httpUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
@@ -217,7 +218,7 @@ func (u *httpUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 
 // newRequest makes a request in a context that transports made for reverse_proxy find what they want in.
 func (u *httpUpstream) newRequest(ctx context.Context, lastID string) (*http.Request, error) {
-	parts, err := expandAll(u.url, lastID)
+	parts, err := u.url.Expand(lastID)
 	if err != nil {
 		return nil, err
 	}
@@ -225,14 +226,14 @@ func (u *httpUpstream) newRequest(ctx context.Context, lastID string) (*http.Req
 	if err != nil {
 		return nil, err
 	}
-	if !u.backend.url[1].isFixed() && hasDotSegment(target.Path) {
+	if !u.backend.url[1].IsFixed() && hasDotSegment(target.Path) {
 		return nil, caddyhttp.Error(http.StatusBadRequest, errors.New("a value in the path leads outside of it"))
 	}
-	values, err := expandAll(u.values, lastID)
+	values, err := u.values.Expand(lastID)
 	if err != nil {
 		return nil, err
 	}
-	text, err := u.body.expand(lastID)
+	text, err := u.body.Expand(lastID)
 	if err != nil {
 		return nil, err
 	}

@@ -5,12 +5,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 )
 
 // Places in a URL.
 var (
-	asPathPart  = place{escape: escapeInPath}
-	asQueryPart = place{escape: escapeInQuery}
+	asPathPart  = argument.Place{Escape: escapeInPath}
+	asQueryPart = argument.Place{Escape: escapeInQuery}
 )
 
 // escapeInPath makes a value one segment of the path, or part of it. The request's own path keeps its slashes, and
@@ -77,24 +79,24 @@ func (b *HTTPBackend) compileURL() (err error) {
 	if scheme, host, ok := strings.Cut(base, "://"); ok && host == "unix" && (strings.HasPrefix(path, "//") || strings.HasPrefix(path, "/@")) {
 		socket, rest, _ := strings.Cut(path[1:], ":")
 		base, path = scheme+"://localhost", rest
-		if b.socket, err = parseArgument(socket, asText); err != nil {
+		if b.socket, err = argument.Parse(socket, argument.Text); err != nil {
 			return err
 		}
-		if err := onlyGlobal(b.socket); err != nil {
+		if err := b.socket.CheckGlobal(); err != nil {
 			return err
 		}
 	}
-	b.url = make([]argument, 3)
-	if b.url[0], err = parseArgument(base, asHost); err != nil {
+	b.url = make(argument.List, 3)
+	if b.url[0], err = argument.Parse(base, argument.Host); err != nil {
 		return err
 	}
-	if b.url[1], err = parseArgument(path, asPathPart); err != nil {
+	if b.url[1], err = argument.Parse(path, asPathPart); err != nil {
 		return err
 	}
-	if b.url[2], err = parseArgument(query, asQueryPart); err != nil {
+	if b.url[2], err = argument.Parse(query, asQueryPart); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(b.url, func(a argument) bool { return !a.isFixed() }) {
+	if slices.ContainsFunc(b.url, func(a argument.Argument) bool { return !a.IsFixed() }) {
 		return nil
 	}
 	_, err = b.parseURL([]string{base, path, query})

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 )
 
@@ -51,7 +52,7 @@ func (b *ListenBackend) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	text, err := given.expand("")
+	text, err := given.Expand("")
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -63,16 +64,16 @@ func (b *ListenBackend) Provision(ctx caddy.Context) error {
 
 // parseListenArgument compiles the address, and checks it if there is nothing to expand: the environment that a
 // Caddyfile is adapted in need not be that of the server.
-func parseListenArgument(text string) (argument, error) {
-	given, err := parseArgument(text, asText)
+func parseListenArgument(text string) (argument.Argument, error) {
+	given, err := argument.Parse(text, argument.Text)
 	if err != nil {
 		return given, err
 	}
-	if err := onlyGlobal(given); err != nil {
+	if err := given.CheckGlobal(); err != nil {
 		return given, err
 	}
-	if given.isFixed() {
-		_, err = parseListenAddress(given.text())
+	if given.IsFixed() {
+		_, err = parseListenAddress(given.Text())
 	}
 	return given, err
 }

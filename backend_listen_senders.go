@@ -118,7 +118,7 @@ func (s *senders) take(from *sender) error {
 		return err
 	}
 	w := &backend.Writer{To: input}
-	err = backend.Copy(w, from, readSize)
+	err = backend.Copy(w, from, backend.ReadSize)
 	if w.Err != nil {
 		return w.Err
 	}

@@ -52,7 +52,7 @@ func newStdinUpstream(from io.Reader) *stdinUpstream {
 
 func (u *stdinUpstream) read() {
 	defer close(u.full)
-	u.err = backend.Copy(u, u.from, readSize)
+	u.err = backend.Copy(u, u.from, backend.ReadSize)
 }
 
 // Write hands p over and waits until it has been taken.

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -280,7 +281,7 @@ func parseShare(d *caddyfile.Dispenser) (*Share, error) {
 		return nil, err
 	}
 	share.Key = given[0]
-	if err := checkKey(share.Key); err != nil {
+	if err := argument.CheckKey(share.Key); err != nil {
 		return nil, d.WrapErr(fmt.Errorf("share: %w", err))
 	}
 	seen := make(directive.Seen)
@@ -332,7 +333,7 @@ func parseMaxStreamsPerClient(d *caddyfile.Dispenser) (n int, key string, err er
 	if err != nil {
 		return 0, "", err
 	}
-	if err := checkKey(given[1]); err != nil {
+	if err := argument.CheckKey(given[1]); err != nil {
 		return 0, "", d.WrapErr(fmt.Errorf("%s: %w", name, err))
 	}
 	n, err = directive.ParseCount(d, name, given[0], 1)

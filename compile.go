@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -38,11 +39,11 @@ func (h *Handler) compile() (err error) {
 	if err != nil {
 		return err
 	}
-	if h.streamsKey, err = parseKey(h.MaxStreamsKey); err != nil {
+	if h.streamsKey, err = argument.ParseKey(h.MaxStreamsKey); err != nil {
 		return fmt.Errorf("max_streams_key: %w", err)
 	}
 	if h.Share != nil {
-		if h.Share.key, err = parseKey(h.Share.Key); err != nil {
+		if h.Share.key, err = argument.ParseKey(h.Share.Key); err != nil {
 			return fmt.Errorf("share: %w", err)
 		}
 	}

@@ -130,7 +130,7 @@ func decode(newReader func(io.Reader) (io.ReadCloser, error), from io.Reader, to
 	}
 	defer r.Close()
 	w := &backend.Writer{To: to}
-	if err := backend.Copy(w, r, readSize); err != nil && w.Err == nil {
+	if err := backend.Copy(w, r, backend.ReadSize); err != nil && w.Err == nil {
 		return fmt.Errorf("decoding upstream's response: %w", err)
 	}
 	return w.Err

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -45,7 +45,7 @@ func (d *direct) Open(contentType string) (Input, error) {
 		return nil, err
 	}
 	if d.mapper == nil {
-		d.mapper = h.mapping.Bind(lookup(d.stream.request))
+		d.mapper = h.mapping.Bind(argument.Lookup(d.stream.request))
 		if err := d.stream.start(nil); err != nil {
 			return nil, err
 		}
@@ -58,12 +58,6 @@ func (d *direct) Open(contentType string) (Input, error) {
 	in := newInput(d, h.framing.options(contentType), d.unfinished)
 	d.inputs = append(d.inputs, in)
 	return in, nil
-}
-
-// lookup gives the values of the request's placeholders.
-func lookup(r *http.Request) func(name string) (string, bool) {
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	return repl.GetString
 }
 
 func (d *direct) begin()          { d.mu.Lock() }

@@ -25,7 +25,7 @@ func (l *limits) enter(h *Handler, w http.ResponseWriter, r *http.Request) (leav
 	}
 	var client string
 	if h.MaxStreamsPerClient > 0 {
-		if client, err = expandKey(h.streamsKey, r); err != nil {
+		if client, err = h.streamsKey.Expand(r); err != nil {
 			return nil, err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -138,7 +139,7 @@ type Handler struct {
 	perClient     bool   // the mapping depends on the request
 	endFrame      []byte
 	limits        limits
-	streamsKey    argument
+	streamsKey    argument.Key
 	defaultDrain  bool // the config has none
 	draining      atomic.Bool
 	grace         atomic.Int64 // Caddy's grace period, once draining
@@ -192,7 +193,7 @@ type Share struct {
 	// or skip, which lets it go on with what is kept after an sse-gap event. Default: disconnect.
 	Lag string `json:"lag,omitempty"`
 
-	key argument
+	key argument.Key
 }
 
 // The values of options that are a choice.

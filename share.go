@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -60,7 +61,7 @@ func withoutLastEventID(query string) string {
 
 // serveShared streams a source that others may stream, too.
 func (h *Handler) serveShared(w http.ResponseWriter, r *http.Request, upstream Upstream) error {
-	shareKey, err := expandKey(h.Share.key, r)
+	shareKey, err := h.Share.key.Expand(r)
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (h *Handler) lingerAfter(s *stream) time.Duration {
 func newDelivery(h *Handler, r *http.Request, src *source) *delivery {
 	d := &delivery{source: src, handler: h, share: h.Share, signal: make(chan struct{}, 1), heartbeats: src.heartbeats.Load()}
 	if h.perClient {
-		d.mapper = h.mapping.Bind(lookup(r))
+		d.mapper = h.mapping.Bind(argument.Lookup(r))
 	}
 	d.feed = src.feedFor(h, 1)
 	return d

@@ -2,6 +2,9 @@ package backend
 
 import "io"
 
+// ReadSize is how much to read from a socket or a pipe at once: as much as Linux keeps in a pipe.
+const ReadSize = 64 << 10
+
 // Copy copies from r to an input until r ends, which is nil, or either fails. Its buffer starts small and grows up to
 // most bytes when r fills it, so that thousands of quiet upstreams need little memory. Unlike io.Copy, it never hands
 // the copying to r or to: each read becomes one Write at once.
