@@ -23,6 +23,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 )
 
 func init() {
@@ -69,12 +70,12 @@ type ExecBackend struct {
 	// wide, and TERM is dumb unless env says otherwise. Default: false.
 	Pty bool `json:"pty,omitempty"`
 
-	command  argument.List
-	dir      argument.Argument
-	envNames []string
-	env      argument.List
-	logger   *zap.Logger
-	logLimit logLimit
+	command     argument.List
+	dir         argument.Argument
+	envNames    []string
+	env         argument.List
+	logger      *zap.Logger
+	stderrLimit *ratelog.Limiter // for all processes of the backend together
 
 	defaultStopTimeout bool      // the config has none
 	shown              io.Writer // takes standard error in place of the log; nil: the log does
@@ -94,6 +95,7 @@ func (*ExecBackend) CaddyModule() caddy.ModuleInfo {
 // Provision compiles the options.
 func (b *ExecBackend) Provision(ctx caddy.Context) error {
 	b.logger = ctx.Logger()
+	b.stderrLimit = ratelog.New(stderrLines, time.Second)
 	directive.SetDefault(&b.Stderr, stderrLog)
 	b.defaultStopTimeout = b.StopTimeout == 0
 	directive.SetDefault(&b.StopTimeout, caddy.Duration(5*time.Second))
@@ -206,7 +208,7 @@ func (u *execUpstream) startError(err error) error {
 	if !isNoRoom(err) {
 		return err
 	}
-	if ok, _ := noRoomLimit.allow(time.Now(), noRoomRate); ok {
+	if ok, _ := noRoomWarnings.Allow(); ok {
 		u.backend.logger.Error("commands are refused", zap.Error(err))
 	}
 	return caddyhttp.Error(http.StatusServiceUnavailable, err)
@@ -283,7 +285,7 @@ func (u *execUpstream) open(sink Sink) (stdout, stderr io.Writer, err error) {
 		stderr, err = sink.Open("")
 		return stdout, stderr, err
 	}
-	return stdout, &lineLogger{logger: b.logger.With(zap.String("command", b.Command[0])), limit: &b.logLimit}, nil
+	return stdout, &lineLogger{logger: b.logger.With(zap.String("command", b.Command[0])), limit: b.stderrLimit}, nil
 }
 
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:

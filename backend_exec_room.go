@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 )
 
 // taskLimit is a limit of how many processes and threads there may be. Where it is reached, the server can start no
@@ -72,8 +74,5 @@ func isNoRoom(err error) bool {
 	return errors.As(err, new(noRoomError)) || errors.Is(err, syscall.EAGAIN)
 }
 
-// noRoomRate is how often the log says that there is no room for commands, whichever backend has them.
-var (
-	noRoomRate  = logRate{most: 1, each: time.Hour}
-	noRoomLimit logLimit
-)
+// noRoomWarnings is shared by all backends: there is no room for any of their commands.
+var noRoomWarnings = ratelog.New(1, time.Hour)

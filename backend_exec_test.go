@@ -250,7 +250,7 @@ func TestExecStderrFloodDoesNotFillTheLog(t *testing.T) {
 			t.Fatalf("got %q, %v", r.sink.text(), err)
 		}
 		entries := logs.All()
-		if most := 2 * stderrRate.most * (2 + int(time.Since(began)/time.Second)); len(entries) == 0 || len(entries) > most {
+		if most := 2 * stderrLines * (2 + int(time.Since(began)/time.Second)); len(entries) == 0 || len(entries) > most {
 			t.Fatalf("%d lines were logged", len(entries))
 		}
 		if line := entries[0].ContextMap()["line"].(string); line != strings.Repeat("x", maxLogLine) {

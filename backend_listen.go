@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 )
 
 func init() {
@@ -37,7 +38,7 @@ type ListenBackend struct {
 	address     caddy.NetworkAddress
 	idleTimeout time.Duration
 	logger      *zap.Logger
-	limit       logLimit
+	limit       *ratelog.Limiter
 }
 
 // CaddyModule returns the Caddy module information.
@@ -47,7 +48,7 @@ func (*ListenBackend) CaddyModule() caddy.ModuleInfo {
 
 // Provision expands and parses the address.
 func (b *ListenBackend) Provision(ctx caddy.Context) error {
-	b.logger, b.idleTimeout = ctx.Logger(), idleTimeout
+	b.logger, b.limit, b.idleTimeout = ctx.Logger(), ratelog.Warnings(), idleTimeout
 	given, err := parseListenArgument(b.Address)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -135,7 +136,7 @@ func (u *listenUpstream) Stream(ctx context.Context, _ string, sink Sink) error 
 
 // warn says what happens to one sender among many, not each time.
 func (b *ListenBackend) warn(message string, fields ...zap.Field) {
-	if ok, _ := b.limit.allow(time.Now(), warningRate); ok {
+	if ok, _ := b.limit.Allow(); ok {
 		b.logger.Warn(message, append(fields, zap.Stringer("address", b.address))...)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
@@ -17,6 +18,7 @@ import (
 // compile prepares what is the same for every stream.
 func (h *Handler) compile() (err error) {
 	h.meters = newMeters(h.Name, h.backendName())
+	h.upstreamWarnings, h.sizeWarnings, h.refusalWarnings = ratelog.Warnings(), ratelog.Warnings(), ratelog.Warnings()
 	if h.framing.format, err = records.ParseFormat(h.Format); err != nil {
 		return fmt.Errorf("format: %w", err)
 	}

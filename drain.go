@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"context"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -12,8 +11,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyevents"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // openStreams are the streams of this process, whichever config they were opened under.
@@ -96,40 +93,6 @@ func (reg *registry) all() []*stream {
 	reg.mu.Unlock()
 	slices.SortFunc(streams, func(a, b *stream) int { return int(int64(a.id) - int64(b.id)) })
 	return streams
-}
-
-// watchLifecycle asks to be told when the config starts and stops. An app's Stop would be too late: Caddy waits
-// for all responses before, and a stream never ends by itself.
-func (h *Handler) watchLifecycle(ctx caddy.Context) error {
-	if ctx.Value(caddyhttp.ServerCtxKey) == nil {
-		return nil // not part of a server: there is no lifecycle
-	}
-	app, err := ctx.App("events")
-	if err != nil {
-		return err
-	}
-	events := app.(*caddyevents.App)
-	if err := events.On("started", &listener{h.onStarted}); err != nil {
-		return err
-	}
-	return events.On("stopping", &listener{func() { h.onStopping(gracePeriod(ctx)) }})
-}
-
-// gracePeriod is the time after which Caddy cuts off responses that have not ended, 0 if it does not.
-func gracePeriod(ctx caddy.Context) time.Duration {
-	app, err := ctx.AppIfConfigured("http")
-	if err != nil {
-		return 0
-	}
-	return time.Duration(app.(*caddyhttp.App).GracePeriod)
-}
-
-// listener is a caddyevents.Handler. It is a struct since Caddy's log shows it as JSON.
-type listener struct{ hear func() }
-
-func (l *listener) Handle(context.Context, caddy.Event) error {
-	l.hear()
-	return nil
 }
 
 // onStarted opens the source of a backend that upstreams push to: it must be there before the first client is.
@@ -255,5 +218,3 @@ func jitter(limit time.Duration) time.Duration {
 	}
 	return rand.N(limit)
 }
-
-var _ caddyevents.Handler = (*listener)(nil)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/lifecycle"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -152,7 +154,7 @@ type Handler struct {
 	logger        *zap.Logger
 	meters        *meters
 
-	upstreamWarnings, sizeWarnings, refusalWarnings logLimit
+	upstreamWarnings, sizeWarnings, refusalWarnings *ratelog.Limiter
 }
 
 // End is the event that tells clients that there will be no more.
@@ -239,7 +241,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := registerMetrics(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	return h.watchLifecycle(ctx)
+	return lifecycle.Watch(ctx, h.onStarted, h.onStopping)
 }
 
 // generations numbers the handlers in the order of their configs.

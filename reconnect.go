@@ -173,7 +173,7 @@ func (s *source) down(h *Handler, err error) {
 	if !news {
 		return
 	}
-	if log := h.warnings(&s.warnings); log != nil {
+	if log := h.warnings(s.warnings); log != nil {
 		log.Warn("upstream failed, connecting anew", zap.Error(plainError(err)))
 		s.mu.Lock()
 		s.reported = true

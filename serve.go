@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 )
 
 // serve opens the stream of a request that is to get one. It calls leave if the response turns out to be none.
@@ -144,7 +145,7 @@ func (h *Handler) backendName() string {
 // warnUpstream counts an upstream's failure and says it in the log, with what else there is to say about it.
 func (h *Handler) warnUpstream(err error, about ...zap.Field) {
 	h.meters.failures.Inc()
-	if log := h.warnings(&h.upstreamWarnings); log != nil {
+	if log := h.warnings(h.upstreamWarnings); log != nil {
 		log.Warn("upstream failed", append(about, zap.Error(plainError(err)))...)
 	}
 }
@@ -156,7 +157,7 @@ func (h *Handler) refuse(r *http.Request, reason string, status int, err error) 
 	about := []zap.Field{zap.String("reason", reason), zap.Int("status", status), zap.String("uri", askedFor(r)), zap.Error(err)}
 	if status < http.StatusInternalServerError {
 		h.logger.Debug("stream refused", about...)
-	} else if log := h.warnings(&h.refusalWarnings); log != nil {
+	} else if log := h.warnings(h.refusalWarnings); log != nil {
 		log.Warn("stream refused", about...)
 	}
 	return caddyhttp.Error(status, err)
@@ -164,18 +165,15 @@ func (h *Handler) refuse(r *http.Request, reason string, status int, err error) 
 
 // warnTooLarge says in the log that a record is larger than the config allows, or than there is room for.
 func (h *Handler) warnTooLarge(why string) {
-	if log := h.warnings(&h.sizeWarnings); log != nil {
+	if log := h.warnings(h.sizeWarnings); log != nil {
 		log.Warn(why, zap.Int64("max_record_size", h.MaxRecordSize), zap.String("policy", h.Oversize))
 	}
 }
 
-// warningRate is how often a warning is logged: an upstream that is down fails every client, over and over.
-var warningRate = logRate{most: 3, each: 10 * time.Second}
-
 // warnings is the log for a warning of a kind, which says how many there were besides. It is nil if there have been too
 // many.
-func (h *Handler) warnings(limit *logLimit) *zap.Logger {
-	ok, dropped := limit.allow(time.Now(), warningRate)
+func (h *Handler) warnings(limit *ratelog.Limiter) *zap.Logger {
+	ok, dropped := limit.Allow()
 	if !ok {
 		return nil
 	}

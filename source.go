@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -66,7 +67,7 @@ type source struct {
 	wish       atomic.Int64  // the upstream's retry, in milliseconds, and 1; 0 if it has none
 	wished     int64         // what the streams have been woken for
 	renewed    chan struct{} // a new config need not wait for the next attempt
-	warnings   logLimit
+	warnings   *ratelog.Limiter
 
 	entered chan struct{} // a stream has come
 	skipID  bool          // the next connection is opened without lastID, which the upstream has refused
@@ -86,7 +87,7 @@ func newSource(h *Handler, key string, upstream Upstream) *source {
 	s := &source{
 		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}), renewed: make(chan struct{}, 1), entered: make(chan struct{}, 1),
 		handler: h, upstream: upstream, state: isConnecting,
-		records: history.New(h.Share.limits()), streams: make(map[*delivery]struct{}),
+		records: history.New(h.Share.limits()), streams: make(map[*delivery]struct{}), warnings: ratelog.Warnings(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.feedFor(h, 0) // before the first record
