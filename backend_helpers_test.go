@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
@@ -94,7 +95,7 @@ func (s *tallySink) Open(string) (Input, error) {
 }
 
 func (s *tallySink) begin()                       { s.mu.Lock() }
-func (s *tallySink) counts() *meters              { return newMeters("", "test") }
+func (s *tallySink) counts() *metrics.Meters      { return metrics.New("", "test", endReasons) }
 func (s *tallySink) record(*records.Record) error { s.records++; return nil }
 func (s *tallySink) skipped(string)               { s.tooLong++ }
 func (*tallySink) blank()                         {}
@@ -229,7 +230,7 @@ func leavesNothing(t *testing.T, do func()) {
 
 // statusOf is the status of the response that a failure before the first record becomes.
 func statusOf(err error) int {
-	d := &direct{stream: newStream(&Handler{logger: zap.NewNop(), meters: newMeters("", "test")}, httptest.NewRecorder(), newRequest("/"), func() {})}
+	d := &direct{stream: newStream(&Handler{logger: zap.NewNop(), meters: metrics.New("", "test", endReasons)}, httptest.NewRecorder(), newRequest("/"), func() {})}
 	defer openStreams.remove(d.stream)
 	var handlerError caddyhttp.HandlerError
 	if errors.As(d.refusal(err), &handlerError) {

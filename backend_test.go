@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 	"go.uber.org/zap"
 )
@@ -208,7 +209,7 @@ func (panicking) Key() string                                { return Key("panic
 func (panicking) Stream(context.Context, string, Sink) error { panic("the test says so") }
 
 func TestABackendThatPanicsFails(t *testing.T) {
-	h := &Handler{backend: new(hubBackend), logger: zap.NewNop(), meters: newMeters("", "test")}
+	h := &Handler{backend: new(hubBackend), logger: zap.NewNop(), meters: metrics.New("", "test", endReasons)}
 	if err := h.open(t.Context(), panicking{}, "", nil); err != errUpstreamPanicked {
 		t.Errorf("got %v", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -26,16 +27,16 @@ func lines(size int) []byte {
 // frames is a consumer that makes frames of records and forgets them.
 type frames struct {
 	mapper *mapping.Mapper
-	meters *meters
+	meters *metrics.Meters
 	out    []byte
 }
 
-func (f *frames) begin()          { f.out = f.out[:0] }
-func (f *frames) counts() *meters { return f.meters }
+func (f *frames) begin()                  { f.out = f.out[:0] }
+func (f *frames) counts() *metrics.Meters { return f.meters }
 func (f *frames) record(rec *records.Record) error {
 	var r mapping.Result
 	f.out, r = f.mapper.Append(f.out, rec, nil)
-	f.meters.countMapped(r)
+	f.meters.CountMapped(r)
 	return nil
 }
 func (f *frames) skipped(string) {}

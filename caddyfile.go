@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
@@ -125,7 +126,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "viewer":
 			h.Viewer, err = true, directive.NoArgs(d)
 		case "name":
-			h.Name, err = directive.Checked(d, checkName)
+			h.Name, err = directive.Checked(d, metrics.CheckName)
 		case "share":
 			h.Share, err = parseShare(d)
 		case "max_streams":

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -17,7 +18,8 @@ import (
 
 // compile prepares what is the same for every stream.
 func (h *Handler) compile() (err error) {
-	h.meters = newMeters(h.Name, h.backendName())
+	h.meters = metrics.New(h.Name, h.backendName(), endReasons)
+	openStreams.count(h.Name, sent{}) // so that its series is there from the start
 	h.upstreamWarnings, h.sizeWarnings, h.refusalWarnings = ratelog.Warnings(), ratelog.Warnings(), ratelog.Warnings()
 	if h.framing.format, err = records.ParseFormat(h.Format); err != nil {
 		return fmt.Errorf("format: %w", err)
@@ -103,7 +105,7 @@ func (h *Handler) Validate() error {
 		oneOf("drain_mode", h.DrainMode, "", drainSpread, drainWait),
 		oneOf("on_reload", h.OnReload, "", onReloadEnd, onReloadKeep),
 	)
-	if nameErr := checkName(h.Name); h.Name != "" && nameErr != nil {
+	if nameErr := metrics.CheckName(h.Name); h.Name != "" && nameErr != nil {
 		err = errors.Join(err, fmt.Errorf("name %w", nameErr))
 	}
 	if h.AcceptStatus < 400 || h.AcceptStatus > 599 {

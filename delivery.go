@@ -185,7 +185,7 @@ func (d *delivery) send() {
 				d.lag()
 				return
 			}
-			d.stream.handler.meters.clientsLagged.Inc()
+			d.stream.handler.meters.ClientsLagged.Inc()
 			d.err = d.stream.write(frame.AppendGap(nil, frame.Gap{Reason: frame.GapLag, LastEventID: string(d.lastID), OldestID: d.oldestID()}), 0)
 		}
 	}
@@ -195,7 +195,7 @@ func (d *delivery) send() {
 // lag ends a stream that is behind the history.
 func (d *delivery) lag() {
 	if d.stream.end(endLag) {
-		d.stream.handler.meters.clientsLagged.Inc()
+		d.stream.handler.meters.ClientsLagged.Inc()
 	}
 }
 
@@ -215,7 +215,7 @@ func (d *delivery) deliverMapped() history.State {
 		d.fallback = d.source.appendID(d.fallback[:0], e.Seq)
 		var r mapping.Result
 		d.out, r = d.mapper.Append(d.out, &d.rec, d.fallback)
-		d.handler.meters.countMapped(r)
+		d.handler.meters.CountMapped(r)
 		switch r.Outcome {
 		case mapping.Sent:
 			events++

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -60,8 +61,8 @@ func (d *direct) Open(contentType string) (Input, error) {
 	return in, nil
 }
 
-func (d *direct) begin()          { d.mu.Lock() }
-func (d *direct) counts() *meters { return d.stream.handler.meters }
+func (d *direct) begin()                  { d.mu.Lock() }
+func (d *direct) counts() *metrics.Meters { return d.stream.handler.meters }
 
 func (d *direct) record(rec *records.Record) error {
 	d.seq++
@@ -71,7 +72,7 @@ func (d *direct) record(rec *records.Record) error {
 	}
 	var r mapping.Result
 	d.out, r = d.mapper.Append(d.out, rec, nil)
-	d.counts().countMapped(r)
+	d.counts().CountMapped(r)
 	switch r.Outcome {
 	case mapping.Sent:
 		d.events++

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 )
 
 // openStreams are the streams of this process, whichever config they were opened under.
@@ -21,6 +22,13 @@ type registry struct {
 	streams map[uint64]*stream
 	last    uint64
 	ended   map[string]sent // what was sent to streams that have ended, by the name of their sse
+}
+
+func init() {
+	metrics.CountOnDemand("events_total", "Number of events sent to clients.",
+		func() map[string]float64 { return openStreams.sent(func(s sent) int64 { return s.events }) })
+	metrics.CountOnDemand("bytes_total", "Number of bytes of event streams sent to clients, before compression.",
+		func() map[string]float64 { return openStreams.sent(func(s sent) int64 { return s.bytes }) })
 }
 
 // sent is what was sent to clients.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -31,8 +32,8 @@ type feed struct {
 	streams int      // those that are open, or have been less than their linger ago
 
 	// Of the source's mapping, or of the goroutine that makes the feed.
-	current *Handler // handler, as of the beginning of the read
-	counts  *meters  // nil for records that were counted when they came
+	current *Handler        // handler, as of the beginning of the read
+	counts  *metrics.Meters // nil for records that were counted when they came
 	mapper  *mapping.Mapper
 	ids     *mapping.Mapper // without a mapper: gives records their ids, if these depend on no request
 	lastID  []byte          // of the last frame that had one
@@ -77,7 +78,7 @@ func (f *feed) take(rec *records.Record, fallbackID []byte) (sent bool, id []byt
 // append adds the frame of a record, if the mapping makes one.
 func (f *feed) append(rec *records.Record, fallbackID []byte) (r mapping.Result) {
 	f.frame, r = f.mapper.Append(f.frame[:0], rec, fallbackID)
-	f.counts.countMapped(r)
+	f.counts.CountMapped(r)
 	if r.Outcome == mapping.Sent {
 		f.frames.Append(history.Entry{Seq: rec.Seq, ID: r.ID, Bytes: f.frame, Event: true})
 		f.lastID = append(f.lastID[:0], r.ID...)

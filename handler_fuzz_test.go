@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -19,7 +20,7 @@ import (
 type collector struct {
 	t      *testing.T
 	mapper *mapping.Mapper
-	meters *meters
+	meters *metrics.Meters
 	data   *mapping.Template
 	event  *mapping.Template // nil: none
 	id     *mapping.Template // nil: none
@@ -32,10 +33,10 @@ type collector struct {
 	retries bool // the upstream has set a reconnection time
 }
 
-func (c *collector) begin()          {}
-func (c *collector) counts() *meters { return c.meters }
-func (c *collector) skipped(string)  { c.seq++ }
-func (c *collector) blank()          { c.frames = append(c.frames, eventstream.Comment...) }
+func (c *collector) begin()                  {}
+func (c *collector) counts() *metrics.Meters { return c.meters }
+func (c *collector) skipped(string)          { c.seq++ }
+func (c *collector) blank()                  { c.frames = append(c.frames, eventstream.Comment...) }
 func (c *collector) retry(ms int64) {
 	c.frames, c.retries = eventstream.AppendRetry(c.frames, time.Duration(ms)*time.Millisecond), true
 }

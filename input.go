@@ -3,6 +3,7 @@ package sse
 import (
 	"errors"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
@@ -24,7 +25,7 @@ const unfinishedSize = 64 << 20
 
 // consumer is where records go: a stream of its own, or a source that streams share.
 type consumer interface {
-	counts() *meters                  // of the config, between begin and commit
+	counts() *metrics.Meters          // of the config, between begin and commit
 	begin()                           // the records of one read follow; no other input's come between
 	record(rec *records.Record) error // takes it; sets its number
 	skipped(why string)               // a record was larger than allowed
@@ -127,13 +128,13 @@ func (in *input) next() error {
 			return in.lost()
 		case records.IsRecord:
 			if in.rec.Truncated {
-				in.to.counts().recordsDropped.truncated.Inc()
+				in.to.counts().RecordsDropped.Truncated.Inc()
 			}
 			if in.rec.IDDropped {
-				in.to.counts().fieldsDropped.id.Inc()
+				in.to.counts().FieldsDropped.ID.Inc()
 			}
 			if in.rec.EventDropped {
-				in.to.counts().fieldsDropped.event.Inc()
+				in.to.counts().FieldsDropped.Event.Inc()
 			}
 			if in.appendID != nil {
 				in.placeID = in.appendID(in.placeID[:0], in.origin+in.rec.End)
@@ -151,10 +152,10 @@ func (in *input) next() error {
 				in.to.position(in.rec.ID)
 			}
 		case records.IsSkipped:
-			in.to.counts().recordsDropped.tooLarge.Inc()
+			in.to.counts().RecordsDropped.TooLarge.Inc()
 			in.to.skipped(tooLargeAlone)
 		case records.IsTooLarge:
-			in.to.counts().recordsDropped.tooLarge.Inc()
+			in.to.counts().RecordsDropped.TooLarge.Inc()
 			return errRecordTooLarge
 		}
 	}
@@ -163,7 +164,7 @@ func (in *input) next() error {
 // lost tells of records that had to go to make room for what this input was given. They need not be its own.
 func (in *input) lost() error {
 	for range in.options.Budget.TakeLost() {
-		in.to.counts().recordsDropped.tooLarge.Inc()
+		in.to.counts().RecordsDropped.TooLarge.Inc()
 		if in.options.Oversize == records.Fail {
 			return errRecordTooLarge
 		}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -109,7 +110,7 @@ func TestAnUpstreamThatHasEndedIsNotAskedAgainByANewConfig(t *testing.T) {
 		if err := h.compile(); err != nil {
 			t.Fatal(err)
 		}
-		h.meters = newMeters("", "next")
+		h.meters = metrics.New("", "next", endReasons)
 		return h
 	}
 	asked := make(chan struct{}, 9)

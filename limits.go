@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 )
 
 // limits counts the streams of a handler, for max_streams and max_streams_per_client.
@@ -32,9 +34,9 @@ func (l *limits) enter(h *Handler, w http.ResponseWriter, r *http.Request) (leav
 	status, err := l.count(h, client)
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
-		reason := refusedMaxStreams
+		reason := metrics.RefusedMaxStreams
 		if errors.Is(err, errTooManyForOneOfAll) {
-			reason = refusedMaxStreamsPerClient
+			reason = metrics.RefusedMaxStreamsPerClient
 		}
 		return nil, h.refuse(r, reason, status, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -31,7 +32,7 @@ func TestStreamsBeyondTheLimitsAreRefusedBeforeAnUpstreamIsOpened(t *testing.T) 
 	}
 	a1.Close()
 	a2.Close()
-	ssetest.Wait(t, "two streams less", func() bool { return counted(t, streamsActive.WithLabelValues("")) == 1 })
+	ssetest.Wait(t, "two streams less", func() bool { return counted(t, metrics.StreamsActive.WithLabelValues("")) == 1 })
 	ssetest.Wait(t, "room", func() bool {
 		s := ssetest.Get(t, client, server.URL("h1", "/?who=a"))
 		return s.Status == http.StatusOK

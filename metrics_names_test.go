@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -130,9 +131,9 @@ func TestARefusedStreamIsCountedAndLogged(t *testing.T) {
 		accept  string
 		level   string
 	}{
-		refusedAccept:              {"", http.StatusNotAcceptable, "image/png", "debug"},
-		refusedMaxStreams:          {"max_streams 1", http.StatusServiceUnavailable, "text/event-stream", "warn"},
-		refusedMaxStreamsPerClient: {"max_streams_per_client 1", http.StatusTooManyRequests, "text/event-stream", "debug"},
+		metrics.RefusedAccept:              {"", http.StatusNotAcceptable, "image/png", "debug"},
+		metrics.RefusedMaxStreams:          {"max_streams 1", http.StatusServiceUnavailable, "text/event-stream", "warn"},
+		metrics.RefusedMaxStreamsPerClient: {"max_streams_per_client 1", http.StatusTooManyRequests, "text/event-stream", "debug"},
 	} {
 		t.Run(reason, func(t *testing.T) {
 			server := ssetest.Start(t, withAdmin+ssetest.Site("sse {\nname full\nheartbeat off\n"+c.options+"\n}\n"+

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/lifecycle"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -152,7 +153,7 @@ type Handler struct {
 	standing      []*source        // of a backend that is always shared
 	sources       int              // that it holds and that have an upstream; see sourcePool
 	logger        *zap.Logger
-	meters        *meters
+	meters        *metrics.Meters
 
 	upstreamWarnings, sizeWarnings, refusalWarnings *ratelog.Limiter
 }
@@ -238,7 +239,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.findRoute(ctx)
 	}
 	h.warnTemplates()
-	if err := registerMetrics(ctx); err != nil {
+	if err := metrics.Register(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	return lifecycle.Watch(ctx, h.onStarted, h.onStopping)

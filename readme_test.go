@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 )
 
@@ -142,13 +144,11 @@ func TestTheREADMENamesEveryMetricAndReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := os.ReadFile("metrics.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := slices.Concat(endReasons, refusals, []string{frame.GapRecordTooLarge, frame.GapHistory, frame.GapLag, frame.GapUpstream, "invalid_record"})
-	for _, match := range regexp.MustCompile(`(?:gauge|counter|histogram|addedUp|measured)\("(\w+)"`).FindAllStringSubmatch(string(source), -1) {
-		names = append(names, "caddy_sse_"+match[1])
+	names := slices.Concat(endReasons, metrics.Refusals, []string{frame.GapRecordTooLarge, frame.GapHistory, frame.GapLag, frame.GapUpstream, "invalid_record"})
+	for _, c := range metrics.Collectors() {
+		described := make(chan *prometheus.Desc, 1)
+		c.Describe(described)
+		names = append(names, regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch((<-described).String())[1])
 	}
 	for _, name := range names {
 		if !regexp.MustCompile("`" + name + "[`{]").Match(readme) {

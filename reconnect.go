@@ -169,7 +169,7 @@ func (s *source) down(h *Handler, err error) {
 		h.logger.Debug("upstream has ended, connecting anew", zap.String("backend", h.backendName()))
 		return
 	}
-	h.meters.failures.Inc()
+	h.meters.Failures.Inc()
 	if !news {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -23,7 +24,7 @@ func TestASourceWithoutStreamsDoesNotReconnect(t *testing.T) {
 		if err := h.compile(); err != nil {
 			t.Fatal(err)
 		}
-		h.meters = newMeters("", "next")
+		h.meters = metrics.New("", "next", endReasons)
 		upstream := new(connections)
 		s := newSource(h, "", upstream)
 		go s.run()
@@ -100,7 +101,7 @@ func TestAnIDThatTheUpstreamRefusesIsLeftOutOnce(t *testing.T) {
 			if err := h.compile(); err != nil {
 				t.Fatal(err)
 			}
-			h.meters = newMeters("", "next")
+			h.meters = metrics.New("", "next", endReasons)
 			upstream := new(forgetful)
 			s := newSource(h, "", upstream)
 			s.enter(&delivery{share: h.Share})

@@ -211,7 +211,7 @@ func (w *responseWriter) decide(status int) {
 	case h.converts(status, header, namesEventStream(s.request)):
 		w.mode = isConverted
 		w.quiet.Store(true)
-		s.handler.meters.connects.Inc()
+		s.handler.meters.Connects.Inc()
 		body, err := openBody(w.direct, header)
 		if err != nil {
 			w.mode, w.refusal = isGone, err
@@ -222,7 +222,7 @@ func (w *responseWriter) decide(status int) {
 	case status == http.StatusOK && isEventStream(header) && s.request.Method != http.MethodHead:
 		w.mode = isEvents
 		w.quiet.Store(true)
-		s.handler.meters.connects.Inc()
+		s.handler.meters.Connects.Inc()
 		w.logUnchanged(status)
 		s.passThrough(status)
 		s.passEvents(header)
@@ -338,7 +338,7 @@ func (w *responseWriter) finish(err error) error {
 		s.finish(nil, 0)
 		var handlerError caddyhttp.HandlerError
 		if w.mode == isUndecided && errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
-			s.handler.meters.connects.Inc() // an attempt, as those of backends that fail are
+			s.handler.meters.Connects.Inc() // an attempt, as those of backends that fail are
 			s.warnUpstream(err)
 		}
 		return err

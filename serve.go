@@ -126,7 +126,7 @@ func (h *Handler) open(ctx context.Context, upstream Upstream, lastID string, si
 			err = errUpstreamPanicked
 		}
 	}()
-	h.meters.connects.Inc()
+	h.meters.Connects.Inc()
 	if alwaysShared(h.backend) {
 		return streamOnly(ctx, upstream, sink)
 	}
@@ -144,7 +144,7 @@ func (h *Handler) backendName() string {
 
 // warnUpstream counts an upstream's failure and says it in the log, with what else there is to say about it.
 func (h *Handler) warnUpstream(err error, about ...zap.Field) {
-	h.meters.failures.Inc()
+	h.meters.Failures.Inc()
 	if log := h.warnings(h.upstreamWarnings); log != nil {
 		log.Warn("upstream failed", append(about, zap.Error(plainError(err)))...)
 	}
@@ -153,7 +153,7 @@ func (h *Handler) warnUpstream(err error, about ...zap.Field) {
 // refuse counts a stream that a client asked for and does not get, and says why in the log: at warn, as Caddy does, what
 // is not the client's fault. It returns the handler's error.
 func (h *Handler) refuse(r *http.Request, reason string, status int, err error) error {
-	h.meters.streamsRefused[reason].Inc()
+	h.meters.StreamsRefused[reason].Inc()
 	about := []zap.Field{zap.String("reason", reason), zap.Int("status", status), zap.String("uri", askedFor(r)), zap.Error(err)}
 	if status < http.StatusInternalServerError {
 		h.logger.Debug("stream refused", about...)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
 )
 
@@ -27,7 +28,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 		if h.Accept == acceptNegotiate {
 			if alwaysShared(h.backend) {
-				return h.refuse(r, refusedAccept, h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", h.backendName()))
+				return h.refuse(r, metrics.RefusedAccept, h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", h.backendName()))
 			}
 			if r.Method == http.MethodHead {
 				return h.serveHead(w, r, addVary)
@@ -39,7 +40,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			defer leave()
 			return h.serveUnchanged(w, r)
 		}
-		return h.refuse(r, refusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
+		return h.refuse(r, metrics.RefusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
 	}
 	if h.End != nil && h.End.Stop && lastEventID(r) == eventstream.EndID {
 		addVary(w.Header())

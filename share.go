@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -69,7 +70,7 @@ func (h *Handler) serveShared(w http.ResponseWriter, r *http.Request, upstream U
 	d, opened, err := h.joinSource(r, upstream, h.sourceKey(upstream, shareKey), lastID)
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
-		return h.refuse(r, refusedMaxSources, http.StatusServiceUnavailable, err)
+		return h.refuse(r, metrics.RefusedMaxSources, http.StatusServiceUnavailable, err)
 	}
 	src := d.source
 	cursor, opening, lost := d.place(lastID, opened)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -101,7 +102,7 @@ func TestManyClientsGetEveryEventOnceInOrder(t *testing.T) {
 			late = append(late, mine...)
 		})
 	}
-	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive.WithLabelValues("")) == float64(clients) })
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, metrics.StreamsActive.WithLabelValues("")) == float64(clients) })
 	u.wait(t, 1)
 	perClient := (inUse() - before) / uint64(clients)
 
@@ -148,7 +149,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 	}
 	// Only those who will stop get so much that it fills their connections' buffers.
 	server := startSharing(t, ssetest.Site(route("/", "{record.n}")+route("/stops", "{record.n}{record.pad}")))
-	lagged, ended := counted(t, clientsLagged.WithLabelValues("")), counted(t, streamsEnded.WithLabelValues("", endLag))
+	lagged, ended := counted(t, metrics.ClientsLagged.WithLabelValues("")), counted(t, metrics.StreamsEnded.WithLabelValues("", endLag))
 	before := inUse()
 
 	var sentAt [2*half + 1]atomic.Int64
@@ -187,7 +188,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 			}
 		})
 	}
-	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive.WithLabelValues("")) == float64(clients) })
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, metrics.StreamsActive.WithLabelValues("")) == float64(clients) })
 	u.wait(t, 1)
 
 	pad := strings.Repeat("\n"+strings.Repeat("x", 500), 32)
@@ -199,7 +200,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 		u.say(fmt.Sprintf("{\"n\":%d,\"pad\":%q}\n", n, pad))
 	}
 	perClient := int(inUse()-before) / clients
-	if lagged, ended = counted(t, clientsLagged.WithLabelValues(""))-lagged, counted(t, streamsEnded.WithLabelValues("", endLag))-ended; lagged != stuck || ended != stuck {
+	if lagged, ended = counted(t, metrics.ClientsLagged.WithLabelValues(""))-lagged, counted(t, metrics.StreamsEnded.WithLabelValues("", endLag))-ended; lagged != stuck || ended != stuck {
 		t.Errorf("%v clients lagged, and %v streams ended for that reason, want %d", lagged, ended, stuck)
 	}
 	u.end(nil)
@@ -236,11 +237,11 @@ func TestSoakTenThousandQuietClients(t *testing.T) {
 			_ = readers[i].read(conn)
 		})
 	}
-	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive.WithLabelValues("")) == float64(clients) })
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, metrics.StreamsActive.WithLabelValues("")) == float64(clients) })
 	u.wait(t, 1)
-	cpu, bytes := cpuTime(), bytesTotal.byName()[""]
+	cpu, bytes := cpuTime(), openStreams.sent(func(s sent) int64 { return s.bytes })[""]
 	time.Sleep(time.Minute)
-	cpu, bytes = cpuTime()-cpu, bytesTotal.byName()[""]-bytes
+	cpu, bytes = cpuTime()-cpu, openStreams.sent(func(s sent) int64 { return s.bytes })[""]-bytes
 	if want := float64(clients * 10 * len(eventstream.Comment)); bytes < want {
 		t.Errorf("%v bytes of heartbeats in a minute, want %v", bytes, want)
 	}

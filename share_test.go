@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -34,7 +35,7 @@ func TestClientsShareOneUpstreamAndEachGetsEveryEventOnceInOrder(t *testing.T) {
 			}
 		})
 	}
-	ssetest.Wait(t, "all clients", func() bool { return counted(t, streamsActive.WithLabelValues("")) == clients })
+	ssetest.Wait(t, "all clients", func() bool { return counted(t, metrics.StreamsActive.WithLabelValues("")) == clients })
 	u.wait(t, 1)
 	for n := range records {
 		u.say(numbers(n+1, n+1))
@@ -269,7 +270,7 @@ func TestRoutesWithDifferentMappingsShareAnUpstreamButNoFrame(t *testing.T) {
 	// What only one route wants is kept for it while it has no client.
 	b.Close()
 	each.Close()
-	ssetest.Wait(t, "one stream", func() bool { return counted(t, streamsActive.WithLabelValues("")) == 1 })
+	ssetest.Wait(t, "one stream", func() bool { return counted(t, metrics.StreamsActive.WithLabelValues("")) == 1 })
 	u.say("2\n5\n")
 	wantEvents(t, a, "a1 a3 a4 a5")
 	wantEvents(t, get(t, server, "/b", ssetest.LastEventID(events[0].ID)), "b2")
@@ -383,7 +384,7 @@ func TestOversizeRecordsGiveAllAGap(t *testing.T) {
 	}
 
 	t.Run("or an error", func(t *testing.T) {
-		before := counted(t, failures.WithLabelValues("", "test_hub"))
+		before := counted(t, metrics.Failures.WithLabelValues("", "test_hub"))
 		server, u := sharing(t, "max_record_size 10 error")
 		a, b := get(t, server, "/"), get(t, server, "/")
 		waitOpen(t, b)
@@ -394,7 +395,7 @@ func TestOversizeRecordsGiveAllAGap(t *testing.T) {
 				t.Errorf("no error: %q", body)
 			}
 		}
-		if n := counted(t, failures.WithLabelValues("", "test_hub")) - before; n > 1 {
+		if n := counted(t, metrics.Failures.WithLabelValues("", "test_hub")) - before; n > 1 {
 			t.Errorf("one upstream's failure counts as %v", n)
 		}
 	})
@@ -447,7 +448,7 @@ func TestTheUpstreamIsKeptForLinger(t *testing.T) {
 		u.say("1\n")
 		id := first.WaitEvents(1)[0].ID
 		first.Close()
-		ssetest.Wait(t, "no stream", func() bool { return counted(t, streamsActive.WithLabelValues("")) == 0 })
+		ssetest.Wait(t, "no stream", func() bool { return counted(t, metrics.StreamsActive.WithLabelValues("")) == 0 })
 		u.say("2\n") // nobody is there
 		wantEvents(t, get(t, server, "/", ssetest.LastEventID(id)), "2")
 		if len(u.joined()) != 1 {
@@ -461,7 +462,9 @@ func TestTheUpstreamIsKeptForLinger(t *testing.T) {
 			u.wait(t, 1)
 			client.Close()
 			u.wait(t, 0)
-			ssetest.Wait(t, "no source", func() bool { return counted(t, sourcesActive.WithLabelValues("")) == 0 && len(sources.list()) == 0 })
+			ssetest.Wait(t, "no source", func() bool {
+				return counted(t, metrics.SourcesActive.WithLabelValues("")) == 0 && len(sources.list()) == 0
+			})
 		})
 	}
 }
@@ -470,7 +473,7 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 	for _, lag := range []string{lagDisconnect, lagSkip} {
 		t.Run(lag, func(t *testing.T) {
 			server, u := sharing(t, "share {\nhistory 5 100KB\nlag "+lag+"\n}")
-			lagged, ended := counted(t, clientsLagged.WithLabelValues("")), counted(t, streamsEnded.WithLabelValues("", endLag))
+			lagged, ended := counted(t, metrics.ClientsLagged.WithLabelValues("")), counted(t, metrics.StreamsEnded.WithLabelValues("", endLag))
 			stuck, fine := get(t, server, "/stuck"), get(t, server, "/fine")
 			waitOpen(t, stuck)
 			u.wait(t, 1)
@@ -488,13 +491,13 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 			if lag == lagSkip {
 				stuck.Resume() // or else it cannot be told
 			}
-			ssetest.Wait(t, "the lag to be noticed", func() bool { return counted(t, clientsLagged.WithLabelValues("")) > lagged })
+			ssetest.Wait(t, "the lag to be noticed", func() bool { return counted(t, metrics.ClientsLagged.WithLabelValues("")) > lagged })
 			if lag == lagDisconnect { // though the client takes nothing
 				l := waitAccessLog(server, "/stuck")
 				if l.Fields["end_reason"] != endLag {
 					t.Errorf("end reason %v", l.Fields["end_reason"])
 				}
-				if counted(t, streamsEnded.WithLabelValues("", endLag)) != ended+1 {
+				if counted(t, metrics.StreamsEnded.WithLabelValues("", endLag)) != ended+1 {
 					t.Error("not counted as lag")
 				}
 				stuck.Resume()
@@ -520,7 +523,7 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 // As long as it is blocked in a write, a stream cannot find out by itself.
 func TestAClientThatTakesNothingIsDisconnectedWhenItIsBehind(t *testing.T) {
 	server, u := sharing(t, "share {\nhistory 5 100KB\n}")
-	lagged, ended := counted(t, clientsLagged.WithLabelValues("")), counted(t, streamsEnded.WithLabelValues("", endLag))
+	lagged, ended := counted(t, metrics.ClientsLagged.WithLabelValues("")), counted(t, metrics.StreamsEnded.WithLabelValues("", endLag))
 	client := get(t, server, "/")
 	waitOpen(t, client)
 	u.wait(t, 1)
@@ -532,8 +535,8 @@ func TestAClientThatTakesNothingIsDisconnectedWhenItIsBehind(t *testing.T) {
 			return stream.events.Load() == sent || stream.writingFor() > 500*time.Millisecond || stream.ended()
 		})
 	}
-	ssetest.Wait(t, "the stream to end", func() bool { return counted(t, streamsEnded.WithLabelValues("", endLag)) == ended+1 })
-	if n := counted(t, clientsLagged.WithLabelValues("")) - lagged; n != 1 {
+	ssetest.Wait(t, "the stream to end", func() bool { return counted(t, metrics.StreamsEnded.WithLabelValues("", endLag)) == ended+1 })
+	if n := counted(t, metrics.ClientsLagged.WithLabelValues("")) - lagged; n != 1 {
 		t.Errorf("%v clients lagged, want 1", n)
 	}
 	client.Resume()

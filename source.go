@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
@@ -167,9 +168,9 @@ func (s *source) adoptLocked(h *Handler, upstream Upstream) {
 		return
 	}
 	// Routes of one config may share a source. Only another config's next handler is another one.
-	s.handler.meters.sourcesActive.Dec()
+	s.handler.meters.SourcesActive.Dec()
 	s.handler = h
-	s.handler.meters.sourcesActive.Inc()
+	s.handler.meters.SourcesActive.Inc()
 	s.dropUnusedFeeds()
 	former, isNext := s.upstream.(*nextUpstream)
 	s.upstream = upstream // what the former one was given by its config has been cleaned up
@@ -198,7 +199,7 @@ func (s *source) begin() {
 	}
 }
 
-func (s *source) counts() *meters { return s.newest.meters }
+func (s *source) counts() *metrics.Meters { return s.newest.meters }
 
 func (s *source) record(rec *records.Record) error {
 	s.seq++

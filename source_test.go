@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -179,7 +180,7 @@ func TestTheWaitBeforeAReconnectGrowsWithFailuresButNotWithSilence(t *testing.T)
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := &Handler{Share: new(Share), logger: zap.NewNop(), meters: newMeters("", "test")}
+				h := &Handler{Share: new(Share), logger: zap.NewNop(), meters: metrics.New("", "test", endReasons)}
 				h.setDefaults()
 				if err := h.compile(); err != nil {
 					t.Fatal(err)
@@ -322,13 +323,13 @@ func TestAnAnswerOfTheNextHandlerThatIsNotRecordsIsAFailure(t *testing.T) {
 	next := nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
 		answers[min(int(asked.Add(1)), len(answers))-1](w, r)
 	})
-	before := counted(t, failures.WithLabelValues("", "next"))
+	before := counted(t, metrics.Failures.WithLabelValues("", "next"))
 	server := startSharing(t, site("share", next))
 	client := get(t, server, "/")
 	u.wait(t, 1)
 	u.say("1\n")
 	wantEvents(t, client, "1")
-	if n := counted(t, failures.WithLabelValues("", "next")) - before; n != float64(len(answers)-1) {
+	if n := counted(t, metrics.Failures.WithLabelValues("", "next")) - before; n != float64(len(answers)-1) {
 		t.Errorf("%v failures counted, want %d", n, len(answers)-1)
 	}
 }
@@ -343,13 +344,13 @@ func TestAReloadThatMapsAnewCountsNothingTwice(t *testing.T) {
 	u.wait(t, 1)
 	u.say(`{"n":1}` + "\n" + `{"n":2,"id":"\n"}` + "\n" + `{}` + "\n" + `{"n":3}` + "\n")
 	wantEvents(t, client, "a2 a3")
-	before := []float64{counted(t, recordsFiltered.WithLabelValues("")), counted(t, recordsDropped.WithLabelValues("", "where_failed")), counted(t, fieldsDropped.WithLabelValues("", "id"))}
+	before := []float64{counted(t, metrics.RecordsFiltered.WithLabelValues("")), counted(t, metrics.RecordsDropped.WithLabelValues("", "where_failed")), counted(t, metrics.FieldsDropped.WithLabelValues("", "id"))}
 	server.Reload(config("b"))
 	again := get(t, server, "/")
 	wantEvents(t, again, "b2 b3")
 	u.say(`{"n":1}` + "\n" + `{"n":4}` + "\n")
 	wantEvents(t, again, "b2 b3 b4")
-	after := []float64{counted(t, recordsFiltered.WithLabelValues("")) - 1, counted(t, recordsDropped.WithLabelValues("", "where_failed")), counted(t, fieldsDropped.WithLabelValues("", "id"))}
+	after := []float64{counted(t, metrics.RecordsFiltered.WithLabelValues("")) - 1, counted(t, metrics.RecordsDropped.WithLabelValues("", "where_failed")), counted(t, metrics.FieldsDropped.WithLabelValues("", "id"))}
 	if !slices.Equal(before, after) {
 		t.Errorf("filtered, failed and dropped were counted %v, and after one more was filtered %v beyond that", before, after)
 	}

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 )
 
@@ -62,7 +63,7 @@ func (p *sourcePool) find(h *Handler, upstream Upstream, key string) (s *source,
 	s = newSource(h, key, upstream)
 	p.hold(h, s)
 	p.byKey[key], p.all[s] = append(p.byKey[key], s), struct{}{}
-	h.meters.sourcesActive.Inc()
+	h.meters.SourcesActive.Inc()
 	go s.run()
 	return s, true, nil
 }
@@ -247,7 +248,7 @@ func (p *sourcePool) close(s *source, unused func() bool) {
 	}
 	s.cancel()
 	<-s.done
-	s.config().meters.sourcesActive.Dec()
+	s.config().meters.SourcesActive.Dec()
 	p.mu.Lock()
 	delete(p.all, s)
 	p.mu.Unlock()
@@ -264,6 +265,10 @@ func (p *sourcePool) closeAll() {
 		p.close(s, func() bool { return true })
 		<-s.done
 	}
+}
+
+func init() {
+	metrics.MeasureOnDemand("source_up", "Whether the upstream of each source that streams share is there: 0 if one is not.", sources.up)
 }
 
 // up is, by the name of their sse, 1 if the upstreams of all sources are there, else 0. A source that is over has none.

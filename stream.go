@@ -166,7 +166,7 @@ func (s *stream) flushForwarded() error {
 func (s *stream) register() {
 	s.lastByte.Store(s.clock())
 	s.open.Store(true)
-	s.handler.meters.streamsActive.Inc()
+	s.handler.meters.StreamsActive.Inc()
 	if limit := time.Duration(s.handler.MaxDuration); limit > 0 {
 		limit -= jitter(time.Duration(s.handler.MaxDurationJitter))
 		s.lifetime = time.AfterFunc(limit, func() { s.end(endMaxDuration) })

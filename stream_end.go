@@ -131,9 +131,9 @@ func (s *stream) finish(tail []byte, events int) {
 func (s *stream) report() {
 	reason, lasted := s.endReason(), time.Since(s.started)
 	meters := s.handler.meters
-	meters.streamsActive.Dec()
-	meters.streamsEnded[reason].Inc()
-	meters.streamDuration.Observe(lasted.Seconds())
+	meters.StreamsActive.Dec()
+	meters.StreamsEnded[reason].Inc()
+	meters.StreamDuration.Observe(lasted.Seconds())
 	if repl, ok := s.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set("http.sse.events", s.events.Load())
 		repl.Set("http.sse.bytes", s.bytes.Load())

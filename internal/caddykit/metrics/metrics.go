@@ -1,0 +1,152 @@
+// Package metrics holds the collectors of the sse handler, and what one handler counts with them.
+package metrics
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+)
+
+// The collectors are made once: each reload makes a new registry, and the counts go on. No label takes a value from a
+// client or an upstream, so this file and the configs bound the number of series.
+//
+// Each has the label `name`, the option of that name. It is empty if the config has none. Prometheus stores an empty
+// label as none.
+var (
+	StreamsActive   = gauge("streams_active", "Number of event streams that are open.")
+	StreamsEnded    = counter("streams_ended_total", "Number of event streams that have ended, by reason.", "reason")
+	StreamsRefused  = counter("streams_refused_total", "Number of event streams that clients asked for and did not get, by reason.", "reason")
+	StreamDuration  = histogram("stream_duration_seconds", "How long event streams lasted.", .1, 1, 5, 15, 60, 300, 900, 3600, 4*3600, 24*3600)
+	RecordsFiltered = counter("records_filtered_total", "Number of records that the where expression held back.")
+	RecordsDropped  = counter("records_dropped_total", "Number of records dropped or cut, by reason.", "reason")
+	FieldsDropped   = counter("fields_dropped_total", "Number of id and event fields not sent because of what they held, by field.", "field")
+	SourcesActive   = gauge("sources_active", "Number of sources that streams share.")
+	Connects        = counter("upstream_connects_total", "Number of times an upstream was opened, by backend.", "backend")
+	Failures        = counter("upstream_failures_total", "Number of times an upstream failed, by backend.", "backend")
+	ClientsLagged   = counter("clients_lagged_total", "Number of times a client fell behind the history.")
+)
+
+// The reasons why a stream was refused, as the metric's label has them.
+const (
+	RefusedAccept              = "accept"
+	RefusedMaxStreams          = "max_streams"
+	RefusedMaxStreamsPerClient = "max_streams_per_client"
+	RefusedMaxSources          = "max_sources"
+)
+
+// Refusals is every reason why a stream may be refused.
+var Refusals = []string{RefusedAccept, RefusedMaxStreams, RefusedMaxStreamsPerClient, RefusedMaxSources}
+
+// Meters is what one handler counts. Its series are looked up once, when the config loads.
+type Meters struct {
+	StreamsActive, SourcesActive prometheus.Gauge
+	StreamsEnded, StreamsRefused map[string]prometheus.Counter // by reason
+	StreamDuration               prometheus.Observer
+	RecordsFiltered              prometheus.Counter
+	RecordsDropped               struct{ TooLarge, Truncated, Invalid, WhereFailed prometheus.Counter }
+	FieldsDropped                struct{ ID, Event prometheus.Counter }
+	Connects, Failures           prometheus.Counter
+	ClientsLagged                prometheus.Counter
+}
+
+// New returns the meters of a handler with this name and backend, whose streams end for these reasons. It also makes
+// each series, so that Prometheus sees its first increase.
+func New(name, backend string, endReasons []string) *Meters {
+	m := &Meters{
+		StreamsActive:   StreamsActive.WithLabelValues(name),
+		SourcesActive:   SourcesActive.WithLabelValues(name),
+		StreamsEnded:    make(map[string]prometheus.Counter),
+		StreamsRefused:  make(map[string]prometheus.Counter),
+		StreamDuration:  StreamDuration.WithLabelValues(name),
+		RecordsFiltered: RecordsFiltered.WithLabelValues(name),
+		Connects:        Connects.WithLabelValues(name, backend),
+		Failures:        Failures.WithLabelValues(name, backend),
+		ClientsLagged:   ClientsLagged.WithLabelValues(name),
+	}
+	for _, reason := range endReasons {
+		m.StreamsEnded[reason] = StreamsEnded.WithLabelValues(name, reason)
+	}
+	for _, reason := range Refusals {
+		m.StreamsRefused[reason] = StreamsRefused.WithLabelValues(name, reason)
+	}
+	m.RecordsDropped.TooLarge = RecordsDropped.WithLabelValues(name, "record_too_large")
+	m.RecordsDropped.Truncated = RecordsDropped.WithLabelValues(name, "truncated")
+	m.RecordsDropped.Invalid = RecordsDropped.WithLabelValues(name, "invalid")
+	m.RecordsDropped.WhereFailed = RecordsDropped.WithLabelValues(name, "where_failed")
+	m.FieldsDropped.ID = FieldsDropped.WithLabelValues(name, "id")
+	m.FieldsDropped.Event = FieldsDropped.WithLabelValues(name, "event")
+	return m
+}
+
+// CountMapped counts a record that was not sent, and the fields that were not. It counts nothing if m is nil.
+func (m *Meters) CountMapped(r mapping.Result) {
+	if m != nil && !r.Whole() {
+		m.countHeldBack(r)
+	}
+}
+
+func (m *Meters) countHeldBack(r mapping.Result) {
+	switch r.Outcome {
+	case mapping.Filtered:
+		m.RecordsFiltered.Inc()
+	case mapping.WhereFailed:
+		m.RecordsDropped.WhereFailed.Inc()
+	case mapping.Invalid, mapping.Refused:
+		m.RecordsDropped.Invalid.Inc()
+	}
+	if r.IDDropped {
+		m.FieldsDropped.ID.Inc()
+	}
+	if r.EventDropped {
+		m.FieldsDropped.Event.Inc()
+	}
+}
+
+// Collectors returns every collector.
+func Collectors() []prometheus.Collector {
+	return append([]prometheus.Collector{
+		StreamsActive, StreamsEnded, StreamsRefused, StreamDuration, RecordsFiltered, RecordsDropped, FieldsDropped,
+		SourcesActive, Connects, Failures, ClientsLagged,
+	}, onDemand...)
+}
+
+// Register makes the collectors known to the config's registry. Every sse handler of the config calls it.
+func Register(ctx caddy.Context) error {
+	registry := ctx.GetMetricsRegistry()
+	if registry == nil {
+		return nil
+	}
+	for _, c := range Collectors() {
+		var already prometheus.AlreadyRegisteredError
+		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckName rejects a name that no label's value should be. A placeholder's value would make a series for each request.
+func CheckName(name string) error {
+	if name == "" || strings.ContainsFunc(name, unicode.IsControl) || strings.ContainsAny(name, "{}") {
+		return fmt.Errorf("must be plain text without placeholders, not %q", name)
+	}
+	return nil
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caddy", Subsystem: "sse", Name: name, Help: help}, append([]string{"name"}, labels...))
+}
+
+func gauge(name, help string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "caddy", Subsystem: "sse", Name: name, Help: help}, []string{"name"})
+}
+
+func histogram(name, help string, buckets ...float64) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "caddy", Subsystem: "sse", Name: name, Help: help, Buckets: buckets}, []string{"name"})
+}
