@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 )
 
 func init() {
@@ -199,23 +200,9 @@ func (s *source) info() sourceInfo {
 		}
 	}
 	if s.lastErr != nil {
-		info.LastError = plainError(s.lastErr).Error()
+		info.LastError = failure.Plain(s.lastErr).Error()
 	}
 	return info
-}
-
-// plainError is err without what Caddy and net/http put around it: a place in the code, and the URL, which may hold a
-// secret.
-func plainError(err error) error {
-	var handlerError caddyhttp.HandlerError
-	if errors.As(err, &handlerError) && handlerError.Err != nil {
-		err = handlerError.Err
-	}
-	var urlError *url.Error
-	if errors.As(err, &urlError) {
-		err = urlError.Err
-	}
-	return err
 }
 
 var _ caddy.AdminRouter = adminAPI{}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
@@ -33,18 +34,15 @@ func (h *Handler) nextRequest(ctx context.Context, r *http.Request) *http.Reques
 // request without Accept-Encoding would be given gzip by Go.
 func (h *Handler) upstreamHeader(header http.Header) {
 	header.Set("Accept-Encoding", "identity")
-	header.Set("Accept", acceptRecords)
+	header.Set("Accept", httpbody.AcceptRecords)
 	if h.framing.format == records.EventStream {
 		header.Set("Accept", acceptEvents)
 	}
 }
 
-// In acceptEvents the order alone says what is preferred: MCP servers want to see both types, and some of them read no
+// acceptEvents is the Accept header of a request for an event stream. The order alone says what is preferred: MCP servers want to see both types, and some of them read no
 // weights.
-const (
-	acceptRecords = "application/x-ndjson, application/jsonl, application/stream+json, application/json-seq;q=0.9, application/json;q=0.8, text/plain;q=0.7, text/event-stream;q=0.3, */*;q=0.1"
-	acceptEvents  = "text/event-stream, application/json"
-)
+const acceptEvents = "text/event-stream, application/json"
 
 // expectsStream is whether the client or the config says that the response is to be a stream. Other requests may be for
 // anything on the site, such as a video that a browser reads in parts.

@@ -23,6 +23,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 )
 
 func init() {
@@ -203,14 +205,14 @@ func (u *httpUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with %w, not with records", badStatus(response.StatusCode)))
+		return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with %w, not with records", failure.BadStatus(response.StatusCode)))
 	}
-	body, err := openBody(sink, response.Header)
+	body, err := httpbody.Open(sink, response.Header)
 	if err != nil {
 		return err
 	}
 	err = backend.Copy(body, response.Body, httpReadSize)
-	if closeErr := body.close(err == nil); err == nil {
+	if closeErr := body.Close(err == nil); err == nil {
 		err = closeErr
 	}
 	return err
@@ -247,7 +249,7 @@ func (u *httpUpstream) newRequest(ctx context.Context, lastID string) (*http.Req
 	}
 	r.URL, r.Host = target, target.Host
 	r.RemoteAddr = "127.0.0.1:0" // the request is the server's own, not a client's
-	r.Header.Set("Accept", acceptRecords)
+	r.Header.Set("Accept", httpbody.AcceptRecords)
 	r.Header.Set("Accept-Encoding", "identity")
 	if user := target.User; user != nil { // which Go's client does, but no transport
 		password, _ := user.Password()

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 )
 
 // echoRequest answers with what it was asked.
@@ -197,7 +198,7 @@ func TestHTTPHeaders(t *testing.T) {
 		}
 		return h
 	}
-	if h := headers("http " + url); h.Get("Accept") != acceptRecords || h.Get("Accept-Encoding") != "identity" || h.Get("Cookie") != "" {
+	if h := headers("http " + url); h.Get("Accept") != httpbody.AcceptRecords || h.Get("Accept-Encoding") != "identity" || h.Get("Cookie") != "" {
 		t.Errorf("asked with %v", h)
 	}
 	if h := headers("http " + strings.Replace(url, "//", "//me:secret@", 1)); h.Get("Authorization") != "Basic bWU6c2VjcmV0" {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
@@ -38,7 +39,7 @@ func (h *Handler) whyUnchanged(status int, header http.Header, asksForStream boo
 	if status != http.StatusOK {
 		return "its status is not 200: match can select it"
 	}
-	format, announced := records.ForContentType(contentTypeOf(header))
+	format, announced := records.ForContentType(httpbody.ContentType(header))
 	switch {
 	case format == records.EventStream && h.framing.format != records.EventStream:
 		return "it is an event stream already: format event_stream converts it"
@@ -72,7 +73,7 @@ func namesEventStream(r *http.Request) bool {
 func (h *Handler) isPartOfRecords(status int, header http.Header, asksForStream bool) bool {
 	switch status {
 	case http.StatusPartialContent, http.StatusIMUsed:
-		switch mediaType(contentTypeOf(header)) {
+		switch mediaType(httpbody.ContentType(header)) {
 		case "", "multipart/byteranges", "text/event-stream":
 			return true
 		}
@@ -99,16 +100,7 @@ func (h *Handler) checkType(contentType string) error {
 }
 
 func isEventStream(header http.Header) bool {
-	return mediaType(contentTypeOf(header)) == "text/event-stream"
-}
-
-// contentTypeOf is the Content-Type that the next handler has set. reverse_proxy adds its upstream's to what is there
-// already, from a header directive, say.
-func contentTypeOf(header http.Header) string {
-	if values := header["Content-Type"]; len(values) > 0 {
-		return values[len(values)-1]
-	}
-	return ""
+	return mediaType(httpbody.ContentType(header)) == "text/event-stream"
 }
 
 // mediaType is a Content-Type without its parameters.

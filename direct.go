@@ -1,17 +1,15 @@
 package sse
 
 import (
-	"context"
 	"errors"
-	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -199,11 +197,11 @@ func (d *direct) refusal(err error) error {
 	switch {
 	case s.endReason() == endShutdown:
 		s.w.Header().Set("Retry-After", "1")
-		return caddyhttp.Error(http.StatusServiceUnavailable, plainError(err)) // whatever status it had
+		return caddyhttp.Error(http.StatusServiceUnavailable, failure.Plain(err)) // whatever status it had
 	case s.ended():
-		return caddyhttp.Error(499, plainError(err)) // as reverse_proxy has it; nobody is there to read it
+		return caddyhttp.Error(499, failure.Plain(err)) // as reverse_proxy has it; nobody is there to read it
 	}
-	status := gatewayStatus(err)
+	status := failure.Status(err)
 	if status >= http.StatusBadGateway {
 		s.warnUpstream(err)
 	}
@@ -212,21 +210,6 @@ func (d *direct) refusal(err error) error {
 		return err
 	}
 	return caddyhttp.Error(status, err)
-}
-
-// gatewayStatus is the status of a response whose upstream has failed before there was any.
-func gatewayStatus(err error) int {
-	var handlerError caddyhttp.HandlerError
-	var netError net.Error
-	switch {
-	case errors.As(err, &handlerError):
-		return handlerError.StatusCode
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded),
-		errors.As(err, &netError) && netError.Timeout():
-		return http.StatusGatewayTimeout
-	default:
-		return http.StatusBadGateway
-	}
 }
 
 var (

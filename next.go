@@ -19,6 +19,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 )
 
 // nextUpstream is the next handler of a route as an upstream that streams share: it is asked once for all of them,
@@ -137,7 +139,7 @@ func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 		w.WriteHeader(http.StatusOK) // as net/http does for a handler that says nothing
 	}
 	if w.body != nil {
-		if closeErr := w.body.close(err == nil); err == nil {
+		if closeErr := w.body.Close(err == nil); err == nil {
 			err = closeErr
 		}
 	}
@@ -186,7 +188,7 @@ type sourceWriter struct {
 	mu        sync.Mutex // held while the next handler writes
 	decided   bool
 	abandoned bool
-	body      *body
+	body      *httpbody.Body
 	err       error
 }
 
@@ -213,10 +215,10 @@ func (w *sourceWriter) writeHeader(status int) {
 	eventStream := status == http.StatusOK && isEventStream(w.header)
 	if asksForStream := true; !eventStream && !w.handler.converts(status, w.header, asksForStream) {
 		w.refuse()
-		w.err = fmt.Errorf("next handler answered with %w and content type %q, which is not a response of records", badStatus(status), contentTypeOf(w.header))
+		w.err = fmt.Errorf("next handler answered with %w and content type %q, which is not a response of records", failure.BadStatus(status), httpbody.ContentType(w.header))
 		return
 	}
-	w.body, w.err = openBody(w.sink, w.header)
+	w.body, w.err = httpbody.Open(w.sink, w.header)
 }
 
 func (w *sourceWriter) Write(p []byte) (int, error) {

@@ -3,6 +3,8 @@ package sse
 import (
 	"bytes"
 	"net/http"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 )
 
 // passedEvents follows an event stream that passes through, to know where a comment of ours would be between its events.
@@ -15,7 +17,7 @@ type passedEvents struct {
 // passEvents makes a stream that passes through one with heartbeats, unless its headers say that its bytes are counted or
 // encoded.
 func (s *stream) passEvents(header http.Header) {
-	if newReader, err := decoding(header.Values("Content-Encoding")); newReader != nil || err != nil || header.Get("Content-Length") != "" {
+	if httpbody.IsEncoded(header) || header.Get("Content-Length") != "" {
 		return
 	}
 	s.passed = &passedEvents{tail: [3]byte{'\n', '\n', '\n'}}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"go.uber.org/zap"
@@ -114,7 +115,7 @@ func (s *source) connect() error {
 	inputs, replaced, live := s.inputs, s.replaced, s.state == isLive
 	s.reconnect = nil
 	// An id that the upstream cannot take back must not keep it down. If it is not at fault, it is tried again.
-	s.skipID = lastID != "" && len(inputs) == 0 && refusesRequest(err)
+	s.skipID = lastID != "" && len(inputs) == 0 && failure.RefusesRequest(err)
 	s.mu.Unlock()
 	clean := endedCleanly(err)
 	for _, in := range inputs {
@@ -174,7 +175,7 @@ func (s *source) down(h *Handler, err error) {
 		return
 	}
 	if log := h.warnings(s.warnings); log != nil {
-		log.Warn("upstream failed, connecting anew", zap.Error(plainError(err)))
+		log.Warn("upstream failed, connecting anew", zap.Error(failure.Plain(err)))
 		s.mu.Lock()
 		s.reported = true
 		s.mu.Unlock()

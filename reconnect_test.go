@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -58,7 +59,7 @@ func (*forgetful) Key() string { return "forgetful" }
 func (f *forgetful) Stream(ctx context.Context, lastID string, sink Sink) error {
 	f.asked = append(f.asked, lastID)
 	if lastID != "" {
-		return caddyhttp.Error(http.StatusBadGateway, badStatus(http.StatusRequestURITooLong))
+		return caddyhttp.Error(http.StatusBadGateway, failure.BadStatus(http.StatusRequestURITooLong))
 	}
 	in, err := sink.Open("text/event-stream")
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/quic-go/quic-go/http3"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 	"go.uber.org/zap"
 	"golang.org/x/net/http/httpguts"
 
@@ -59,45 +60,6 @@ func addVary(header http.Header) {
 	header.Set("Vary", strings.Join(append(slices.Clone(header["Vary"]), "Accept"), ", "))
 }
 
-// body feeds the body of a response to a sink.
-type body struct {
-	input Input
-	dec   *decoder // nil: not compressed
-}
-
-// openBody opens the sink for a response with these headers. The error is a 502 if its encoding is not one that
-// can be decoded.
-func openBody(sink Sink, header http.Header) (*body, error) {
-	newReader, err := decoding(header.Values("Content-Encoding"))
-	if err != nil {
-		return nil, caddyhttp.Error(http.StatusBadGateway, err)
-	}
-	input, err := sink.Open(contentTypeOf(header))
-	if err != nil {
-		return nil, err
-	}
-	b := &body{input: input}
-	if newReader != nil {
-		b.dec = newDecoder(newReader, input)
-	}
-	return b, nil
-}
-
-func (b *body) Write(p []byte) (int, error) {
-	if b.dec != nil {
-		return b.dec.Write(p)
-	}
-	return b.input.Write(p)
-}
-
-// close ends the body; clean says that the upstream had said all it wanted to.
-func (b *body) close(clean bool) error {
-	if b.dec != nil {
-		return b.dec.close(clean)
-	}
-	return nil
-}
-
 // responseWriter stands between the next handler and the client. It decides, when the next handler sends its
 // headers, what the response becomes: a stream of events, or what it is.
 //
@@ -117,7 +79,7 @@ type responseWriter struct {
 	mu      sync.Mutex // held while the next handler writes
 	mode    responseMode
 	tunnel  bool // the next handler is about to answer CONNECT with a tunnel
-	body    *body
+	body    *httpbody.Body
 	refusal error       // instead of the response
 	unseen  http.Header // what the next handler sets once ours are out
 }
@@ -212,7 +174,7 @@ func (w *responseWriter) decide(status int) {
 		w.mode = isConverted
 		w.quiet.Store(true)
 		s.handler.meters.Connects.Inc()
-		body, err := openBody(w.direct, header)
+		body, err := httpbody.Open(w.direct, header)
 		if err != nil {
 			w.mode, w.refusal = isGone, err
 			s.cancel()
@@ -241,7 +203,7 @@ func (w *responseWriter) decide(status int) {
 func (w *responseWriter) logUnchanged(status int) {
 	s, header := w.direct.stream, w.ResponseWriter.Header()
 	why := s.handler.whyUnchanged(status, header, namesEventStream(s.request))
-	s.handler.logUnchanged(s.request, why, zap.Int("status", status), zap.String("content_type", contentTypeOf(header)))
+	s.handler.logUnchanged(s.request, why, zap.Int("status", status), zap.String("content_type", httpbody.ContentType(header)))
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {
@@ -325,7 +287,7 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // finish ends the response after the next handler has ended with err, and returns the handler's error.
 func (w *responseWriter) finish(err error) error {
 	if w.body != nil {
-		if closeErr := w.body.close(err == nil); err == nil {
+		if closeErr := w.body.Close(err == nil); err == nil {
 			err = closeErr
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 )
 
@@ -146,7 +147,7 @@ func (h *Handler) backendName() string {
 func (h *Handler) warnUpstream(err error, about ...zap.Field) {
 	h.meters.Failures.Inc()
 	if log := h.warnings(h.upstreamWarnings); log != nil {
-		log.Warn("upstream failed", append(about, zap.Error(plainError(err)))...)
+		log.Warn("upstream failed", append(about, zap.Error(failure.Plain(err)))...)
 	}
 }
 
