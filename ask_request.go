@@ -40,8 +40,8 @@ func (h *Handler) upstreamHeader(header http.Header) {
 	}
 }
 
-// acceptEvents is the Accept header of a request for an event stream. The order alone says what is preferred: MCP servers want to see both types, and some of them read no
-// weights.
+// acceptEvents is the Accept header of a request for an event stream. The order alone says what is preferred: MCP servers
+// want to see both types, and some of them read no weights.
 const acceptEvents = "text/event-stream, application/json"
 
 // expectsStream is whether the client or the config says that the response is to be a stream. Other requests may be for

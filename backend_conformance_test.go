@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 func TestDialIsABackend(t *testing.T) {
@@ -30,12 +31,14 @@ func TestDialIsABackend(t *testing.T) {
 				}()
 			}
 		}()
-		return newBackend(t, "dial "+listener.Addr().String())
+		return upstreamtest.Backend(t, "dial "+listener.Addr().String())
 	})
 }
 
 func TestExecIsABackend(t *testing.T) {
-	backendtest.Run(t, func(t *testing.T) backend.Backend { return newBackend(t, `exec sh -c "echo a line; sleep 1000"`) })
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		return upstreamtest.Backend(t, `exec sh -c "echo a line; sleep 1000"`)
+	})
 }
 
 func TestFileIsABackend(t *testing.T) {
@@ -44,7 +47,7 @@ func TestFileIsABackend(t *testing.T) {
 		if err := os.WriteFile(path, []byte("a line\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return newBackend(t, "file "+path+" {\nfrom start\n}")
+		return upstreamtest.Backend(t, "file "+path+" {\nfrom start\n}")
 	})
 }
 
@@ -56,7 +59,7 @@ func TestHTTPIsABackend(t *testing.T) {
 			<-r.Context().Done()
 		}))
 		t.Cleanup(server.Close)
-		return newBackend(t, "http "+server.URL)
+		return upstreamtest.Backend(t, "http "+server.URL)
 	})
 }
 
@@ -79,7 +82,7 @@ func TestListenIsABackend(t *testing.T) {
 			}
 		}()
 		t.Cleanup(func() { close(stop); <-stopped })
-		return newBackend(t, "listen unix/"+path)
+		return upstreamtest.Backend(t, "listen unix/"+path)
 	})
 }
 

@@ -14,6 +14,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 // serveSocket answers each connection to a socket of its own, and returns the socket's address.
@@ -54,11 +57,11 @@ func TestDialSendsThenTakesWhatTheServerSays(t *testing.T) {
 				_, _ = io.ReadFull(conn, got)
 				_, _ = conn.Write(got)
 			})
-			r := run(t, newUpstream(t, "dial "+address+" {\n send `"+test.send+"`\n}", test.query), test.lastID)
-			if err := r.wait(t); err != nil {
+			r := upstreamtest.Run(t, upstreamtest.Upstream(t, "dial "+address+" {\n send `"+test.send+"`\n}", test.query), test.lastID)
+			if err := r.Wait(t); err != nil {
 				t.Fatal(err)
 			}
-			if got := r.sink.text(); got != test.want {
+			if got := r.Text(); got != test.want {
 				t.Errorf("sent %q, want %q", got, test.want)
 			}
 		})
@@ -71,14 +74,14 @@ func TestDialRefusesAClientsValueThatWouldSayMore(t *testing.T) {
 		"another network": {"dial {query.x}:1", "x=unix//run/secret.sock"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newBackend(t, test.text).Bind(newRequest("/?" + test.query))
-			if status := statusOf(err); err == nil || status != 400 {
+			_, err := upstreamtest.Backend(t, test.text).Bind(upstreamtest.Request("/?" + test.query))
+			if status := upstreamtest.Status(err); err == nil || status != 400 {
 				t.Errorf("got %v, want a 400", err)
 			}
 		})
 	}
-	u := newUpstream(t, "dial localhost:1 {\n send `SINCE {last_id}\\r\\n`\n}", "")
-	if err := u.Stream(context.Background(), "1\r\nFLUSHALL", new(tapeSink)); statusOf(err) != 400 {
+	u := upstreamtest.Upstream(t, "dial localhost:1 {\n send `SINCE {last_id}\\r\\n`\n}", "")
+	if err := u.Stream(context.Background(), "1\r\nFLUSHALL", new(backendtest.Tape)); upstreamtest.Status(err) != 400 {
 		t.Errorf("got %v, want a 400", err)
 	}
 }
@@ -86,9 +89,9 @@ func TestDialRefusesAClientsValueThatWouldSayMore(t *testing.T) {
 func TestDialUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	serveSocket(t, "unix", path, func(conn net.Conn) { _, _ = conn.Write([]byte("a\n")) })
-	r := run(t, newUpstream(t, "dial unix/"+path, ""), "")
-	if err := r.wait(t); err != nil || r.sink.text() != "a\n" {
-		t.Errorf("got %q, %v", r.sink.text(), err)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "dial unix/"+path, ""), "")
+	if err := r.Wait(t); err != nil || r.Text() != "a\n" {
+		t.Errorf("got %q, %v", r.Text(), err)
 	}
 }
 
@@ -98,19 +101,19 @@ func TestDialRefusedIsABadGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener.Close()
-	r := run(t, newUpstream(t, "dial "+listener.Addr().String(), ""), "")
-	if err := r.wait(t); statusOf(err) != 502 || !errors.Is(err, syscall.ECONNREFUSED) {
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "dial "+listener.Addr().String(), ""), "")
+	if err := r.Wait(t); upstreamtest.Status(err) != 502 || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("got %v", err)
 	}
-	if len(r.sink.types) > 0 {
+	if len(r.Types()) > 0 {
 		t.Error("the response was started")
 	}
 }
 
 func TestDialThatTakesTooLongIsAGatewayTimeout(t *testing.T) {
 	address := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
-	r := run(t, newUpstream(t, "dial "+address+" {\n tls localhost\n dial_timeout 50ms\n}", ""), "")
-	if err := r.wait(t); statusOf(err) != 504 {
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "dial "+address+" {\n tls localhost\n dial_timeout 50ms\n}", ""), "")
+	if err := r.Wait(t); upstreamtest.Status(err) != 504 {
 		t.Errorf("got %v", err)
 	}
 }
@@ -122,19 +125,19 @@ func TestDialResetInMidRecordIsAFailure(t *testing.T) {
 		<-cut
 		_ = conn.(*net.TCPConn).SetLinger(0)
 	})
-	r := run(t, newUpstream(t, "dial "+address, ""), "")
-	r.hears(t, "a\nhalf")
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "dial "+address, ""), "")
+	r.Hears(t, "a\nhalf")
 	close(cut)
-	if err := r.wait(t); !errors.Is(err, syscall.ECONNRESET) {
+	if err := r.Wait(t); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestDialNothingThenEnd(t *testing.T) {
 	address := serveSocket(t, "tcp", "127.0.0.1:0", func(net.Conn) {})
-	r := run(t, newUpstream(t, "dial "+address, ""), "")
-	if err := r.wait(t); err != nil || len(r.sink.types) != 1 || r.sink.text() != "" {
-		t.Errorf("got %q, %v", r.sink.texts(), err)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "dial "+address, ""), "")
+	if err := r.Wait(t); err != nil || len(r.Types()) != 1 || r.Text() != "" {
+		t.Errorf("got %q, %v", r.Texts(), err)
 	}
 }
 
@@ -152,7 +155,7 @@ func TestDialHugeLineTakesLittleMemory(t *testing.T) {
 		}
 		_, _ = conn.Write([]byte("\nnext\n"))
 	})
-	wantLittleMemory(t, newUpstream(t, "dial "+address, ""))
+	upstreamtest.WantLittleMemory(t, upstreamtest.Upstream(t, "dial "+address, ""))
 }
 
 func TestDialLeavesNothingBehind(t *testing.T) {
@@ -160,13 +163,13 @@ func TestDialLeavesNothingBehind(t *testing.T) {
 		_, _ = conn.Write([]byte("a\n"))
 		_, _ = io.Copy(io.Discard, conn)
 	})
-	u := newUpstream(t, "dial "+address, "")
-	leavesNothing(t, func() {
+	u := upstreamtest.Upstream(t, "dial "+address, "")
+	upstreamtest.LeavesNothing(t, func() {
 		for range 200 {
-			r := run(t, u, "")
-			r.hears(t, "a\n")
-			r.stop()
-			r.wait(t)
+			r := upstreamtest.Run(t, u, "")
+			r.Hears(t, "a\n")
+			r.Stop()
+			r.Wait(t)
 		}
 	})
 }
@@ -179,9 +182,9 @@ func TestDialVerifiesTheServersCertificate(t *testing.T) {
 			options string
 			ok      bool
 		}{{"tls example.com", true}, {"tls", true}, {"tls other.test", false}} {
-			r := run(t, newUpstream(t, "dial "+address+" {\n "+test.options+"\n}", ""), "")
-			if err := r.wait(t); (err == nil) != test.ok || test.ok != (r.sink.text() == "a\n") {
-				t.Errorf("%s: got %q, %v", test.options, r.sink.text(), err)
+			r := upstreamtest.Run(t, upstreamtest.Upstream(t, "dial "+address+" {\n "+test.options+"\n}", ""), "")
+			if err := r.Wait(t); (err == nil) != test.ok || test.ok != (r.Text() == "a\n") {
+				t.Errorf("%s: got %q, %v", test.options, r.Text(), err)
 			}
 		}
 		return

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 // A serverProcess is this test's binary once more: a Caddy that may be under a limit of processes and threads, which
@@ -225,7 +226,7 @@ func TestExecAtTheProcessLimitIsRefusedAndTheServerLives(t *testing.T) {
 	cancel()
 	ctx, cancel = context.WithCancel(context.Background())
 	defer cancel()
-	eventually(t, func() bool {
+	upstreamtest.Eventually(t, func() bool {
 		answer, err := s.open(ctx, "/exec")
 		return err == nil && answer == "up"
 	}, func() string { return "there is no room for a command after the others have ended" })
@@ -249,12 +250,12 @@ func TestExecStreamsTakeNoThreadsOfTheServer(t *testing.T) {
 		}
 		return len(entries)
 	}
-	u := newUpstream(t, "exec sh -c `echo up; exec sleep 1000`", "")
-	run(t, u, "").hears(t, "up\n")
+	u := upstreamtest.Upstream(t, "exec sh -c `echo up; exec sleep 1000`", "")
+	upstreamtest.Run(t, u, "").Hears(t, "up\n")
 	before := threads()
 	const streams = 100
 	for range streams {
-		run(t, u, "").hears(t, "up\n")
+		upstreamtest.Run(t, u, "").Hears(t, "up\n")
 	}
 	if more := threads() - before; more > streams/4 {
 		t.Errorf("%d streams take %d threads", streams, more)

@@ -18,17 +18,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 )
 
 func TestExecArgumentsReachTheCommandUnchanged(t *testing.T) {
 	const hostile = "$(id) `id` ; id | id && id > x < y 'a' \"b\" \\ * ? ~ ! # {env.PATH} {last_id} %s \n -rf --"
-	r := run(t, newUpstream(t, `exec /usr/bin/printf [%s] {query.x} a{query.x}b "" plain {last_id}`, "x="+escapeQuery(hostile)), "$(id)")
-	if err := r.wait(t); err != nil {
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, `exec /usr/bin/printf [%s] {query.x} a{query.x}b "" plain {last_id}`, "x="+escapeQuery(hostile)), "$(id)")
+	if err := r.Wait(t); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := r.sink.text(), "["+hostile+"][a"+hostile+"b][][plain][$(id)]"; got != want {
+	if got, want := r.Text(), "["+hostile+"][a"+hostile+"b][][plain][$(id)]"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -39,12 +41,12 @@ func TestExecEnvironmentHasNoSecrets(t *testing.T) {
 	t.Setenv("SSE_TEST_SECRET", "hidden")
 	t.Setenv("LC_TIME", "C")
 	t.Setenv("TZ", "UTC")
-	r := run(t, newUpstream(t, "exec env {\n env ADDED {query.x}\n env TZ CET\n}", "x=a%20b"), "")
-	if err := r.wait(t); err != nil {
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "exec env {\n env ADDED {query.x}\n env TZ CET\n}", "x=a%20b"), "")
+	if err := r.Wait(t); err != nil {
 		t.Fatal(err)
 	}
 	var names []string
-	lines := strings.Split(strings.TrimSpace(r.sink.text()), "\n")
+	lines := strings.Split(strings.TrimSpace(r.Text()), "\n")
 	for _, line := range lines {
 		name, _, _ := strings.Cut(line, "=")
 		names = append(names, name)
@@ -67,17 +69,17 @@ func TestExecDir(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := run(t, newUpstream(t, "exec pwd {\n dir "+dir+"\n}", ""), "")
-	if err := r.wait(t); err != nil || r.sink.text() != dir+"\n" {
-		t.Errorf("got %q, %v", r.sink.text(), err)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "exec pwd {\n dir "+dir+"\n}", ""), "")
+	if err := r.Wait(t); err != nil || r.Text() != dir+"\n" {
+		t.Errorf("got %q, %v", r.Text(), err)
 	}
 }
 
 func TestExecThatCannotStartIsABadGateway(t *testing.T) {
 	for _, text := range []string{"exec /nowhere/nothing", "exec no-such-command-anywhere", "exec true {\n dir /nowhere\n}", "exec /etc/passwd"} {
-		r := run(t, newUpstream(t, text, ""), "")
-		if err := r.wait(t); statusOf(err) != 502 || len(r.sink.types) > 0 {
-			t.Errorf("%s: got %v, opened %d times", text, err, len(r.sink.types))
+		r := upstreamtest.Run(t, upstreamtest.Upstream(t, text, ""), "")
+		if err := r.Wait(t); upstreamtest.Status(err) != 502 || len(r.Types()) > 0 {
+			t.Errorf("%s: got %v, opened %d times", text, err, len(r.Types()))
 		}
 	}
 }
@@ -89,13 +91,13 @@ func TestExecExitStatus(t *testing.T) {
 		"exec sh -c `echo last; kill -SEGV $$`": "signal: segmentation fault",
 		"exec sh -c `exec >&- 2>&-; sleep 0.1`": "",
 	} {
-		r := run(t, newUpstream(t, text, ""), "")
-		err := r.wait(t)
+		r := upstreamtest.Run(t, upstreamtest.Upstream(t, text, ""), "")
+		err := r.Wait(t)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}
-		if want != "" && r.sink.text() != "last\n" {
-			t.Errorf("%s: said %q", text, r.sink.text())
+		if want != "" && r.Text() != "last\n" {
+			t.Errorf("%s: said %q", text, r.Text())
 		}
 	}
 }
@@ -111,11 +113,11 @@ func isAlive(pid int) bool {
 }
 
 // pids waits for the process ids that a command says, one a line.
-func (r *running) pids(t *testing.T, n int) []int {
+func pids(t *testing.T, r *upstreamtest.Running, n int) []int {
 	t.Helper()
-	eventually(t, func() bool { return strings.Count(r.sink.text(), "\n") >= n }, r.sink.text)
+	upstreamtest.Eventually(t, func() bool { return strings.Count(r.Text(), "\n") >= n }, r.Text)
 	var pids []int
-	for _, line := range strings.Fields(r.sink.text()) {
+	for _, line := range strings.Fields(r.Text()) {
 		pid, err := strconv.Atoi(line)
 		if err != nil {
 			t.Fatal(err)
@@ -132,10 +134,10 @@ func TestExecEndsWithAllItHasStarted(t *testing.T) {
 		"on a terminal":              "exec sh -c `echo $$; sleep 1000 & echo $!; wait` {\n pty\n}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := run(t, newUpstream(t, text, ""), "")
-			pids := r.pids(t, 2)
-			r.stop()
-			r.wait(t)
+			r := upstreamtest.Run(t, upstreamtest.Upstream(t, text, ""), "")
+			pids := pids(t, r, 2)
+			r.Stop()
+			r.Wait(t)
 			for _, pid := range pids {
 				if isAlive(pid) {
 					t.Errorf("process %d is alive", pid)
@@ -147,10 +149,10 @@ func TestExecEndsWithAllItHasStarted(t *testing.T) {
 
 func TestExecIsAskedToEndBeforeItIsKilled(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "said")
-	r := run(t, newUpstream(t, "exec sh -c `trap 'echo bye >$0; exit' TERM; echo $$; while :; do sleep 0.01; done` "+file, ""), "")
-	r.pids(t, 1)
-	r.stop()
-	r.wait(t)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "exec sh -c `trap 'echo bye >$0; exit' TERM; echo $$; while :; do sleep 0.01; done` "+file, ""), "")
+	pids(t, r, 1)
+	r.Stop()
+	r.Wait(t)
 	if said, _ := os.ReadFile(file); string(said) != "bye\n" {
 		t.Errorf("said %q", said)
 	}
@@ -158,8 +160,8 @@ func TestExecIsAskedToEndBeforeItIsKilled(t *testing.T) {
 
 // A server that exits waits for its streams no longer than its grace period.
 func TestExecNoCommandOutlivesTheServer(t *testing.T) {
-	u := newUpstream(t, "exec sh -c `trap '' TERM; echo $$; (trap '' TERM; while :; do sleep 1; done) & echo $!; while :; do sleep 1; done` {\n stop_timeout 100ms\n}", "")
-	pids := append(run(t, u, "").pids(t, 2), run(t, u, "").pids(t, 2)...)
+	u := upstreamtest.Upstream(t, "exec sh -c `trap '' TERM; echo $$; (trap '' TERM; while :; do sleep 1; done) & echo $!; while :; do sleep 1; done` {\n stop_timeout 100ms\n}", "")
+	pids := append(pids(t, upstreamtest.Run(t, u, ""), 2), pids(t, upstreamtest.Run(t, u, ""), 2)...)
 	processes.endAll()
 	for _, pid := range pids {
 		if isAlive(pid) {
@@ -169,11 +171,11 @@ func TestExecNoCommandOutlivesTheServer(t *testing.T) {
 }
 
 func TestExecEndsWhatACommandLeavesBehind(t *testing.T) {
-	r := run(t, newUpstream(t, "exec sh -c `sleep 1000 & echo $!`", ""), "")
-	if err := r.wait(t); err != nil {
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "exec sh -c `sleep 1000 & echo $!`", ""), "")
+	if err := r.Wait(t); err != nil {
 		t.Fatal(err)
 	}
-	if pid := r.pids(t, 1)[0]; isAlive(pid) {
+	if pid := pids(t, r, 1)[0]; isAlive(pid) {
 		t.Errorf("process %d is alive", pid)
 	}
 }
@@ -182,16 +184,16 @@ func TestExecDoesNotWaitForWhoeverElseHoldsItsOutput(t *testing.T) {
 	if _, err := exec.LookPath("setsid"); err != nil {
 		t.Fatal("the test needs setsid, of util-linux")
 	}
-	r := run(t, newUpstream(t, "exec sh -c `setsid sleep 1000 & echo $!; sleep 0.1`", ""), "")
-	if err := r.wait(t); err != nil {
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "exec sh -c `setsid sleep 1000 & echo $!; sleep 0.1`", ""), "")
+	if err := r.Wait(t); err != nil {
 		t.Fatal(err)
 	}
-	pid := r.pids(t, 1)[0]
+	pid := pids(t, r, 1)[0]
 	_ = syscall.Kill(pid, syscall.SIGKILL)
 }
 
 func TestExecOutputBeforeTheEndIsNotLostOnASlowClient(t *testing.T) {
-	u := newUpstream(t, "exec sh -c `head -c 200000 /dev/zero; head -c 50000 /dev/zero`", "")
+	u := upstreamtest.Upstream(t, "exec sh -c `head -c 200000 /dev/zero; head -c 50000 /dev/zero`", "")
 	sink := &slowSink{}
 	if err := u.Stream(context.Background(), "", sink); err != nil {
 		t.Fatal(err)
@@ -207,7 +209,7 @@ type slowSink struct{ n int }
 func (s *slowSink) Open(string) (Input, error) { return &slowInput{sink: s}, nil }
 
 type slowInput struct {
-	tapeInput
+	Input
 	sink *slowSink
 }
 
@@ -218,19 +220,19 @@ func (in *slowInput) Write(p []byte) (int, error) {
 }
 
 func TestExecEndsWhenNobodyWantsMore(t *testing.T) {
-	u := newUpstream(t, "exec yes", "")
+	u := upstreamtest.Upstream(t, "exec yes", "")
 	enough := errors.New("enough")
-	if err := u.Stream(context.Background(), "", &tapeSink{err: enough}); !errors.Is(err, enough) {
+	if err := u.Stream(context.Background(), "", &backendtest.Tape{WriteErr: enough}); !errors.Is(err, enough) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestExecStderrAsRecords(t *testing.T) {
-	r := run(t, newUpstream(t, "exec sh -c `printf out; printf err >&2` {\n stderr records\n}", ""), "")
-	if err := r.wait(t); err != nil {
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "exec sh -c `printf out; printf err >&2` {\n stderr records\n}", ""), "")
+	if err := r.Wait(t); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.sink.texts(); !slices.Equal(got, []string{"out", "err"}) {
+	if got := r.Texts(); !slices.Equal(got, []string{"out", "err"}) {
 		t.Errorf("got %q", got)
 	}
 }
@@ -238,16 +240,16 @@ func TestExecStderrAsRecords(t *testing.T) {
 func TestExecStderrFloodDoesNotFillTheLog(t *testing.T) {
 	for _, pty := range []string{"", "pty"} {
 		core, logs := observer.New(zap.InfoLevel)
-		backend := newBackend(t, "exec sh -c `head -c 100000 /dev/zero | tr '\\0' x >&2; echo >&2; yes 2>&1 | head -n 100000 >&2; echo out` {\n "+pty+"\n}").(*ExecBackend)
+		backend := upstreamtest.Backend(t, "exec sh -c `head -c 100000 /dev/zero | tr '\\0' x >&2; echo >&2; yes 2>&1 | head -n 100000 >&2; echo out` {\n "+pty+"\n}").(*ExecBackend)
 		backend.logger = zap.New(core)
-		u, err := backend.Bind(newRequest("/"))
+		u, err := backend.Bind(upstreamtest.Request("/"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		r := run(t, u, "")
-		if err := r.wait(t); err != nil || r.sink.text() != "out\n" {
-			t.Fatalf("got %q, %v", r.sink.text(), err)
+		r := upstreamtest.Run(t, u, "")
+		if err := r.Wait(t); err != nil || r.Text() != "out\n" {
+			t.Fatalf("got %q, %v", r.Text(), err)
 		}
 		entries := logs.All()
 		if most := 2 * stderrLines * (2 + int(time.Since(began)/time.Second)); len(entries) == 0 || len(entries) > most {
@@ -273,13 +275,13 @@ func TestExecOnATerminalIsHeardLineByLine(t *testing.T) {
 	if _, err := w.Write([]byte("a\tb\n")); err != nil {
 		t.Fatal(err)
 	}
-	r := run(t, newUpstream(t, "exec grep a "+fifo+" {\n pty\n}", ""), "")
-	r.hears(t, "a\tb\n")
-	r.stop()
-	r.wait(t)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "exec grep a "+fifo+" {\n pty\n}", ""), "")
+	r.Hears(t, "a\tb\n")
+	r.Stop()
+	r.Wait(t)
 
-	r = run(t, newUpstream(t, "exec sh -c `echo $TERM; test -t 1 && seq 20000` {\n pty\n}", ""), "")
-	if err := r.wait(t); err != nil {
+	r = upstreamtest.Run(t, upstreamtest.Upstream(t, "exec sh -c `echo $TERM; test -t 1 && seq 20000` {\n pty\n}", ""), "")
+	if err := r.Wait(t); err != nil {
 		t.Fatal(err)
 	}
 	var want strings.Builder
@@ -287,7 +289,7 @@ func TestExecOnATerminalIsHeardLineByLine(t *testing.T) {
 	for i := range 20000 {
 		fmt.Fprintln(&want, i+1)
 	}
-	if got := r.sink.text(); got != want.String() {
+	if got := r.Text(); got != want.String() {
 		t.Errorf("got %d bytes, want %d", len(got), want.Len())
 	}
 }
@@ -298,13 +300,13 @@ func TestExecLeavesNothingBehind(t *testing.T) {
 		runs = 500
 	}
 	for _, options := range []string{"", "pty"} {
-		u := newUpstream(t, "exec sh -c `sleep 1000 & echo $$; echo $!; wait` {\n "+options+"\n}", "")
-		leavesNothing(t, func() {
+		u := upstreamtest.Upstream(t, "exec sh -c `sleep 1000 & echo $$; echo $!; wait` {\n "+options+"\n}", "")
+		upstreamtest.LeavesNothing(t, func() {
 			for range runs {
-				r := run(t, u, "")
-				pids := r.pids(t, 2)
-				r.stop()
-				r.wait(t)
+				r := upstreamtest.Run(t, u, "")
+				pids := pids(t, r, 2)
+				r.Stop()
+				r.Wait(t)
 				for _, pid := range pids {
 					if isAlive(pid) {
 						t.Fatalf("process %d is alive", pid)
@@ -317,12 +319,12 @@ func TestExecLeavesNothingBehind(t *testing.T) {
 
 // Without a thread that lives as long as the command, the kernel would take the end of any thread for the server's.
 func TestExecOutlivesTheThreadThatStartedIt(t *testing.T) {
-	var all []*running
+	var all []*upstreamtest.Running
 	for range 20 {
-		all = append(all, run(t, newUpstream(t, "exec sh -c `echo $$; exec sleep 1000`", ""), ""))
+		all = append(all, upstreamtest.Run(t, upstreamtest.Upstream(t, "exec sh -c `echo $$; exec sleep 1000`", ""), ""))
 	}
 	for _, r := range all {
-		r.pids(t, 1)
+		pids(t, r, 1)
 	}
 	for range 100 {
 		ended := make(chan struct{})
@@ -333,12 +335,12 @@ func TestExecOutlivesTheThreadThatStartedIt(t *testing.T) {
 		<-ended
 	}
 	for _, r := range all {
-		if pid := r.pids(t, 1)[0]; !isAlive(pid) {
+		if pid := pids(t, r, 1)[0]; !isAlive(pid) {
 			t.Errorf("process %d was killed", pid)
 		}
 	}
 }
 
 func TestExecHugeLineTakesLittleMemory(t *testing.T) {
-	wantLittleMemory(t, newUpstream(t, "exec sh -c `head -c 104857600 /dev/zero; echo; echo next`", ""))
+	upstreamtest.WantLittleMemory(t, upstreamtest.Upstream(t, "exec sh -c `head -c 104857600 /dev/zero; echo; echo next`", ""))
 }

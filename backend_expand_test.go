@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 func TestUpstreamsThatDifferHaveDifferentKeys(t *testing.T) {
@@ -18,13 +19,13 @@ func TestUpstreamsThatDifferHaveDifferentKeys(t *testing.T) {
 		"http http://a/ {\n body x\n}", "http http://a/ {\n transport http {\n versions h2c\n}\n}", "http http://unix//a:/", "http http://unix//b:/",
 		"listen :1", "listen udp/:1", "stdin",
 	} {
-		key := newUpstream(t, text, "e={env.SSE_TEST_X}&l={last_id}").Key()
+		key := upstreamtest.Upstream(t, text, "e={env.SSE_TEST_X}&l={last_id}").Key()
 		if other, taken := keys[key]; taken {
 			t.Errorf("%q and %q have the same key", text, other)
 		}
 		keys[key] = text
 	}
-	if a, b := newUpstream(t, "exec a {query.x}", "x=b"), newUpstream(t, "exec a b", ""); a.Key() != b.Key() {
+	if a, b := upstreamtest.Upstream(t, "exec a {query.x}", "x=b"), upstreamtest.Upstream(t, "exec a b", ""); a.Key() != b.Key() {
 		t.Error("what expands to the same command has different keys")
 	}
 }

@@ -7,7 +7,10 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/follow"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
+
+func init() { fileKey.have = true } // the contexts of most tests have no storage
 
 func TestFileIDsOutliveARestartOfTheServer(t *testing.T) {
 	storage := &certmagic.FileStorage{Path: t.TempDir()}
@@ -25,7 +28,7 @@ func TestFileIDsOutliveARestartOfTheServer(t *testing.T) {
 }
 
 func TestFileIDThatTheServerHasNotMadeIsUnknown(t *testing.T) {
-	u := newUpstream(t, "file /var/log/app.log", "").(*fileUpstream)
+	u := upstreamtest.Upstream(t, "file /var/log/app.log", "").(*fileUpstream)
 	made := string(follow.NewIDs(u.backend.key, u.path).Append(nil, follow.Position{Generation: "a.0.00000000", Offset: 5}))
 	if !u.CanResume(made) {
 		t.Errorf("%s is unknown", made)

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 // logWriter appends numbered lines in odd-sized pieces, and rotates the file by rename now and then.
@@ -184,38 +185,38 @@ func TestRequestCannotLeaveTheFilesFolder(t *testing.T) {
 	}
 	t.Setenv("SSE_TEST_LOGS", dir+"/logs")
 	for _, path := range []string{dir + "/logs/{query.name}.log", dir + "/logs{query.name}.log", "{env.SSE_TEST_LOGS}{query.name}.log"} {
-		backend := newBackend(t, "file "+path+" {\n from start\n}")
-		bind := func(name string) (Upstream, error) { return backend.Bind(newRequest("/?name=/" + name)) }
+		backend := upstreamtest.Backend(t, "file "+path+" {\n from start\n}")
+		bind := func(name string) (Upstream, error) { return backend.Bind(upstreamtest.Request("/?name=/" + name)) }
 		u, err := bind("a")
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
-		r := run(t, u, "")
-		r.hears(t, "inside\n")
-		r.stop()
+		r := upstreamtest.Run(t, u, "")
+		r.Hears(t, "inside\n")
+		r.Stop()
 		for _, name := range []string{
 			"../secret", "..%2Fsecret", "/../secret", "a/../../secret", "./../../secret", "link/../secret",
 			"{env.HOME}/../../../secret", "a%00", "%00/../secret",
 		} {
-			if _, err := bind(name); statusOf(err) != http.StatusNotFound {
+			if _, err := bind(name); upstreamtest.Status(err) != http.StatusNotFound {
 				t.Errorf("%s with %s: got %v, want a 404", path, name, err)
 			}
 		}
 	}
-	if _, err := newBackend(t, "file {env.SSE_TEST_NOWHERE}{query.name}").Bind(newRequest("/?name=/etc/passwd")); statusOf(err) != http.StatusNotFound {
+	if _, err := upstreamtest.Backend(t, "file {env.SSE_TEST_NOWHERE}{query.name}").Bind(upstreamtest.Request("/?name=/etc/passwd")); upstreamtest.Status(err) != http.StatusNotFound {
 		t.Errorf("without a folder: got %v, want a 404", err)
 	}
 }
 
 func TestFileThatCannotBeFollowedIsABadGateway(t *testing.T) {
 	dir := t.TempDir()
-	r := run(t, newUpstream(t, "file "+dir, ""), "")
-	if err := r.wait(t); statusOf(err) != http.StatusBadGateway || len(r.sink.types) > 0 {
-		t.Errorf("a folder: got %v, opened %d times", err, len(r.sink.types))
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "file "+dir, ""), "")
+	if err := r.Wait(t); upstreamtest.Status(err) != http.StatusBadGateway || len(r.Types()) > 0 {
+		t.Errorf("a folder: got %v, opened %d times", err, len(r.Types()))
 	}
-	r = run(t, newUpstream(t, "file "+filepath.Dir(dir)+"/{query.name}", "name="+filepath.Base(dir)), "")
-	if err := r.wait(t); statusOf(err) != http.StatusNotFound || len(r.sink.types) > 0 {
-		t.Errorf("a folder that the request names: got %v, opened %d times", err, len(r.sink.types))
+	r = upstreamtest.Run(t, upstreamtest.Upstream(t, "file "+filepath.Dir(dir)+"/{query.name}", "name="+filepath.Base(dir)), "")
+	if err := r.Wait(t); upstreamtest.Status(err) != http.StatusNotFound || len(r.Types()) > 0 {
+		t.Errorf("a folder that the request names: got %v, opened %d times", err, len(r.Types()))
 	}
 }
 

@@ -20,7 +20,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
+	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 // echoRequest answers with what it was asked.
@@ -48,9 +50,9 @@ func TestHTTPValuesStayInTheirPlace(t *testing.T) {
 		{"http " + url + "/a {\n body `{\"after\":\"{last_id}\",\"x\":\"{query.x}\"}`\n}", "x={last_id}", "7", "POST " + host + ` /a [{"after":"7","x":"{last_id}"}]`},
 		{"http " + url + "/a {\n method put\n header Host {query.x}\n}", "x=example.com", "", "PUT example.com /a []"},
 	} {
-		r := run(t, newUpstream(t, test.text, test.query), test.lastID)
-		if err := r.wait(t); err != nil || r.sink.text() != test.want {
-			t.Errorf("%s: got %q, %v, want %q", test.text, r.sink.text(), err, test.want)
+		r := upstreamtest.Run(t, upstreamtest.Upstream(t, test.text, test.query), test.lastID)
+		if err := r.Wait(t); err != nil || r.Text() != test.want {
+			t.Errorf("%s: got %q, %v, want %q", test.text, r.Text(), err, test.want)
 		}
 	}
 }
@@ -72,35 +74,35 @@ func TestHTTPAsksForTheRequestsOwnPathAndQuery(t *testing.T) {
 		"/?next={http.request.uri.path_escaped}":                   "/?next=%2Fa%2Fb+c%3Fd%2Fe",
 		"/{http.request.uri.path_escaped}":                         "/%2Fa%2Fb+c%3Fd%2Fe",
 	} {
-		request := newRequest(path + "?" + query)
-		u, err := newBackend(t, "http "+server+address).Bind(request)
+		request := upstreamtest.Request(path + "?" + query)
+		u, err := upstreamtest.Backend(t, "http "+server+address).Bind(request)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := run(t, u, "")
-		if err := r.wait(t); err != nil || r.sink.text() != "GET "+host+" "+want+" []" {
-			t.Errorf("%s: got %q, %v, want %s", address, r.sink.text(), err, want)
+		r := upstreamtest.Run(t, u, "")
+		if err := r.Wait(t); err != nil || r.Text() != "GET "+host+" "+want+" []" {
+			t.Errorf("%s: got %q, %v, want %s", address, r.Text(), err, want)
 		}
 	}
 
-	u, err := newBackend(t, "http "+server+"/base{http.request.uri}").Bind(newRequest("/..%2fx"))
+	u, err := upstreamtest.Backend(t, "http "+server+"/base{http.request.uri}").Bind(upstreamtest.Request("/..%2fx"))
 	if err == nil {
-		err = u.Stream(context.Background(), "", new(tapeSink))
+		err = u.Stream(context.Background(), "", new(backendtest.Tape))
 	}
-	if statusOf(err) != 400 {
+	if upstreamtest.Status(err) != 400 {
 		t.Errorf("a path that leads upwards: got %v, want a 400", err)
 	}
 
 	// What another handler has made of the path is no part of the host.
-	request := newRequest("/")
+	request := upstreamtest.Request("/")
 	request.URL.Path = ".evil.test"
-	u, err = newBackend(t, "http "+server+"{http.request.uri.path}").Bind(request)
+	u, err = upstreamtest.Backend(t, "http "+server+"{http.request.uri.path}").Bind(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := run(t, u, "")
-	if err := r.wait(t); err != nil || r.sink.text() != "GET "+host+" /.evil.test []" {
-		t.Errorf("a path without a slash: got %q, %v", r.sink.text(), err)
+	r := upstreamtest.Run(t, u, "")
+	if err := r.Wait(t); err != nil || r.Text() != "GET "+host+" /.evil.test []" {
+		t.Errorf("a path without a slash: got %q, %v", r.Text(), err)
 	}
 }
 
@@ -114,11 +116,11 @@ func TestHTTPRefusesValuesThatLeaveTheirPlace(t *testing.T) {
 		{"http http://localhost:1/ {\n header A {query.x}\n}", "x=%7f"},
 		{"http http://localhost:1/ {\n header A {last_id}\n}", ""},
 	} {
-		u, err := newBackend(t, test.text).Bind(newRequest("/?" + test.query))
+		u, err := upstreamtest.Backend(t, test.text).Bind(upstreamtest.Request("/?" + test.query))
 		if err == nil {
-			err = u.Stream(context.Background(), "1\r\nB: c", new(tapeSink))
+			err = u.Stream(context.Background(), "1\r\nB: c", new(backendtest.Tape))
 		}
-		if statusOf(err) != 400 {
+		if upstreamtest.Status(err) != 400 {
 			t.Errorf("%s with %s: got %v, want a 400", test.text, test.query, err)
 		}
 	}
@@ -152,8 +154,8 @@ func TestAURLThatIsWrongIsNotRepeated(t *testing.T) {
 		err = backend.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))
 		if err == nil { // it depends on the request
 			var u Upstream
-			if u, err = backend.Bind(newRequest("/")); err == nil {
-				err = u.Stream(context.Background(), "", new(tapeSink))
+			if u, err = backend.Bind(upstreamtest.Request("/")); err == nil {
+				err = u.Stream(context.Background(), "", new(backendtest.Tape))
 			}
 		}
 		wantSilence(text, err)
@@ -168,9 +170,9 @@ func TestAURLThatIsWrongIsNotRepeated(t *testing.T) {
 		{"dial {env.SSE_TEST_SECRET}", "http://me:secret@host:80", ""},
 	} {
 		t.Setenv("SSE_TEST_SECRET", test.env)
-		u, err := newBackend(t, test.text).Bind(newRequest("/?" + test.query))
+		u, err := upstreamtest.Backend(t, test.text).Bind(upstreamtest.Request("/?" + test.query))
 		if err == nil {
-			err = u.Stream(context.Background(), "", new(tapeSink))
+			err = u.Stream(context.Background(), "", new(backendtest.Tape))
 		}
 		wantSilence(test.text, err)
 	}
@@ -183,17 +185,17 @@ func TestAURLThatIsWrongIsNotRepeated(t *testing.T) {
 func TestHTTPHeaders(t *testing.T) {
 	url, _ := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) { _ = json.NewEncoder(w).Encode(r.Header) })
 	headers := func(text string) (h http.Header) {
-		request := newRequest("/?x=1")
+		request := upstreamtest.Request("/?x=1")
 		request.Header.Set("Cookie", "secret")
-		u, err := newBackend(t, text).Bind(request)
+		u, err := upstreamtest.Backend(t, text).Bind(request)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := run(t, u, "")
-		if err := r.wait(t); err != nil {
+		r := upstreamtest.Run(t, u, "")
+		if err := r.Wait(t); err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal([]byte(r.sink.text()), &h); err != nil {
+		if err := json.Unmarshal([]byte(r.Text()), &h); err != nil {
 			t.Fatal(err)
 		}
 		return h
@@ -231,14 +233,14 @@ func TestHTTPStatusOtherThan200IsABadGateway(t *testing.T) {
 		{201, "application/x-ndjson", false}, {302, "application/x-ndjson", false}, {404, "application/json", false}, {503, "application/json", false},
 	} {
 		status, contentType = test.status, test.contentType
-		r := run(t, newUpstream(t, "http "+url, ""), "")
-		err := r.wait(t)
+		r := upstreamtest.Run(t, upstreamtest.Upstream(t, "http "+url, ""), "")
+		err := r.Wait(t)
 		switch {
 		case test.ok:
-			if err != nil || r.sink.text() != "a\n" || r.sink.types[0] != contentType {
-				t.Errorf("%v: got %q of %q, %v", test, r.sink.text(), r.sink.types, err)
+			if err != nil || r.Text() != "a\n" || r.Types()[0] != contentType {
+				t.Errorf("%v: got %q of %q, %v", test, r.Text(), r.Types(), err)
 			}
-		case statusOf(err) != 502 || !strings.Contains(err.Error(), fmt.Sprint(test.status)) || len(r.sink.types) > 0:
+		case upstreamtest.Status(err) != 502 || !strings.Contains(err.Error(), fmt.Sprint(test.status)) || len(r.Types()) > 0:
 			t.Errorf("%v: got %v", test, err)
 		}
 	}
@@ -252,9 +254,9 @@ func TestHTTPDecodesGzip(t *testing.T) {
 		_, _ = z.Write([]byte("a\nb\n"))
 		_ = z.Close()
 	})
-	r := run(t, newUpstream(t, "http "+url, ""), "")
-	if err := r.wait(t); err != nil || r.sink.text() != "a\nb\n" {
-		t.Errorf("got %q, %v", r.sink.text(), err)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "http "+url, ""), "")
+	if err := r.Wait(t); err != nil || r.Text() != "a\nb\n" {
+		t.Errorf("got %q, %v", r.Text(), err)
 	}
 }
 
@@ -266,10 +268,10 @@ func TestHTTPRecordsComeAtOnceAndEndWithTheStream(t *testing.T) {
 		<-r.Context().Done()
 		gone <- struct{}{}
 	})
-	r := run(t, newUpstream(t, "http "+url, ""), "")
-	r.hears(t, "a\n")
-	r.stop()
-	r.wait(t)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "http "+url, ""), "")
+	r.Hears(t, "a\n")
+	r.Stop()
+	r.Wait(t)
 	<-gone
 }
 
@@ -279,11 +281,11 @@ func TestHTTPManyRecordsAreFewWrites(t *testing.T) {
 	url, _ := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(bytes.Repeat(record, 40000))
 	})
-	r := run(t, newUpstream(t, "http "+url, ""), "")
-	if err := r.wait(t); err != nil || r.sink.inputs[0].data.Len() != 8_000_000 {
-		t.Fatalf("got %d bytes, %v", r.sink.inputs[0].data.Len(), err)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "http "+url, ""), "")
+	if err := r.Wait(t); err != nil || len(r.Text()) != 8_000_000 {
+		t.Fatalf("got %d bytes, %v", len(r.Text()), err)
 	}
-	if writes := r.sink.inputs[0].writes; writes > 4000 {
+	if writes := r.Writes(); writes > 4000 {
 		t.Errorf("%d writes for 40000 records", writes)
 	}
 }
@@ -294,19 +296,19 @@ func TestHTTPFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener.Close()
-	r := run(t, newUpstream(t, "http http://"+listener.Addr().String(), ""), "")
-	if err := r.wait(t); statusOf(err) != 502 {
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "http http://"+listener.Addr().String(), ""), "")
+	if err := r.Wait(t); upstreamtest.Status(err) != 502 {
 		t.Errorf("refused: got %v", err)
 	}
 
 	silent := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
-	r = run(t, newUpstream(t, "http http://"+silent+" {\n transport http {\n response_header_timeout 50ms\n}\n}", ""), "")
-	if err := r.wait(t); statusOf(err) != 504 {
+	r = upstreamtest.Run(t, upstreamtest.Upstream(t, "http http://"+silent+" {\n transport http {\n response_header_timeout 50ms\n}\n}", ""), "")
+	if err := r.Wait(t); upstreamtest.Status(err) != 504 {
 		t.Errorf("timed out: got %v", err)
 	}
 
 	hidden := reverseproxy.NewDialError(&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded})
-	if err := roundTripError(hidden); statusOf(err) != 504 {
+	if err := roundTripError(hidden); upstreamtest.Status(err) != 504 {
 		t.Errorf("connecting timed out: got %v", err)
 	}
 
@@ -316,10 +318,10 @@ func TestHTTPFailures(t *testing.T) {
 		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na\nhalf"))
 		<-cut
 	})
-	r = run(t, newUpstream(t, "http http://"+broken, ""), "")
-	r.hears(t, "a\nhalf")
+	r = upstreamtest.Run(t, upstreamtest.Upstream(t, "http http://"+broken, ""), "")
+	r.Hears(t, "a\nhalf")
 	close(cut)
-	if err := r.wait(t); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err := r.Wait(t); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("broken off: got %v", err)
 	}
 }
@@ -337,9 +339,9 @@ func TestHTTPUnixSocket(t *testing.T) {
 	t.Setenv("http_proxy", "http://127.0.0.1:1")
 	for _, address := range []string{path, "/{env.SSE_TEST_SOCKET}"} {
 		address = "/" + strings.TrimLeft(address, "/")
-		r := run(t, newUpstream(t, "http http://unix/"+address+":/v1/events?x=a:/b", ""), "")
-		if err := r.wait(t); err != nil || r.sink.text() != "GET localhost /v1/events?x=a:/b []" {
-			t.Errorf("%s: got %q, %v", address, r.sink.text(), err)
+		r := upstreamtest.Run(t, upstreamtest.Upstream(t, "http http://unix/"+address+":/v1/events?x=a:/b", ""), "")
+		if err := r.Wait(t); err != nil || r.Text() != "GET localhost /v1/events?x=a:/b []" {
+			t.Errorf("%s: got %q, %v", address, r.Text(), err)
 		}
 	}
 }
@@ -350,13 +352,13 @@ func TestHTTPLeavesNothingBehind(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
-	u := newUpstream(t, "http "+url, "")
-	leavesNothing(t, func() {
+	u := upstreamtest.Upstream(t, "http "+url, "")
+	upstreamtest.LeavesNothing(t, func() {
 		for range 200 {
-			r := run(t, u, "")
-			r.hears(t, "a\n")
-			r.stop()
-			r.wait(t)
+			r := upstreamtest.Run(t, u, "")
+			r.Hears(t, "a\n")
+			r.Stop()
+			r.Wait(t)
 		}
 	})
 }

@@ -15,20 +15,16 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 // freeAddress is one that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	return fmt.Sprintf("127.0.0.1:%d", ssetest.FreePort(t))
-}
-
-// listens waits until the upstream is there.
-func (r *running) listens(t *testing.T) {
-	t.Helper()
-	eventually(t, func() bool { return len(r.sink.texts()) > 0 }, func() string { return fmt.Sprintf("is not there: %v", r.err) })
 }
 
 func send(t *testing.T, network, address, text string) net.Conn {
@@ -45,39 +41,37 @@ func send(t *testing.T, network, address, text string) net.Conn {
 }
 
 // has waits until an input was given this text and has ended in this way.
-func (r *running) has(t *testing.T, text string, ends ...bool) {
+func has(t *testing.T, r *upstreamtest.Running, text string, ends ...bool) {
 	t.Helper()
-	eventually(t, func() bool {
-		r.sink.mu.Lock()
-		defer r.sink.mu.Unlock()
-		return slices.ContainsFunc(r.sink.inputs, func(in *tapeInput) bool {
-			return in.data.String() == text && slices.Equal(in.ends, ends)
+	upstreamtest.Eventually(t, func() bool {
+		return slices.ContainsFunc(r.Recordings(), func(in backendtest.Recording) bool {
+			return in.Text == text && slices.Equal(in.Ends, ends)
 		})
-	}, func() string { return fmt.Sprintf("have %q, want %q that ended %v", r.sink.texts(), text, ends) })
+	}, func() string { return fmt.Sprintf("have %q, want %q that ended %v", r.Texts(), text, ends) })
 }
 
 func TestListenTellsSendersApart(t *testing.T) {
 	address := freeAddress(t)
-	r := run(t, newUpstream(t, "listen "+address, ""), "")
-	r.listens(t)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "listen "+address, ""), "")
+	r.WaitOpen(t)
 	held := send(t, "tcp", address, "half a li")
 	send(t, "tcp", address, "\x00\xff garbage without end").(*net.TCPConn).CloseWrite()
 	broken := send(t, "tcp", address, "broken off")
-	r.has(t, "broken off")
+	has(t, r, "broken off")
 	_ = broken.(*net.TCPConn).SetLinger(0)
 	broken.Close()
 	for i := range 50 {
 		send(t, "tcp", address, fmt.Sprintf("sender %d\n", i)).Close()
 	}
 	for i := range 50 {
-		r.has(t, fmt.Sprintf("sender %d\n", i), true)
+		has(t, r, fmt.Sprintf("sender %d\n", i), true)
 	}
-	r.has(t, "\x00\xff garbage without end", true)
-	r.has(t, "broken off", false)
+	has(t, r, "\x00\xff garbage without end", true)
+	has(t, r, "broken off", false)
 	if _, err := held.Write([]byte("ne\n")); err != nil {
 		t.Fatal(err)
 	}
-	r.has(t, "half a line\n")
+	has(t, r, "half a line\n")
 }
 
 func TestListenTakesOverAStaleUnixSocket(t *testing.T) {
@@ -88,13 +82,13 @@ func TestListenTakesOverAStaleUnixSocket(t *testing.T) {
 	}
 	stale.(*net.UnixListener).SetUnlinkOnClose(false)
 	stale.Close()
-	r := run(t, newUpstream(t, "listen unix/"+path+"|0222", ""), "")
-	r.listens(t)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "listen unix/"+path+"|0222", ""), "")
+	r.WaitOpen(t)
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o222 {
 		t.Errorf("got %v, %v", info, err)
 	}
 	send(t, "unix", path, "a\n").Close()
-	r.has(t, "a\n", true)
+	has(t, r, "a\n", true)
 }
 
 func TestListenDatagramsAreWholeRecords(t *testing.T) {
@@ -103,58 +97,58 @@ func TestListenDatagramsAreWholeRecords(t *testing.T) {
 		if network == "udp" {
 			address = freeAddress(t)
 		}
-		r := run(t, newUpstream(t, "listen "+network+"/"+address, ""), "")
-		r.listens(t)
+		r := upstreamtest.Run(t, upstreamtest.Upstream(t, "listen "+network+"/"+address, ""), "")
+		r.WaitOpen(t)
 		send(t, network, address, "one")
-		r.has(t, "one", true)
+		has(t, r, "one", true)
 		large := strings.Repeat("x", 60000)
 		send(t, network, address, large)
-		r.has(t, "one"+large, true, true)
+		has(t, r, "one"+large, true, true)
 		send(t, network, address, "two\nthree\n")
-		r.has(t, "one"+large+"two\nthree\n", true, true, true)
-		r.stop()
-		r.wait(t)
+		has(t, r, "one"+large+"two\nthree\n", true, true, true)
+		r.Stop()
+		r.Wait(t)
 	}
 }
 
 func TestListenWhenFullTheLongestSilentSenderGoes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	r := run(t, newUpstream(t, "listen unix/"+path, ""), "")
-	r.listens(t)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "listen unix/"+path, ""), "")
+	r.WaitOpen(t)
 	first := send(t, "unix", path, "first, ")
-	r.has(t, "first, ")
+	has(t, r, "first, ")
 	second := send(t, "unix", path, "second")
-	r.has(t, "second")
+	has(t, r, "second")
 	for range maxSenders - 2 {
 		send(t, "unix", path, "x")
 	}
-	eventually(t, func() bool { return len(r.sink.texts()) == 1+maxSenders }, func() string { return fmt.Sprint(len(r.sink.texts()), " inputs") })
+	upstreamtest.Eventually(t, func() bool { return len(r.Texts()) == 1+maxSenders }, func() string { return fmt.Sprint(len(r.Texts()), " inputs") })
 	write(t, first, "again, ")
-	r.has(t, "first, again, ")
+	has(t, r, "first, again, ")
 
 	send(t, "unix", path, "one more\n").Close()
-	r.has(t, "one more\n", true)
-	r.has(t, "second", false) // what it had begun has been broken off
+	has(t, r, "one more\n", true)
+	has(t, r, "second", false) // what it had begun has been broken off
 	if n, err := second.Read(make([]byte, 1)); err == nil {
 		t.Errorf("read %d bytes", n)
 	}
 	write(t, first, "and again\n")
-	r.has(t, "first, again, and again\n")
+	has(t, r, "first, again, and again\n")
 }
 
 func TestListenEndsASenderThatIsSilentForLong(t *testing.T) {
 	address := freeAddress(t)
-	b := newBackend(t, "listen "+address).(*ListenBackend)
+	b := upstreamtest.Backend(t, "listen "+address).(*ListenBackend)
 	b.idleTimeout = 50 * time.Millisecond
-	r := run(t, b.Upstream(), "")
-	r.listens(t)
+	r := upstreamtest.Run(t, b.Upstream(), "")
+	r.WaitOpen(t)
 	conn := send(t, "tcp", address, "half")
-	r.has(t, "half", false)
+	has(t, r, "half", false)
 	if n, err := conn.Read(make([]byte, 1)); err == nil {
 		t.Errorf("read %d bytes", n)
 	}
 	send(t, "tcp", address, "next\n").Close()
-	r.has(t, "next\n", true)
+	has(t, r, "next\n", true)
 }
 
 func TestListenBoundsWhatAllSendersLeaveUnfinished(t *testing.T) {
@@ -203,13 +197,13 @@ func write(t *testing.T, conn net.Conn, text string) {
 
 func TestListenTakesADatagramOfAUnixSocketWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	r := run(t, newUpstream(t, "listen unixgram/"+path, ""), "")
-	r.listens(t)
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "listen unixgram/"+path, ""), "")
+	r.WaitOpen(t)
 	large := strings.Repeat("x", 150_000)
 	send(t, "unixgram", path, "a")
 	send(t, "unixgram", path, large)
 	send(t, "unixgram", path, "b")
-	r.has(t, "a"+large+"b", true, true, true)
+	has(t, r, "a"+large+"b", true, true, true)
 }
 
 // packets is a socket whose datagrams are larger than any room.
@@ -227,29 +221,29 @@ func (p *packets) ReadFrom(buf []byte) (int, net.Addr, error) {
 }
 
 func TestListenTellsThatADatagramWasCut(t *testing.T) {
-	sink, warnings := new(tapeSink), 0
+	sink, warnings := new(backendtest.Tape), 0
 	err := receive(&packets{left: 2}, sink, func(string, ...zap.Field) { warnings++ })
-	in := sink.inputs[0]
-	if !errors.Is(err, net.ErrClosed) || !slices.Equal(in.ends, []bool{false, false}) || in.gaps != 2 || warnings != 2 {
-		t.Errorf("ended %v, %d gaps, %d warnings, %v", in.ends, in.gaps, warnings, err)
+	in := sink.Recordings()[0]
+	if !errors.Is(err, net.ErrClosed) || !slices.Equal(in.Ends, []bool{false, false}) || in.Gaps != 2 || warnings != 2 {
+		t.Errorf("ended %v, %d gaps, %d warnings, %v", in.Ends, in.Gaps, warnings, err)
 	}
 }
 
 func TestListenWhereItCannotIsAFailure(t *testing.T) {
-	r := run(t, newUpstream(t, "listen unix//nowhere/s", ""), "")
-	if err := r.wait(t); err == nil || len(r.sink.types) > 0 {
+	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "listen unix//nowhere/s", ""), "")
+	if err := r.Wait(t); err == nil || len(r.Types()) > 0 {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestListenEndsWhenNobodyWantsMore(t *testing.T) {
 	address := freeAddress(t)
-	u := newUpstream(t, "listen "+address, "")
+	u := upstreamtest.Upstream(t, "listen "+address, "")
 	enough := errors.New("enough")
-	sink := &tapeSink{err: enough}
+	sink := &backendtest.Tape{WriteErr: enough}
 	done := make(chan error)
 	go func() { done <- u.Stream(context.Background(), "", sink) }()
-	eventually(t, func() bool { return len(sink.texts()) > 0 }, func() string { return "is not there" })
+	upstreamtest.Eventually(t, func() bool { return len(sink.Types()) > 0 }, func() string { return "is not there" })
 	send(t, "tcp", address, "a\n")
 	if err := <-done; !errors.Is(err, enough) {
 		t.Errorf("got %v", err)
@@ -258,22 +252,22 @@ func TestListenEndsWhenNobodyWantsMore(t *testing.T) {
 
 func TestListenLeavesNothingBehind(t *testing.T) {
 	address := freeAddress(t)
-	u := newUpstream(t, "listen "+address, "")
-	leavesNothing(t, func() {
+	u := upstreamtest.Upstream(t, "listen "+address, "")
+	upstreamtest.LeavesNothing(t, func() {
 		for range 50 {
-			r := run(t, u, "")
-			r.listens(t)
+			r := upstreamtest.Run(t, u, "")
+			r.WaitOpen(t)
 			conn := send(t, "tcp", address, "a\nhalf")
-			r.has(t, "a\nhalf")
-			r.stop()
-			r.wait(t)
+			has(t, r, "a\nhalf")
+			r.Stop()
+			r.Wait(t)
 			conn.Close()
 		}
 	})
 }
 
 func TestListenAtOneAddressIsSharedByAll(t *testing.T) {
-	a, b := newBackend(t, "listen :9123"), newBackend(t, "listen tcp/:9123")
+	a, b := upstreamtest.Backend(t, "listen :9123"), upstreamtest.Backend(t, "listen tcp/:9123")
 	if _, always := a.(AlwaysShared); !always || a.(AlwaysShared).Upstream().Key() != b.(AlwaysShared).Upstream().Key() {
 		t.Error("the keys differ")
 	}
@@ -281,7 +275,7 @@ func TestListenAtOneAddressIsSharedByAll(t *testing.T) {
 
 func TestListenExpandsTheServersEnvironment(t *testing.T) {
 	t.Setenv("SSE_TEST_PORT", "9123")
-	if u := newUpstream(t, "listen :{env.SSE_TEST_PORT}", ""); u.Key() != newUpstream(t, "listen :9123", "").Key() {
+	if u := upstreamtest.Upstream(t, "listen :{env.SSE_TEST_PORT}", ""); u.Key() != upstreamtest.Upstream(t, "listen :9123", "").Key() {
 		t.Error("the keys differ")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"testing"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 func TestStdinEndsForGood(t *testing.T) {
@@ -15,18 +17,18 @@ func TestStdinEndsForGood(t *testing.T) {
 	}
 	defer r.Close()
 	u := newStdinUpstream(r)
-	first := run(t, u, "")
+	first := upstreamtest.Run(t, u, "")
 	if _, err := w.Write([]byte("a\nb")); err != nil {
 		t.Fatal(err)
 	}
-	first.hears(t, "a\nb")
+	first.Hears(t, "a\nb")
 	w.Close()
-	if err := first.wait(t); !errors.Is(err, ErrEnded) {
+	if err := first.Wait(t); !errors.Is(err, ErrEnded) {
 		t.Errorf("got %v", err)
 	}
-	again := run(t, u, "")
-	if err := again.wait(t); !errors.Is(err, ErrEnded) || again.sink.text() != "" {
-		t.Errorf("got %q, %v", again.sink.text(), err)
+	again := upstreamtest.Run(t, u, "")
+	if err := again.Wait(t); !errors.Is(err, ErrEnded) || again.Text() != "" {
+		t.Errorf("got %q, %v", again.Text(), err)
 	}
 }
 
@@ -35,14 +37,14 @@ func TestStdinLosesNothingWhileNobodyListens(t *testing.T) {
 	u := newStdinUpstream(in)
 	all := ""
 	for _, text := range []string{"one\n", "two\n", "three\n"} {
-		r := run(t, u, "")
+		r := upstreamtest.Run(t, u, "")
 		if _, err := w.Write([]byte(text)); err != nil {
 			t.Fatal(err)
 		}
-		r.hears(t, all+text)
+		r.Hears(t, all+text)
 		all = ""
-		r.stop()
-		if err := r.wait(t); !errors.Is(err, context.Canceled) {
+		r.Stop()
+		if err := r.Wait(t); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 		// The goroutine that reads takes this, and nobody is there.
@@ -52,9 +54,9 @@ func TestStdinLosesNothingWhileNobodyListens(t *testing.T) {
 		all = "unheard\n"
 	}
 	w.Close()
-	r := run(t, u, "")
-	if err := r.wait(t); !errors.Is(err, ErrEnded) || r.sink.text() != "unheard\n" {
-		t.Errorf("got %q, %v", r.sink.text(), err)
+	r := upstreamtest.Run(t, u, "")
+	if err := r.Wait(t); !errors.Is(err, ErrEnded) || r.Text() != "unheard\n" {
+		t.Errorf("got %q, %v", r.Text(), err)
 	}
 }
 
@@ -62,8 +64,8 @@ func TestStdinReadErrorEndsForGood(t *testing.T) {
 	in, w := io.Pipe()
 	broken := errors.New("broken")
 	w.CloseWithError(broken)
-	r := run(t, newStdinUpstream(in), "")
-	if err := r.wait(t); !errors.Is(err, ErrEnded) || !errors.Is(err, broken) {
+	r := upstreamtest.Run(t, newStdinUpstream(in), "")
+	if err := r.Wait(t); !errors.Is(err, ErrEnded) || !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 }

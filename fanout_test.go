@@ -7,7 +7,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 // only is an upstream of which there is just one.
@@ -63,36 +65,36 @@ func TestAnInputOfWhichThereIsOneIsHeardByAllWhoTakeIt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first := run(t, u, "")
+	first := upstreamtest.Run(t, u, "")
 	say("a\n")
-	first.hears(t, "a\n")
-	second := run(t, u, "")
-	eventually(t, func() bool { return len(second.sink.texts()) == 1 }, func() string { return "is not open" })
+	first.Hears(t, "a\n")
+	second := upstreamtest.Run(t, u, "")
+	upstreamtest.Eventually(t, func() bool { return len(second.Texts()) == 1 }, func() string { return "is not open" })
 	say("b\n")
-	first.hears(t, "a\nb\n")
-	second.hears(t, "b\n")
+	first.Hears(t, "a\nb\n")
+	second.Hears(t, "b\n")
 
-	first.stop()
-	if err := first.wait(t); !errors.Is(err, context.Canceled) {
+	first.Stop()
+	if err := first.Wait(t); !errors.Is(err, context.Canceled) {
 		t.Errorf("the one that has left: got %v", err)
 	}
 	say("c\n")
-	second.hears(t, "b\nc\n")
-	if text := first.sink.text(); text != "a\nb\n" {
+	second.Hears(t, "b\nc\n")
+	if text := first.Text(); text != "a\nb\n" {
 		t.Errorf("the one that has left was given %q", text)
 	}
 
 	// Nobody is there; what is said then waits for the next one.
-	second.stop()
-	second.wait(t)
-	third := run(t, u, "")
+	second.Stop()
+	second.Wait(t)
+	third := upstreamtest.Run(t, u, "")
 	say("d\n")
-	third.hears(t, "d\n")
+	third.Hears(t, "d\n")
 	w.Close()
-	if err := third.wait(t); err != ErrEnded {
+	if err := third.Wait(t); err != ErrEnded {
 		t.Errorf("at the end: got %v", err)
 	}
-	if err := run(t, u, "").wait(t); err != ErrEnded {
+	if err := upstreamtest.Run(t, u, "").Wait(t); err != ErrEnded {
 		t.Errorf("after the end: got %v", err)
 	}
 }
@@ -100,31 +102,31 @@ func TestAnInputOfWhichThereIsOneIsHeardByAllWhoTakeIt(t *testing.T) {
 func TestWhoComesWithinALineHearsTheNextOne(t *testing.T) {
 	in, w := io.Pipe()
 	u := only{newStdinUpstream(in)}
-	first := run(t, u, "")
+	first := upstreamtest.Run(t, u, "")
 	for _, text := range []string{"a\nb", "b"} {
 		_, _ = io.WriteString(w, text)
 	}
-	first.hears(t, "a\nbb")
-	second := run(t, u, "")
-	eventually(t, func() bool { return len(second.sink.texts()) == 1 }, func() string { return "is not open" })
+	first.Hears(t, "a\nbb")
+	second := upstreamtest.Run(t, u, "")
+	upstreamtest.Eventually(t, func() bool { return len(second.Texts()) == 1 }, func() string { return "is not open" })
 	for _, text := range []string{"b", "b\nc", "\nd\n"} {
 		_, _ = io.WriteString(w, text)
 	}
-	first.hears(t, "a\nbbbb\nc\nd\n")
-	second.hears(t, "c\nd\n")
+	first.Hears(t, "a\nbbbb\nc\nd\n")
+	second.Hears(t, "c\nd\n")
 	w.Close()
 }
 
 func TestATakerThatFailsIsNobodyElsesBusiness(t *testing.T) {
 	in, w := io.Pipe()
 	u := only{newStdinUpstream(in)}
-	stays := run(t, u, "")
-	eventually(t, func() bool { return len(stays.sink.texts()) == 1 }, func() string { return "is not open" })
+	stays := upstreamtest.Run(t, u, "")
+	upstreamtest.Eventually(t, func() bool { return len(stays.Texts()) == 1 }, func() string { return "is not open" })
 	enough := errors.New("enough")
 	failed := make(chan error)
-	sink := &tapeSink{err: enough}
+	sink := &backendtest.Tape{WriteErr: enough}
 	go func() { failed <- u.Stream(context.Background(), "", sink) }()
-	eventually(t, func() bool { return len(sink.texts()) == 1 }, func() string { return "is not open" })
+	upstreamtest.Eventually(t, func() bool { return len(sink.Types()) == 1 }, func() string { return "is not open" })
 	if _, err := io.WriteString(w, "a\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +136,6 @@ func TestATakerThatFailsIsNobodyElsesBusiness(t *testing.T) {
 	if _, err := io.WriteString(w, "b\n"); err != nil {
 		t.Fatal(err)
 	}
-	stays.hears(t, "a\nb\n")
+	stays.Hears(t, "a\nb\n")
 	w.Close()
 }

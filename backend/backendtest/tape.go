@@ -83,6 +83,24 @@ func (tape *Tape) Writes() int {
 	return n
 }
 
+// Recording is what one Input was given.
+type Recording struct {
+	Text string // the bytes of all Writes
+	Ends []bool // what each End said
+	Gaps int    // the number of Gaps
+}
+
+// Recordings returns what each Input was given, in the order in which they were opened.
+func (tape *Tape) Recordings() []Recording {
+	tape.mu.Lock()
+	defer tape.mu.Unlock()
+	all := make([]Recording, len(tape.inputs))
+	for i, in := range tape.inputs {
+		all[i] = Recording{Text: in.data.String(), Ends: append([]bool(nil), in.ends...), Gaps: in.gaps}
+	}
+	return all
+}
+
 // check notes a use after Stream has returned. The tape is locked.
 func (tape *Tape) check(method string) {
 	if tape.closed {
@@ -123,6 +141,7 @@ type tapeInput struct {
 	data   bytes.Buffer
 	writes int
 	ends   []bool
+	gaps   int
 }
 
 // use notes a method that overlaps another, and runs do with the tape locked.
@@ -166,7 +185,7 @@ func (in *tapeInput) At(appendID func([]byte, int64) []byte, offset int64) {
 }
 
 func (in *tapeInput) Gap() error {
-	in.use("Gap", func() {})
+	in.use("Gap", func() { in.gaps++ })
 	return in.tape.WriteErr
 }
 
