@@ -1,6 +1,11 @@
 package sse
 
-import "github.com/seed-4dedbcea/caddy-sse/backend"
+import (
+	"github.com/seed-4dedbcea/caddy-sse/backend"
+
+	// The backends that come with the handler.
+	_ "github.com/seed-4dedbcea/caddy-sse/modules/dial"
+)
 
 // The interface that backends implement. It lies in a package of its own, which a backend in another module can import
 // without the handler; these names are the same types.
@@ -21,6 +26,9 @@ type (
 
 // ErrEnded is returned by Upstream.Stream when the upstream has ended for good.
 var ErrEnded = backend.ErrEnded
+
+// backendNamespace is where backends are registered.
+const backendNamespace = backend.Namespace
 
 // Key joins parts into a key that no other parts give.
 func Key(parts ...string) string { return backend.Key(parts...) }

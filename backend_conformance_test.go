@@ -15,26 +15,6 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
-func TestDialIsABackend(t *testing.T) {
-	backendtest.Run(t, func(t *testing.T) backend.Backend {
-		listener := mustListen(t)
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer conn.Close()
-					_, _ = io.WriteString(conn, "a line\n")
-					_, _ = conn.Read(make([]byte, 1)) // until the backend closes it
-				}()
-			}
-		}()
-		return upstreamtest.Backend(t, "dial "+listener.Addr().String())
-	})
-}
-
 func TestExecIsABackend(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backend.Backend {
 		return upstreamtest.Backend(t, `exec sh -c "echo a line; sleep 1000"`)
@@ -108,13 +88,3 @@ type stdinOf struct{ upstream Upstream }
 
 func (b stdinOf) Bind(*http.Request) (Upstream, error) { return b.upstream, nil }
 func (b stdinOf) Upstream() Upstream                   { return b.upstream }
-
-func mustListen(t *testing.T) net.Listener {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	return listener
-}

@@ -99,10 +99,10 @@ func (b *ExecBackend) Provision(ctx caddy.Context) error {
 	directive.SetDefault(&b.Stderr, stderrLog)
 	b.defaultStopTimeout = b.StopTimeout == 0
 	directive.SetDefault(&b.StopTimeout, caddy.Duration(5*time.Second))
-	return b.compile()
+	return b.Compile()
 }
 
-func (b *ExecBackend) compile() (err error) {
+func (b *ExecBackend) Compile() (err error) {
 	if len(b.Command) == 0 || b.Command[0] == "" {
 		return errors.New("exec: there is no command")
 	}
@@ -303,7 +303,7 @@ func (b *ExecBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(b.Command) == 0 {
 		return d.ArgErr()
 	}
-	if err := directive.Compiled(d, b.compile); err != nil {
+	if err := directive.Compiled(d, b.Compile); err != nil {
 		return err
 	}
 	seen := make(directive.Seen)
@@ -333,7 +333,7 @@ func (b *ExecBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return directive.Compiled(d, b.compile)
+	return directive.Compiled(d, b.Compile)
 }
 
 func (b *ExecBackend) parseEnv(d *caddyfile.Dispenser) error {
@@ -349,7 +349,7 @@ func (b *ExecBackend) parseEnv(d *caddyfile.Dispenser) error {
 		b.Env = make(map[string]string)
 	}
 	b.Env[name] = value
-	return directive.Compiled(d, b.compile)
+	return directive.Compiled(d, b.Compile)
 }
 
 var (

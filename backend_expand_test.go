@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
+	"github.com/seed-4dedbcea/caddy-sse/modules/dial"
 )
 
 func TestUpstreamsThatDifferHaveDifferentKeys(t *testing.T) {
@@ -55,7 +56,7 @@ func TestBackendMistakesAreConfigErrors(t *testing.T) {
 			t.Errorf("%q: the error names no file and line: %v", text, err)
 		}
 	}
-	if err := new(DialBackend).UnmarshalCaddyfile(caddyfile.NewTestDispenser("dial {query.host}:{query.port}")); err != nil {
+	if err := new(dial.Backend).UnmarshalCaddyfile(caddyfile.NewTestDispenser("dial {query.host}:{query.port}")); err != nil {
 		t.Error(err)
 	}
 }

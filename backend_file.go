@@ -64,13 +64,13 @@ func (*FileBackend) CaddyModule() caddy.ModuleInfo {
 func (b *FileBackend) Provision(ctx caddy.Context) error {
 	directive.SetDefault(&b.From, fromEnd)
 	b.key = fileKey.get(ctx)
-	if err := b.compile(); err != nil {
+	if err := b.Compile(); err != nil {
 		return fmt.Errorf("file: %w", err)
 	}
 	return nil
 }
 
-func (b *FileBackend) compile() error {
+func (b *FileBackend) Compile() error {
 	switch b.From {
 	case fromStart:
 		b.from = follow.FromStart
@@ -260,7 +260,7 @@ func (b *FileBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.ArgErr()
 		}
 	}
-	return directive.Compiled(d, b.compile)
+	return directive.Compiled(d, b.Compile)
 }
 
 var (

@@ -91,7 +91,7 @@ func (b *HTTPBackend) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading transport: %w", err)
 	}
 	b.transport = module.(http.RoundTripper)
-	if err := b.compile(); err != nil {
+	if err := b.Compile(); err != nil {
 		return err
 	}
 	return b.adjustTransport()
@@ -129,7 +129,7 @@ var asHeader = argument.Place{Refused: "\x01\x02\x03\x04\x05\x06\a\b\n\v\f\r\x0e
 // errHeaderName repeats nothing, as it may be a secret that should have been the value.
 var errHeaderName = errors.New("header: the name has a character that no header's name may have: write header <name> <value>")
 
-func (b *HTTPBackend) compile() (err error) {
+func (b *HTTPBackend) Compile() (err error) {
 	if err := b.compileURL(); err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
@@ -293,7 +293,7 @@ func (b *HTTPBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if b.URL, err = directive.OneArg(d); err != nil {
 		return d.Err("backend http must be followed by one URL, in quotes if it has spaces") // and not repeat a part of it
 	}
-	if err := directive.Compiled(d, b.compile); err != nil {
+	if err := directive.Compiled(d, b.Compile); err != nil {
 		return err
 	}
 	seen := make(directive.Seen)
@@ -316,7 +316,7 @@ func (b *HTTPBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = d.Errf("unrecognized subdirective %q of backend http", d.Val())
 		}
 		if err == nil {
-			err = directive.Compiled(d, b.compile)
+			err = directive.Compiled(d, b.Compile)
 		}
 		if err != nil {
 			return err

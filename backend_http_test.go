@@ -301,7 +301,7 @@ func TestHTTPFailures(t *testing.T) {
 		t.Errorf("refused: got %v", err)
 	}
 
-	silent := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	silent := upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	r = upstreamtest.Run(t, upstreamtest.Upstream(t, "http http://"+silent+" {\n transport http {\n response_header_timeout 50ms\n}\n}", ""), "")
 	if err := r.Wait(t); upstreamtest.Status(err) != 504 {
 		t.Errorf("timed out: got %v", err)
@@ -313,7 +313,7 @@ func TestHTTPFailures(t *testing.T) {
 	}
 
 	cut := make(chan struct{})
-	broken := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
+	broken := upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
 		_, _ = conn.Read(make([]byte, 4<<10))
 		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na\nhalf"))
 		<-cut

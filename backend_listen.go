@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -80,20 +79,7 @@ func parseListenArgument(text string) (argument.Argument, error) {
 }
 
 func parseListenAddress(text string) (caddy.NetworkAddress, error) {
-	address, err := parseNetworkAddress(text)
-	if err != nil {
-		return address, err
-	}
-	networks := []string{"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix", "unixgram"}
-	switch {
-	case !slices.Contains(networks, address.Network):
-		return address, fmt.Errorf("network of %q must be tcp, udp, unix or unixgram, not %s", text, address.Network)
-	case !address.IsUnixNetwork() && (address.StartPort == 0 || address.PortRangeSize() != 1):
-		return address, fmt.Errorf("%q must have one port", text)
-	case address.IsUnixNetwork() && address.Host == "":
-		return address, fmt.Errorf("%q must have the path of a socket", text)
-	}
-	return address, nil
+	return argument.ParseAddress(text, "tcp, udp, unix or unixgram", "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix", "unixgram")
 }
 
 // Bind returns the upstream that all requests share.

@@ -365,7 +365,4 @@ func parseBackend(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	return caddyconfig.JSONModuleObject(backend, "name", name, nil), nil
 }
 
-// backendNamespace is where backends are registered.
-const backendNamespace = "http.sse.backends"
-
 var _ caddyfile.Unmarshaler = (*Handler)(nil)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/seed-4dedbcea/caddy-sse/modules/dial"
 )
 
 // commandBackend finds the backend for what the command line names.
@@ -32,7 +33,7 @@ func commandBackend(from string, command []string) (json.RawMessage, error) {
 	case strings.HasPrefix(from, "http://") || strings.HasPrefix(from, "https://"):
 		return checkedBackend("http", &HTTPBackend{URL: from})
 	case strings.HasPrefix(from, "unix/"), !isThere && isAddress(from):
-		return checkedBackend("dial", &DialBackend{Address: from})
+		return checkedBackend("dial", &dial.Backend{Address: from})
 	case strings.Contains(from, "://"):
 		return nil, errors.New("--from: a URL must begin with http:// or https://")
 	case !isThere:
@@ -45,8 +46,8 @@ func commandBackend(from string, command []string) (json.RawMessage, error) {
 
 // checkedBackend is the backend's config, if its options are right.
 func checkedBackend(name string, backend Backend) (json.RawMessage, error) {
-	if options, ok := backend.(interface{ compile() error }); ok {
-		if err := options.compile(); err != nil {
+	if options, ok := backend.(interface{ Compile() error }); ok {
+		if err := options.Compile(); err != nil {
 			return nil, fmt.Errorf("--from: %w", err)
 		}
 	}

@@ -1,4 +1,5 @@
-package sse
+// Package dial is the backend that connects to a socket.
+package dial
 
 import (
 	"context"
@@ -8,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,12 +22,12 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(new(DialBackend))
+	caddy.RegisterModule(new(Backend))
 }
 
-// DialBackend connects to a TCP or unix socket, with TLS if wanted, says what the server there has to hear first,
-// and takes what it says from then on. All options take placeholders; {last_id} is the id of the last event.
-type DialBackend struct {
+// Backend connects to a TCP or unix socket, with TLS if wanted, sends what the server there has to hear first, and reads
+// what it says from then on. All options take placeholders; {last_id} is the id of the last event.
+type Backend struct {
 	// The network address to connect to, with one port: host:port, tcp6/host:port, unix//path.
 	Address string `json:"address"`
 
@@ -37,7 +37,7 @@ type DialBackend struct {
 
 	// Makes it a TLS connection. The roots that the server's certificate is verified with are the system's.
 	// Default: no TLS.
-	TLS *DialTLS `json:"tls,omitempty"`
+	TLS *TLS `json:"tls,omitempty"`
 
 	// How long it may take until the connection is there, TLS and what is sent included. Default: 10s.
 	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
@@ -47,24 +47,25 @@ type DialBackend struct {
 	serverName argument.Argument
 }
 
-// DialTLS is how DialBackend speaks TLS.
-type DialTLS struct {
+// TLS says how Backend speaks TLS.
+type TLS struct {
 	// The name that the server's certificate has to be for. Default: the host of the address.
 	ServerName string `json:"server_name,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
-func (*DialBackend) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: backendNamespace + ".dial", New: func() caddy.Module { return new(DialBackend) }}
+func (*Backend) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: backend.Namespace + ".dial", New: func() caddy.Module { return new(Backend) }}
 }
 
 // Provision compiles the options.
-func (b *DialBackend) Provision(caddy.Context) error {
+func (b *Backend) Provision(caddy.Context) error {
 	directive.SetDefault(&b.DialTimeout, caddy.Duration(10*time.Second))
-	return b.compile()
+	return b.Compile()
 }
 
-func (b *DialBackend) compile() (err error) {
+// Compile compiles the options, so that a mistake in them is known before the config is loaded.
+func (b *Backend) Compile() (err error) {
 	if b.DialTimeout < 0 {
 		return errors.New("dial_timeout must be above zero")
 	}
@@ -82,7 +83,7 @@ func (b *DialBackend) compile() (err error) {
 	if !b.address.IsFixed() {
 		return nil
 	}
-	address, err := parseDialAddress(b.address.Text())
+	address, err := parseAddress(b.address.Text())
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}
@@ -94,7 +95,7 @@ func (b *DialBackend) compile() (err error) {
 
 var errNoServerName = errors.New("tls needs a server name, as the address has no host")
 
-// hostOf is the host of an address, empty if it has none, as that of a unix socket.
+// hostOf returns the host of an address. It is empty if there is none, as with a unix socket.
 func hostOf(address caddy.NetworkAddress) string {
 	if address.IsUnixNetwork() {
 		return ""
@@ -102,29 +103,8 @@ func hostOf(address caddy.NetworkAddress) string {
 	return address.Host
 }
 
-// parseDialAddress parses an address that leads to precisely one stream socket.
-func parseDialAddress(text string) (caddy.NetworkAddress, error) {
-	address, err := parseNetworkAddress(text)
-	if err != nil {
-		return address, err
-	}
-	switch {
-	case !slices.Contains([]string{"tcp", "tcp4", "tcp6", "unix"}, address.Network):
-		return address, fmt.Errorf("network of %q must be tcp, tcp4, tcp6 or unix, not %s", text, address.Network)
-	case !address.IsUnixNetwork() && (address.StartPort == 0 || address.PortRangeSize() != 1):
-		return address, fmt.Errorf("%q must have one port", text)
-	case address.IsUnixNetwork() && address.Host == "":
-		return address, fmt.Errorf("%q must have the path of a socket", text)
-	}
-	return address, nil
-}
-
-// parseNetworkAddress parses an address. A URL, which may hold a password, is refused without a word of it.
-func parseNetworkAddress(text string) (caddy.NetworkAddress, error) {
-	if strings.Contains(text, "://") {
-		return caddy.NetworkAddress{}, errors.New("must be a network address such as host:port, not a URL: backend http takes URLs")
-	}
-	return caddy.ParseNetworkAddress(text)
+func parseAddress(text string) (caddy.NetworkAddress, error) {
+	return argument.ParseAddress(text, "tcp, tcp4, tcp6 or unix", "tcp", "tcp4", "tcp6", "unix")
 }
 
 // parseSend compiles the bytes to be sent. Each escaped character is a part of its own, so that it is never taken for the
@@ -161,7 +141,7 @@ func parseSend(text string) (argument.Argument, error) {
 	return argument.Join(argument.Line, parts...), nil
 }
 
-// unescape takes what a backslash makes of the text after it.
+// unescape returns the character that a backslash and the text after it stand for, and the rest of the text.
 func unescape(text string) (char, rest string, err error) {
 	if text == "" {
 		return "", "", errors.New(`write \\ for a backslash at the end`)
@@ -188,30 +168,30 @@ func unescape(text string) (char, rest string, err error) {
 }
 
 // Bind expands the request's placeholders.
-func (b *DialBackend) Bind(r *http.Request) (Upstream, error) {
+func (b *Backend) Bind(r *http.Request) (backend.Upstream, error) {
 	bound, err := argument.List{b.address, b.send, b.serverName}.Bind(r)
 	if err != nil {
 		return nil, err
 	}
-	return &dialUpstream{backend: b, address: bound[0], send: bound[1], serverName: bound[2]}, nil
+	return &upstream{backend: b, address: bound[0], send: bound[1], serverName: bound[2]}, nil
 }
 
-// dialUpstream is a server to connect to.
-type dialUpstream struct {
-	backend                   *DialBackend
+// upstream is the server to connect to.
+type upstream struct {
+	backend                   *Backend
 	address, send, serverName argument.Argument
 }
 
-func (u *dialUpstream) Key() string {
-	return Key("dial", u.address.Key(), u.send.Key(), strconv.FormatBool(u.backend.TLS != nil), u.serverName.Key())
+func (u *upstream) Key() string {
+	return backend.Key("dial", u.address.Key(), u.send.Key(), strconv.FormatBool(u.backend.TLS != nil), u.serverName.Key())
 }
 
-func (u *dialUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
+func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink) error {
 	given, err := argument.List{u.address, u.send, u.serverName}.Expand(lastID)
 	if err != nil {
 		return err
 	}
-	address, err := parseDialAddress(given[0])
+	address, err := parseAddress(given[0])
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}
@@ -245,14 +225,14 @@ func (u *dialUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	if err != nil {
 		return err
 	}
-	// Over TLS, an end without close_notify is a failure only within a TLS record: more crypto/tls does not tell.
+	// Over TLS, an end without close_notify is a failure only within a TLS record. crypto/tls tells no more.
 	if err := backend.Copy(input, stream, backend.ReadSize); err != nil {
 		return fmt.Errorf("reading from %s: %w", given[0], err)
 	}
 	return nil
 }
 
-// secure makes a TLS connection of one that is there.
+// secure speaks TLS over a connection.
 func secure(ctx context.Context, conn net.Conn, address caddy.NetworkAddress, serverName string) (net.Conn, error) {
 	if serverName == "" {
 		serverName = hostOf(address)
@@ -274,13 +254,13 @@ func secure(ctx context.Context, conn net.Conn, address caddy.NetworkAddress, se
 //	    tls          [<server name>]
 //	    dial_timeout <duration>
 //	}
-func (b *DialBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	var err error
 	if b.Address, err = directive.OneArg(d); err != nil {
 		return err
 	}
-	if err := directive.Compiled(d, b.compile); err != nil {
+	if err := directive.Compiled(d, b.Compile); err != nil {
 		return err
 	}
 	seen := make(directive.Seen)
@@ -294,7 +274,7 @@ func (b *DialBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "tls":
 			var given []string
 			if given, err = directive.Args(d, 0, 1); err == nil {
-				b.TLS = &DialTLS{ServerName: given[0]}
+				b.TLS = &TLS{ServerName: given[0]}
 			}
 		case "dial_timeout":
 			b.DialTimeout, err = directive.Duration(d)
@@ -305,12 +285,12 @@ func (b *DialBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return directive.Compiled(d, b.compile)
+	return directive.Compiled(d, b.Compile)
 }
 
 var (
-	_ Backend               = (*DialBackend)(nil)
-	_ Upstream              = (*dialUpstream)(nil)
-	_ caddy.Provisioner     = (*DialBackend)(nil)
-	_ caddyfile.Unmarshaler = (*DialBackend)(nil)
+	_ backend.Backend       = (*Backend)(nil)
+	_ backend.Upstream      = (*upstream)(nil)
+	_ caddy.Provisioner     = (*Backend)(nil)
+	_ caddyfile.Unmarshaler = (*Backend)(nil)
 )

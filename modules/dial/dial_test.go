@@ -1,4 +1,4 @@
-package sse
+package dial
 
 import (
 	"bufio"
@@ -15,32 +15,10 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
-
-// serveSocket answers each connection to a socket of its own, and returns the socket's address.
-func serveSocket(t *testing.T, network, address string, answer func(net.Conn)) string {
-	t.Helper()
-	listener, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				answer(conn)
-			}()
-		}
-	}()
-	return listener.Addr().String()
-}
 
 func TestDialSendsThenTakesWhatTheServerSays(t *testing.T) {
 	t.Setenv("SSE_TEST_SECRET", `p{query.name}\n`)
@@ -52,7 +30,7 @@ func TestDialSendsThenTakesWhatTheServerSays(t *testing.T) {
 		{"values are text", `{query.name} {env.SSE_TEST_SECRET} {last_id}`, `name={env.SSE_TEST_SECRET}{last_id}\r\x41`, "{query.name}", `{env.SSE_TEST_SECRET}{last_id}\r\x41 p{query.name}\n {query.name}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			address := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
+			address := upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
 				got := make([]byte, len(test.want))
 				_, _ = io.ReadFull(conn, got)
 				_, _ = conn.Write(got)
@@ -88,7 +66,7 @@ func TestDialRefusesAClientsValueThatWouldSayMore(t *testing.T) {
 
 func TestDialUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	serveSocket(t, "unix", path, func(conn net.Conn) { _, _ = conn.Write([]byte("a\n")) })
+	upstreamtest.ServeSocket(t, "unix", path, func(conn net.Conn) { _, _ = conn.Write([]byte("a\n")) })
 	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "dial unix/"+path, ""), "")
 	if err := r.Wait(t); err != nil || r.Text() != "a\n" {
 		t.Errorf("got %q, %v", r.Text(), err)
@@ -111,7 +89,7 @@ func TestDialRefusedIsABadGateway(t *testing.T) {
 }
 
 func TestDialThatTakesTooLongIsAGatewayTimeout(t *testing.T) {
-	address := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	address := upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "dial "+address+" {\n tls localhost\n dial_timeout 50ms\n}", ""), "")
 	if err := r.Wait(t); upstreamtest.Status(err) != 504 {
 		t.Errorf("got %v", err)
@@ -120,7 +98,7 @@ func TestDialThatTakesTooLongIsAGatewayTimeout(t *testing.T) {
 
 func TestDialResetInMidRecordIsAFailure(t *testing.T) {
 	cut := make(chan struct{})
-	address := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
+	address := upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
 		_, _ = conn.Write([]byte("a\nhalf"))
 		<-cut
 		_ = conn.(*net.TCPConn).SetLinger(0)
@@ -134,7 +112,7 @@ func TestDialResetInMidRecordIsAFailure(t *testing.T) {
 }
 
 func TestDialNothingThenEnd(t *testing.T) {
-	address := serveSocket(t, "tcp", "127.0.0.1:0", func(net.Conn) {})
+	address := upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", func(net.Conn) {})
 	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "dial "+address, ""), "")
 	if err := r.Wait(t); err != nil || len(r.Types()) != 1 || r.Text() != "" {
 		t.Errorf("got %q, %v", r.Texts(), err)
@@ -147,7 +125,7 @@ func TestDialHugeLineTakesLittleMemory(t *testing.T) {
 	for i := range piece {
 		piece[i] = 'x'
 	}
-	address := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
+	address := upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
 		for range size / len(piece) {
 			if _, err := conn.Write(piece); err != nil {
 				return
@@ -159,7 +137,7 @@ func TestDialHugeLineTakesLittleMemory(t *testing.T) {
 }
 
 func TestDialLeavesNothingBehind(t *testing.T) {
-	address := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
+	address := upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
 		_, _ = conn.Write([]byte("a\n"))
 		_, _ = io.Copy(io.Discard, conn)
 	})
@@ -196,7 +174,7 @@ func TestDialVerifiesTheServersCertificate(t *testing.T) {
 	if err := os.WriteFile(roots, block, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := serveSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
+	address := upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
 		secured := tls.Server(conn, &tls.Config{Certificates: server.TLS.Certificates})
 		_, _ = secured.Write([]byte("a\n"))
 		_ = secured.CloseWrite()
@@ -207,4 +185,13 @@ func TestDialVerifiesTheServersCertificate(t *testing.T) {
 	if out, err := test.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+func TestDialIsABackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		return upstreamtest.Backend(t, "dial "+upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
+			_, _ = io.WriteString(conn, "a line\n")
+			_, _ = conn.Read(make([]byte, 1)) // until the backend closes it
+		}))
+	})
 }

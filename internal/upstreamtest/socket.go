@@ -1,0 +1,29 @@
+package upstreamtest
+
+import (
+	"net"
+	"testing"
+)
+
+// ServeSocket answers each connection to a socket of its own, and returns the socket's address.
+func ServeSocket(t testing.TB, network, address string, answer func(net.Conn)) string {
+	t.Helper()
+	listener, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				answer(conn)
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
