@@ -5,6 +5,7 @@ import (
 
 	// The backends that come with the handler.
 	_ "github.com/seed-4dedbcea/caddy-sse/modules/dial"
+	_ "github.com/seed-4dedbcea/caddy-sse/modules/stdin"
 )
 
 // The interface that backends implement. It lies in a package of its own, which a backend in another module can import

@@ -65,26 +65,3 @@ func TestListenIsABackend(t *testing.T) {
 		return upstreamtest.Backend(t, "listen unix/"+path)
 	})
 }
-
-func TestStdinIsABackend(t *testing.T) {
-	backendtest.Run(t, func(t *testing.T) backend.Backend {
-		r, w := io.Pipe()
-		go func() {
-			for {
-				if _, err := io.WriteString(w, "a line\n"); err != nil {
-					return
-				}
-			}
-		}()
-		upstream := newStdinUpstream(r)
-		upstream.start.Do(func() { go upstream.read() }) // it reads for as long as the process runs
-		t.Cleanup(func() { r.Close() })
-		return stdinOf{upstream}
-	})
-}
-
-// stdinOf is StdinBackend with another standard input.
-type stdinOf struct{ upstream Upstream }
-
-func (b stdinOf) Bind(*http.Request) (Upstream, error) { return b.upstream, nil }
-func (b stdinOf) Upstream() Upstream                   { return b.upstream }

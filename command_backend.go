@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/seed-4dedbcea/caddy-sse/modules/dial"
+	"github.com/seed-4dedbcea/caddy-sse/modules/stdin"
 )
 
 // commandBackend finds the backend for what the command line names.
@@ -29,7 +30,7 @@ func commandBackend(from string, command []string) (json.RawMessage, error) {
 		}
 		return checkedBackend("exec", &ExecBackend{Command: command})
 	case from == "":
-		return checkedBackend("stdin", new(StdinBackend))
+		return checkedBackend("stdin", new(stdin.Backend))
 	case strings.HasPrefix(from, "http://") || strings.HasPrefix(from, "https://"):
 		return checkedBackend("http", &HTTPBackend{URL: from})
 	case strings.HasPrefix(from, "unix/"), !isThere && isAddress(from):

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
+	"github.com/seed-4dedbcea/caddy-sse/modules/stdin"
 )
 
 // only is an upstream of which there is just one.
@@ -58,7 +59,7 @@ func liveCounts() []int {
 
 func TestAnInputOfWhichThereIsOneIsHeardByAllWhoTakeIt(t *testing.T) {
 	in, w := io.Pipe()
-	u := only{newStdinUpstream(in)}
+	u := only{stdin.NewUpstream(in)}
 	say := func(text string) {
 		t.Helper()
 		if _, err := io.WriteString(w, text); err != nil {
@@ -101,7 +102,7 @@ func TestAnInputOfWhichThereIsOneIsHeardByAllWhoTakeIt(t *testing.T) {
 
 func TestWhoComesWithinALineHearsTheNextOne(t *testing.T) {
 	in, w := io.Pipe()
-	u := only{newStdinUpstream(in)}
+	u := only{stdin.NewUpstream(in)}
 	first := upstreamtest.Run(t, u, "")
 	for _, text := range []string{"a\nb", "b"} {
 		_, _ = io.WriteString(w, text)
@@ -119,7 +120,7 @@ func TestWhoComesWithinALineHearsTheNextOne(t *testing.T) {
 
 func TestATakerThatFailsIsNobodyElsesBusiness(t *testing.T) {
 	in, w := io.Pipe()
-	u := only{newStdinUpstream(in)}
+	u := only{stdin.NewUpstream(in)}
 	stays := upstreamtest.Run(t, u, "")
 	upstreamtest.Eventually(t, func() bool { return len(stays.Texts()) == 1 }, func() string { return "is not open" })
 	enough := errors.New("enough")
