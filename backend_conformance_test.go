@@ -2,13 +2,11 @@ package sse
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
@@ -40,28 +38,5 @@ func TestHTTPIsABackend(t *testing.T) {
 		}))
 		t.Cleanup(server.Close)
 		return upstreamtest.Backend(t, "http "+server.URL)
-	})
-}
-
-func TestListenIsABackend(t *testing.T) {
-	backendtest.Run(t, func(t *testing.T) backend.Backend {
-		path := filepath.Join(t.TempDir(), "socket")
-		stop, stopped := make(chan struct{}), make(chan struct{})
-		go func() { // sends again and again, as the socket opens and closes with each Stream
-			defer close(stopped)
-			for {
-				if conn, err := net.Dial("unix", path); err == nil {
-					_, _ = io.WriteString(conn, "a line\n")
-					conn.Close()
-				}
-				select {
-				case <-stop:
-					return
-				case <-time.After(10 * time.Millisecond):
-				}
-			}
-		}()
-		t.Cleanup(func() { close(stop); <-stopped })
-		return upstreamtest.Backend(t, "listen unix/"+path)
 	})
 }

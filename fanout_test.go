@@ -25,12 +25,12 @@ func TestHandlersThatMakeRecordsInDifferentWaysHearTheSameSenders(t *testing.T) 
 	for _, network := range []string{"tcp", "udp"} {
 		t.Run(network, func(t *testing.T) {
 			ssetest.NoLeaks(t)
-			address := freeAddress(t)
+			address := ssetest.FreeAddress(t)
 			handler := "sse {\nbackend listen " + network + "/" + address + "\nshare {\nreplay 100\nlinger 0\n}\n"
 			server := ssetest.Start(t, ssetest.Site("handle /lines {\n"+handler+"}\n}\nhandle /ndjson {\n"+handler+"format ndjson\n}\n}"))
 			for want := range 20 {
 				ssetest.Wait(t, "sources to hear", func() bool { return slices.Equal(liveCounts(), []int{want, want}) })
-				send(t, network, address, "[1]\n").Close()
+				ssetest.Send(t, network, address, "[1]\n").Close()
 			}
 			for _, path := range []string{"/lines", "/ndjson"} {
 				s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", path))

@@ -1,10 +1,11 @@
-package sse
+package listen
 
 import (
 	"fmt"
 	"net"
 	"syscall"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"go.uber.org/zap"
 )
 
@@ -12,19 +13,19 @@ const (
 	// largestUDP is the largest datagram by UDP's length field of 16 bits.
 	largestUDP = 64 << 10
 
-	// largestDatagram is the largest that is taken whole. A unix socket's may be as large as its sender's buffer, which
-	// without privileges is a few MiB.
+	// largestDatagram is the largest datagram that is taken whole. A datagram of a unix socket may be as large as its
+	// sender's buffer: a few MiB without privileges.
 	largestDatagram = 16 << 20
 )
 
-// receive takes datagrams, each of which is one or more whole records.
-func receive(socket net.PacketConn, sink Sink, warn func(string, ...zap.Field)) error {
+// receive reads datagrams. Each is one or more whole records.
+func receive(socket net.PacketConn, sink backend.Sink, warn func(string, ...zap.Field)) error {
 	input, err := sink.Open("")
 	if err != nil {
 		return err
 	}
 	raw := rawSocket(socket)
-	for buf := make([]byte, largestUDP+1); ; { // one byte more tells what has been cut
+	for buf := make([]byte, largestUDP+1); ; { // with one byte more, a datagram that was cut fills it
 		if raw != nil {
 			size, err := nextDatagram(raw)
 			if err != nil {
@@ -54,8 +55,7 @@ func receive(socket net.PacketConn, sink Sink, warn func(string, ...zap.Field)) 
 	}
 }
 
-// rawSocket finds a unix socket within what Caddy puts around it. It is nil if there is none, as UDP's datagrams have
-// room in any case.
+// rawSocket returns the unix socket within what Caddy wraps around it. It is nil for UDP, whose datagrams always fit.
 func rawSocket(socket net.PacketConn) syscall.RawConn {
 	for {
 		if wrapped, ok := socket.(interface{ Unwrap() net.PacketConn }); ok {

@@ -1,4 +1,4 @@
-package sse
+package listen
 
 import (
 	"context"
@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	// maxSenders is how many connections there may be at a time.
+	// maxSenders limits the connections at a time.
 	maxSenders = 1024
 
-	// idleTimeout ends a connection that says nothing for so long. It is generous, as a healthy sender may have nothing
-	// to say for hours, and what it sends into a closed connection is lost. Who is gone without a word is noticed
-	// before: over TCP by Go's keep-alives (2.5 minutes), on a unix socket by the kernel at once.
+	// idleTimeout ends a connection that is silent for so long. It is generous: a healthy sender may have nothing to say
+	// for hours, and what it sends into a closed connection is lost. A sender that has vanished is noticed earlier: over
+	// TCP by Go's keep-alives (2.5 minutes), on a unix socket by the kernel at once.
 	idleTimeout = 24 * time.Hour
 )
 
 // senders are the connections to a socket.
 type senders struct {
-	sink Sink
+	sink backend.Sink
 	idle time.Duration
 	warn func(message string, fields ...zap.Field)
 	fail context.CancelCauseFunc // ends all of them
@@ -36,7 +36,7 @@ type senders struct {
 	all   map[*sender]struct{}
 }
 
-func newSenders(sink Sink, idle time.Duration, warn func(string, ...zap.Field), fail context.CancelCauseFunc) *senders {
+func newSenders(sink backend.Sink, idle time.Duration, warn func(string, ...zap.Field), fail context.CancelCauseFunc) *senders {
 	return &senders{
 		sink: sink, idle: idle, warn: warn, fail: fail,
 		began: time.Now(), slots: make(chan struct{}, maxSenders), all: make(map[*sender]struct{}),
@@ -47,7 +47,7 @@ func newSenders(sink Sink, idle time.Duration, warn func(string, ...zap.Field), 
 func (s *senders) accept(ctx context.Context, listener net.Listener) error {
 	defer s.wg.Wait()
 	defer s.closeAll()
-	// An input of no connection says that the upstream is there, before anyone has sent anything.
+	// An input without a connection tells that the upstream is there before anyone has sent anything.
 	if _, err := s.sink.Open(""); err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (s *senders) accept(ctx context.Context, listener net.Listener) error {
 	}
 }
 
-// makeRoom takes a slot. If there is none, the sender that has been silent for longest has to go.
+// makeRoom takes a slot. If there is none, it closes the connection that has been silent for longest.
 func (s *senders) makeRoom(ctx context.Context) error {
 	select {
 	case s.slots <- struct{}{}:
@@ -90,7 +90,7 @@ func (s *senders) makeRoom(ctx context.Context) error {
 		s.warn("connection closed to make room for another", zap.Int("connections", maxSenders), zap.Duration("silent", silent.silence()))
 		silent.Close()
 	}
-	// What a sender has said may still be on its way to a source that is held back: then others wait as well.
+	// That sender's bytes may still be on their way to a source that is held back. Then others wait, too.
 	select {
 	case s.slots <- struct{}{}:
 		return nil
@@ -111,7 +111,7 @@ func (s *senders) longestSilent() *sender {
 	return longest
 }
 
-// take takes what one sender has to say. Its connection's failure harms nobody else; the error is the sink's.
+// take reads what one sender has to say. A failure of its connection harms nobody else; the error is the sink's.
 func (s *senders) take(from *sender) error {
 	input, err := s.sink.Open("")
 	if err != nil {

@@ -1,4 +1,5 @@
-package sse
+// Package listen is the backend that upstreams push to.
+package listen
 
 import (
 	"context"
@@ -12,24 +13,24 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 )
 
 func init() {
-	caddy.RegisterModule(new(ListenBackend))
+	caddy.RegisterModule(new(Backend))
 }
 
-// ListenBackend listens for upstreams that push, many at a time: over TCP, unix sockets (stream and datagram) and
-// UDP. The records of each connection are told apart from those of others; a datagram's end ends a record. The
-// socket is open for as long as the config runs, and survives reloads.
+// Backend listens for upstreams that push, many at a time: over TCP, unix sockets (stream and datagram) and UDP. Each
+// connection has records of its own. The end of a datagram ends a record. The socket is open for as long as the config
+// runs, and survives reloads.
 //
-// There may be 1024 connections at a time: another one closes the one that has been silent for longest. A connection
-// that has been silent for 24 hours is closed, and so is one over TCP whose other end does not answer keep-alives any
-// more. What all of them have left unfinished takes 64 MiB at most: beyond that, the largest unfinished record counts
-// as too large.
-type ListenBackend struct {
+// There may be 1024 connections at a time. One more closes the connection that has been silent for longest. A connection
+// that is silent for 24 hours is closed, and so is one over TCP whose other end no longer answers keep-alives. The
+// unfinished records of all connections take 64 MiB at most. Beyond that, the largest of them counts as too large.
+type Backend struct {
 	// The network address to listen on, with one port: host:port, udp/host:port, unix//path, unixgram//path. A
 	// unix socket's permissions may follow: unix//path|0222. It takes placeholders of the server, such as {env.X}.
 	Address string `json:"address"`
@@ -41,14 +42,14 @@ type ListenBackend struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (*ListenBackend) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: backendNamespace + ".listen", New: func() caddy.Module { return new(ListenBackend) }}
+func (*Backend) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: backend.Namespace + ".listen", New: func() caddy.Module { return new(Backend) }}
 }
 
 // Provision expands and parses the address.
-func (b *ListenBackend) Provision(ctx caddy.Context) error {
+func (b *Backend) Provision(ctx caddy.Context) error {
 	b.logger, b.limit, b.idleTimeout = ctx.Logger(), ratelog.Warnings(), idleTimeout
-	given, err := parseListenArgument(b.Address)
+	given, err := parseArgument(b.Address)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -56,15 +57,15 @@ func (b *ListenBackend) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	if b.address, err = parseListenAddress(text); err != nil {
+	if b.address, err = parseAddress(text); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	return nil
 }
 
-// parseListenArgument compiles the address, and checks it if there is nothing to expand: the environment that a
-// Caddyfile is adapted in need not be that of the server.
-func parseListenArgument(text string) (argument.Argument, error) {
+// parseArgument compiles the address. It checks an address without placeholders only: a Caddyfile may be adapted in
+// another environment than the server's.
+func parseArgument(text string) (argument.Argument, error) {
 	given, err := argument.Parse(text, argument.Text)
 	if err != nil {
 		return given, err
@@ -73,28 +74,28 @@ func parseListenArgument(text string) (argument.Argument, error) {
 		return given, err
 	}
 	if given.IsFixed() {
-		_, err = parseListenAddress(given.Text())
+		_, err = parseAddress(given.Text())
 	}
 	return given, err
 }
 
-func parseListenAddress(text string) (caddy.NetworkAddress, error) {
+func parseAddress(text string) (caddy.NetworkAddress, error) {
 	return argument.ParseAddress(text, "tcp, udp, unix or unixgram", "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix", "unixgram")
 }
 
 // Bind returns the upstream that all requests share.
-func (b *ListenBackend) Bind(*http.Request) (Upstream, error) { return b.Upstream(), nil }
+func (b *Backend) Bind(*http.Request) (backend.Upstream, error) { return b.Upstream(), nil }
 
-// Upstream is the socket.
-func (b *ListenBackend) Upstream() Upstream { return &listenUpstream{backend: b} }
+// Upstream returns the socket.
+func (b *Backend) Upstream() backend.Upstream { return &upstream{backend: b} }
 
-// listenUpstream is a socket to listen on.
-type listenUpstream struct{ backend *ListenBackend }
+// upstream is the socket to listen on.
+type upstream struct{ backend *Backend }
 
-// Key is the address: two handlers that listen there listen to the same senders.
-func (u *listenUpstream) Key() string { return Key("listen", u.backend.address.String()) }
+// Key is the address: two handlers that listen on it hear the same senders.
+func (u *upstream) Key() string { return backend.Key("listen", u.backend.address.String()) }
 
-func (u *listenUpstream) Stream(ctx context.Context, _ string, sink Sink) error {
+func (u *upstream) Stream(ctx context.Context, _ string, sink backend.Sink) error {
 	// Caddy's listeners take over the file of a unix socket that nobody has closed.
 	socket, err := u.backend.address.Listen(ctx, 0, net.ListenConfig{})
 	if err != nil {
@@ -120,8 +121,8 @@ func (u *listenUpstream) Stream(ctx context.Context, _ string, sink Sink) error 
 	return err
 }
 
-// warn says what happens to one sender among many, not each time.
-func (b *ListenBackend) warn(message string, fields ...zap.Field) {
+// warn logs what happens to one sender among many, but not each time.
+func (b *Backend) warn(message string, fields ...zap.Field) {
 	if ok, _ := b.limit.Allow(); ok {
 		b.logger.Warn(message, append(fields, zap.Stringer("address", b.address))...)
 	}
@@ -130,10 +131,10 @@ func (b *ListenBackend) warn(message string, fields ...zap.Field) {
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
 //
 //	backend listen <network address>
-func (b *ListenBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	var err error
-	b.Address, err = directive.Checked(d, func(text string) error { _, err := parseListenArgument(text); return err })
+	b.Address, err = directive.Checked(d, func(text string) error { _, err := parseArgument(text); return err })
 	if err != nil {
 		return err
 	}
@@ -144,8 +145,8 @@ func (b *ListenBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var (
-	_ AlwaysShared          = (*ListenBackend)(nil)
-	_ Upstream              = (*listenUpstream)(nil)
-	_ caddy.Provisioner     = (*ListenBackend)(nil)
-	_ caddyfile.Unmarshaler = (*ListenBackend)(nil)
+	_ backend.AlwaysShared  = (*Backend)(nil)
+	_ backend.Upstream      = (*upstream)(nil)
+	_ caddy.Provisioner     = (*Backend)(nil)
+	_ caddyfile.Unmarshaler = (*Backend)(nil)
 )

@@ -1,10 +1,11 @@
-package sse
+package listen
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,30 +16,11 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
-	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
-
-// freeAddress is one that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	return fmt.Sprintf("127.0.0.1:%d", ssetest.FreePort(t))
-}
-
-func send(t *testing.T, network, address, text string) net.Conn {
-	t.Helper()
-	conn, err := net.Dial(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	if _, err := conn.Write([]byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	return conn
-}
 
 // has waits until an input was given this text and has ended in this way.
 func has(t *testing.T, r *upstreamtest.Running, text string, ends ...bool) {
@@ -51,17 +33,17 @@ func has(t *testing.T, r *upstreamtest.Running, text string, ends ...bool) {
 }
 
 func TestListenTellsSendersApart(t *testing.T) {
-	address := freeAddress(t)
+	address := ssetest.FreeAddress(t)
 	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "listen "+address, ""), "")
 	r.WaitOpen(t)
-	held := send(t, "tcp", address, "half a li")
-	send(t, "tcp", address, "\x00\xff garbage without end").(*net.TCPConn).CloseWrite()
-	broken := send(t, "tcp", address, "broken off")
+	held := ssetest.Send(t, "tcp", address, "half a li")
+	ssetest.Send(t, "tcp", address, "\x00\xff garbage without end").(*net.TCPConn).CloseWrite()
+	broken := ssetest.Send(t, "tcp", address, "broken off")
 	has(t, r, "broken off")
 	_ = broken.(*net.TCPConn).SetLinger(0)
 	broken.Close()
 	for i := range 50 {
-		send(t, "tcp", address, fmt.Sprintf("sender %d\n", i)).Close()
+		ssetest.Send(t, "tcp", address, fmt.Sprintf("sender %d\n", i)).Close()
 	}
 	for i := range 50 {
 		has(t, r, fmt.Sprintf("sender %d\n", i), true)
@@ -87,7 +69,7 @@ func TestListenTakesOverAStaleUnixSocket(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o222 {
 		t.Errorf("got %v, %v", info, err)
 	}
-	send(t, "unix", path, "a\n").Close()
+	ssetest.Send(t, "unix", path, "a\n").Close()
 	has(t, r, "a\n", true)
 }
 
@@ -95,16 +77,16 @@ func TestListenDatagramsAreWholeRecords(t *testing.T) {
 	for _, network := range []string{"udp", "unixgram"} {
 		address := filepath.Join(t.TempDir(), "s")
 		if network == "udp" {
-			address = freeAddress(t)
+			address = ssetest.FreeAddress(t)
 		}
 		r := upstreamtest.Run(t, upstreamtest.Upstream(t, "listen "+network+"/"+address, ""), "")
 		r.WaitOpen(t)
-		send(t, network, address, "one")
+		ssetest.Send(t, network, address, "one")
 		has(t, r, "one", true)
 		large := strings.Repeat("x", 60000)
-		send(t, network, address, large)
+		ssetest.Send(t, network, address, large)
 		has(t, r, "one"+large, true, true)
-		send(t, network, address, "two\nthree\n")
+		ssetest.Send(t, network, address, "two\nthree\n")
 		has(t, r, "one"+large+"two\nthree\n", true, true, true)
 		r.Stop()
 		r.Wait(t)
@@ -115,18 +97,18 @@ func TestListenWhenFullTheLongestSilentSenderGoes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "listen unix/"+path, ""), "")
 	r.WaitOpen(t)
-	first := send(t, "unix", path, "first, ")
+	first := ssetest.Send(t, "unix", path, "first, ")
 	has(t, r, "first, ")
-	second := send(t, "unix", path, "second")
+	second := ssetest.Send(t, "unix", path, "second")
 	has(t, r, "second")
 	for range maxSenders - 2 {
-		send(t, "unix", path, "x")
+		ssetest.Send(t, "unix", path, "x")
 	}
 	upstreamtest.Eventually(t, func() bool { return len(r.Texts()) == 1+maxSenders }, func() string { return fmt.Sprint(len(r.Texts()), " inputs") })
 	write(t, first, "again, ")
 	has(t, r, "first, again, ")
 
-	send(t, "unix", path, "one more\n").Close()
+	ssetest.Send(t, "unix", path, "one more\n").Close()
 	has(t, r, "one more\n", true)
 	has(t, r, "second", false) // what it had begun has been broken off
 	if n, err := second.Read(make([]byte, 1)); err == nil {
@@ -137,55 +119,18 @@ func TestListenWhenFullTheLongestSilentSenderGoes(t *testing.T) {
 }
 
 func TestListenEndsASenderThatIsSilentForLong(t *testing.T) {
-	address := freeAddress(t)
-	b := upstreamtest.Backend(t, "listen "+address).(*ListenBackend)
+	address := ssetest.FreeAddress(t)
+	b := upstreamtest.Backend(t, "listen "+address).(*Backend)
 	b.idleTimeout = 50 * time.Millisecond
 	r := upstreamtest.Run(t, b.Upstream(), "")
 	r.WaitOpen(t)
-	conn := send(t, "tcp", address, "half")
+	conn := ssetest.Send(t, "tcp", address, "half")
 	has(t, r, "half", false)
 	if n, err := conn.Read(make([]byte, 1)); err == nil {
 		t.Errorf("read %d bytes", n)
 	}
-	send(t, "tcp", address, "next\n").Close()
+	ssetest.Send(t, "tcp", address, "next\n").Close()
 	has(t, r, "next\n", true)
-}
-
-func TestListenBoundsWhatAllSendersLeaveUnfinished(t *testing.T) {
-	ssetest.NoLeaks(t)
-	const senders, size = 80, 1_000_000
-	address := freeAddress(t)
-	server := ssetest.Start(t, withAdmin+ssetest.Site("sse {\nbackend listen "+address+"\ndata {record.n}\n}"))
-	ssetest.Wait(t, "the source to listen", func() bool { return slices.Equal(liveCounts(), []int{0}) })
-	s := get(t, server, "/")
-	const series = `records_dropped_total{reason="record_too_large"}`
-	before := scrape(t, server)[series]
-	half := `{"n":1,"x":"` + strings.Repeat("x", size)
-	conns := make([]net.Conn, senders)
-	for i := range conns {
-		conns[i] = send(t, "tcp", address, half)
-	}
-	server.WaitLog("that it is too much", func(l ssetest.Log) bool { return l.Level == "warn" && strings.Contains(l.Message, tooLargeTogether) })
-	for _, conn := range conns {
-		write(t, conn, "\"}\n")
-	}
-	// Each is either delivered whole or told as lost.
-	s.WaitEvents(senders)
-	lost := 0
-	for _, e := range s.Events() {
-		switch {
-		case e.Type == "sse-gap" && strings.Contains(e.Data, frame.GapRecordTooLarge):
-			lost++
-		case e.Data != "1":
-			t.Fatalf("got %+v", e)
-		}
-	}
-	if lost == 0 || lost > senders/2 {
-		t.Errorf("%d of %d were lost", lost, senders)
-	}
-	ssetest.Wait(t, "the count of what was lost", func() bool {
-		return scrape(t, server)[series]-before == float64(lost)
-	})
 }
 
 func write(t *testing.T, conn net.Conn, text string) {
@@ -200,9 +145,9 @@ func TestListenTakesADatagramOfAUnixSocketWhole(t *testing.T) {
 	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "listen unixgram/"+path, ""), "")
 	r.WaitOpen(t)
 	large := strings.Repeat("x", 150_000)
-	send(t, "unixgram", path, "a")
-	send(t, "unixgram", path, large)
-	send(t, "unixgram", path, "b")
+	ssetest.Send(t, "unixgram", path, "a")
+	ssetest.Send(t, "unixgram", path, large)
+	ssetest.Send(t, "unixgram", path, "b")
 	has(t, r, "a"+large+"b", true, true, true)
 }
 
@@ -237,27 +182,27 @@ func TestListenWhereItCannotIsAFailure(t *testing.T) {
 }
 
 func TestListenEndsWhenNobodyWantsMore(t *testing.T) {
-	address := freeAddress(t)
+	address := ssetest.FreeAddress(t)
 	u := upstreamtest.Upstream(t, "listen "+address, "")
 	enough := errors.New("enough")
 	sink := &backendtest.Tape{WriteErr: enough}
 	done := make(chan error)
 	go func() { done <- u.Stream(context.Background(), "", sink) }()
 	upstreamtest.Eventually(t, func() bool { return len(sink.Types()) > 0 }, func() string { return "is not there" })
-	send(t, "tcp", address, "a\n")
+	ssetest.Send(t, "tcp", address, "a\n")
 	if err := <-done; !errors.Is(err, enough) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestListenLeavesNothingBehind(t *testing.T) {
-	address := freeAddress(t)
+	address := ssetest.FreeAddress(t)
 	u := upstreamtest.Upstream(t, "listen "+address, "")
 	upstreamtest.LeavesNothing(t, func() {
 		for range 50 {
 			r := upstreamtest.Run(t, u, "")
 			r.WaitOpen(t)
-			conn := send(t, "tcp", address, "a\nhalf")
+			conn := ssetest.Send(t, "tcp", address, "a\nhalf")
 			has(t, r, "a\nhalf")
 			r.Stop()
 			r.Wait(t)
@@ -268,7 +213,7 @@ func TestListenLeavesNothingBehind(t *testing.T) {
 
 func TestListenAtOneAddressIsSharedByAll(t *testing.T) {
 	a, b := upstreamtest.Backend(t, "listen :9123"), upstreamtest.Backend(t, "listen tcp/:9123")
-	if _, always := a.(AlwaysShared); !always || a.(AlwaysShared).Upstream().Key() != b.(AlwaysShared).Upstream().Key() {
+	if _, always := a.(backend.AlwaysShared); !always || a.(backend.AlwaysShared).Upstream().Key() != b.(backend.AlwaysShared).Upstream().Key() {
 		t.Error("the keys differ")
 	}
 }
@@ -280,20 +225,25 @@ func TestListenExpandsTheServersEnvironment(t *testing.T) {
 	}
 }
 
-func TestListenEndsWithTheConfig(t *testing.T) {
-	ssetest.NoLeaks(t)
-	address := freeAddress(t)
-	server := ssetest.Start(t, ssetest.Site("sse {\nbackend listen "+address+"\nshare {\nlinger 1h\n}\ndrain 0\n}"))
-	ssetest.Wait(t, "the source to listen", func() bool { return slices.Equal(liveCounts(), []int{0}) })
-	s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"))
-	send(t, "tcp", address, "a\n")
-	s.WaitEvents(1)
-	server.Reload("# nothing runs")
-	ssetest.Wait(t, "the socket to be closed", func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			conn.Close()
-		}
-		return err != nil
+func TestListenIsABackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		path := filepath.Join(t.TempDir(), "socket")
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() { // sends again and again, as the socket opens and closes with each Stream
+			defer close(stopped)
+			for {
+				if conn, err := net.Dial("unix", path); err == nil {
+					_, _ = io.WriteString(conn, "a line\n")
+					conn.Close()
+				}
+				select {
+				case <-stop:
+					return
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+		}()
+		t.Cleanup(func() { close(stop); <-stopped })
+		return upstreamtest.Backend(t, "listen unix/"+path)
 	})
 }
