@@ -299,10 +299,8 @@ func (f *follower) missing(r record, after, upTo int) error {
 // before or after that, as far as they are former ones, did not let it pass.
 func (f *follower) excused(conn *connection, r record) bool {
 	for former := max(0, f.generation-20); former < f.generation; former++ {
-		if r.n <= conn.saidBefore(former-1) || r.n > conn.saidBefore(former+1) {
-			continue
-		}
-		if was := find(f.config(former), f.seen.path, f.role); was != nil && !was.mapping.matches(r, f.who) {
+		was := find(f.config(former), f.seen.path, f.role)
+		if was != nil && !was.mapping.matches(r, f.who) && conn.while(former, r.n) {
 			return true
 		}
 	}

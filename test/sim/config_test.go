@@ -26,7 +26,7 @@ func (a addresses) caddyfile(generation int, routes []*route) string {
 		fmt.Fprintf(&b, "}\nhandle @%d {\n%s}\n", i, a.handler(r))
 	}
 	b.WriteString("}\n")
-	return ssetest.Site(b.String())
+	return "{\nadmin 127.0.0.1:{{port \"admin\"}}\n}\n" + ssetest.Site(b.String())
 }
 
 func (a addresses) handler(r *route) string {

@@ -10,9 +10,12 @@ import (
 
 // ledger is what the upstreams have said, and what all clients together know of it.
 type ledger struct {
-	mu     sync.Mutex
-	conns  []*connection
-	logs   map[string]*connection // by tag and family
+	mu    sync.Mutex
+	conns []*connection
+	logs  map[string]*connection // by tag and family
+
+	generation int // the newest config that has come
+
 	bodies struct {
 		// What the last ids stood for, as hashes: far more of them than all histories have.
 		sync.Mutex
@@ -27,6 +30,7 @@ type connection struct {
 	id     int
 	tag    string
 	family string       // of those that one source might have
+	born   int          // the config that ran when it began
 	said   atomic.Int64 // the last number, noted before it is said
 
 	mu    sync.Mutex
@@ -49,7 +53,7 @@ func (l *ledger) connect(tag, family string) *connection {
 }
 
 func (l *ledger) connectLocked(tag, family string) *connection {
-	c := &connection{id: len(l.conns) + 1, tag: tag, family: family}
+	c := &connection{id: len(l.conns) + 1, tag: tag, family: family, born: l.generation}
 	l.conns = append(l.conns, c)
 	return c
 }
@@ -82,6 +86,14 @@ func (l *ledger) get(id int) *connection {
 		return nil
 	}
 	return l.conns[id-1]
+}
+
+// said is the last number of a connection.
+func (l *ledger) said(id int) int64 {
+	if c := l.get(id); c != nil {
+		return c.said.Load()
+	}
+	return 0
 }
 
 // between are the connections that the source of that epoch has had after one and before another.
@@ -119,6 +131,7 @@ func (c *connection) numbered(epoch string, seq uint64, n int) error {
 // loaded notes that a config has come: what has been said up to now may have been mapped by the one before.
 func (l *ledger) loaded(generation int) {
 	l.mu.Lock()
+	l.generation = generation
 	conns := slices.Concat(slices.Collect(maps.Values(l.logs)), l.conns[max(0, len(l.conns)-500):])
 	l.mu.Unlock()
 	for _, c := range conns {
@@ -132,17 +145,12 @@ func (l *ledger) loaded(generation int) {
 	}
 }
 
-// saidBefore is the last number that was said before a config had come. Where that is still to come, it may be any.
-func (c *connection) saidBefore(generation int) int {
-	if generation <= 0 {
-		return 0
-	}
+// while tells that a record may have been said while a config ran, or the one before or after it.
+func (c *connection) while(generation, n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n, ok := c.marks[generation]; ok {
-		return n
-	}
-	return int(c.said.Load())
+	next, come := c.marks[generation+1]
+	return c.born <= generation+1 && n > c.marks[generation-1] && (!come || n <= next)
 }
 
 // cut notes that all up to there may be lost to whoever has not read it.

@@ -6,8 +6,10 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -137,10 +139,11 @@ func (s *simulation) settle(clients []*client) {
 		case <-s.first:
 			return
 		case <-deadline:
+			state := s.state()
 			for _, c := range clients {
 				if !c.settled() {
 					c.mu.Lock()
-					c.report(fmt.Errorf("has not got all there is: reading %t, last %+v", c.reading, c.follower.last))
+					c.report(fmt.Errorf("has not got all there is: reading %t, last %+v of %d\n%s", c.reading, c.follower.last, s.ledger.said(c.follower.last.conn), state))
 					c.mu.Unlock()
 				}
 			}
@@ -148,6 +151,21 @@ func (s *simulation) settle(clients []*client) {
 		case <-tick.C:
 		}
 	}
+}
+
+// state is what the admin API says of all sources and streams.
+func (s *simulation) state() string {
+	var all strings.Builder
+	for _, path := range []string{"/sse/sources", "/sse/streams"} {
+		response, err := http.Get("http://" + s.server.Addr("admin") + path)
+		if err != nil {
+			return err.Error()
+		}
+		_, _ = io.Copy(&all, response.Body)
+		_ = response.Body.Close()
+	}
+	http.DefaultClient.CloseIdleConnections()
+	return all.String()
 }
 
 // tell says what was seen, and fails the test if anything was wrong.
