@@ -4,8 +4,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
@@ -16,16 +14,6 @@ import (
 func TestExecIsABackend(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backend.Backend {
 		return upstreamtest.Backend(t, `exec sh -c "echo a line; sleep 1000"`)
-	})
-}
-
-func TestFileIsABackend(t *testing.T) {
-	backendtest.Run(t, func(t *testing.T) backend.Backend {
-		path := filepath.Join(t.TempDir(), "app.log")
-		if err := os.WriteFile(path, []byte("a line\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return upstreamtest.Backend(t, "file "+path+" {\nfrom start\n}")
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/seed-4dedbcea/caddy-sse/modules/dial"
+	"github.com/seed-4dedbcea/caddy-sse/modules/file"
 	"github.com/seed-4dedbcea/caddy-sse/modules/stdin"
 )
 
@@ -42,7 +43,7 @@ func commandBackend(from string, command []string) (json.RawMessage, error) {
 	case info.IsDir():
 		return nil, fmt.Errorf("--from %s: this is a folder, not a file", from)
 	}
-	return checkedBackend("file", &FileBackend{Path: from})
+	return checkedBackend("file", &file.Backend{Path: from})
 }
 
 // checkedBackend is the backend's config, if its options are right.

@@ -1,4 +1,5 @@
-package sse
+// Package file is the backend that follows a file.
+package file
 
 import (
 	"context"
@@ -13,42 +14,43 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
-	"github.com/seed-4dedbcea/caddy-sse/internal/follow"
+	"github.com/seed-4dedbcea/caddy-sse/modules/file/internal/follow"
 )
 
 func init() {
-	caddy.RegisterModule(new(FileBackend))
+	caddy.RegisterModule(new(Backend))
 }
 
-// FileBackend follows a file, such as a log, through rotation and truncation, and waits for one that is not there
-// yet. Its events have ids that name the file and the offset, so that a client resumes exactly where it was: after
-// a restart too, and in a file that has been rotated meanwhile. Where a request has a say in the path, its rotated files
-// are not looked for, as they may be another's by their name.
+// Backend follows a file, such as a log, through rotation and truncation. It waits for a file that does not exist yet.
+// Its events have ids that name the file and the offset, so that a client resumes exactly where it was, even after a
+// restart or in a file that has been rotated since. If a request chooses the path, its rotated files are not looked for:
+// by their name they may be another's.
 //
-// Only this server can make these ids: they carry a digest, whose key is in Caddy's storage. So a client that has none
-// begins where from says. But from end hides nothing for good: with an id, be it one that somebody else has been given,
-// a client gets all that the file, or a rotated one, has after it.
-type FileBackend struct {
-	// The file's path. It takes placeholders; where those of a request lead outside of the folder that stands
-	// before the first of them, the response is 404.
+// Only this server can make these ids. They carry a digest whose key is in Caddy's storage. A client without such an id
+// begins where from says. But from end hides nothing for good: with an id, even one that was given to somebody else, a
+// client gets all that the file, or a rotated one, has after it.
+type Backend struct {
+	// The file's path. It takes placeholders. If those of a request lead outside of the folder before the first of them,
+	// the response is a 404.
 	Path string `json:"path"`
 
-	// Where a client begins that has not been here before: start, end, or last. Default: end.
+	// Where a new client begins: start, end or last. Default: end.
 	From string `json:"from,omitempty"`
 
-	// How many lines it gets first, if from is last.
+	// The number of lines that a new client gets first, if from is last.
 	Last int `json:"last,omitempty"`
 
-	fixed *mapping.Template // the path before the first placeholder of a request; nil if there is none
+	fixed *mapping.Template // the path before the first placeholder of a request; nil without one
 	path  *mapping.Template // the rest
 	from  follow.Start
 	key   follow.Key // of the ids
 }
 
-// The values of FileBackend.From.
+// The values of Backend.From.
 const (
 	fromStart = "start"
 	fromEnd   = "end"
@@ -56,12 +58,12 @@ const (
 )
 
 // CaddyModule returns the Caddy module information.
-func (*FileBackend) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: backendNamespace + ".file", New: func() caddy.Module { return new(FileBackend) }}
+func (*Backend) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: backend.Namespace + ".file", New: func() caddy.Module { return new(Backend) }}
 }
 
 // Provision compiles the options.
-func (b *FileBackend) Provision(ctx caddy.Context) error {
+func (b *Backend) Provision(ctx caddy.Context) error {
 	directive.SetDefault(&b.From, fromEnd)
 	b.key = fileKey.get(ctx)
 	if err := b.Compile(); err != nil {
@@ -70,7 +72,7 @@ func (b *FileBackend) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-func (b *FileBackend) Compile() error {
+func (b *Backend) Compile() error {
 	switch b.From {
 	case fromStart:
 		b.from = follow.FromStart
@@ -87,8 +89,8 @@ func (b *FileBackend) Compile() error {
 	return b.compilePath()
 }
 
-// compilePath divides the path into what is fixed and what requests have a say in.
-func (b *FileBackend) compilePath() (err error) {
+// compilePath splits the path into its fixed beginning and what a request chooses.
+func (b *Backend) compilePath() (err error) {
 	if b.path, err = mapping.ParseTemplate(b.Path); err != nil {
 		return err
 	}
@@ -112,7 +114,7 @@ func (b *FileBackend) compilePath() (err error) {
 }
 
 // Bind expands the path for a request.
-func (b *FileBackend) Bind(r *http.Request) (Upstream, error) {
+func (b *Backend) Bind(r *http.Request) (backend.Upstream, error) {
 	find := argument.Lookup(r)
 	expand := func(t *mapping.Template) string { return string(t.Bind(find).Append(nil, new(mapping.Document))) }
 	path := expand(b.path)
@@ -122,11 +124,12 @@ func (b *FileBackend) Bind(r *http.Request) (Upstream, error) {
 			return nil, caddyhttp.Error(http.StatusNotFound, err)
 		}
 	}
-	return &fileUpstream{path: path, backend: b}, nil
+	return &upstream{path: path, backend: b}, nil
 }
 
-// within is a path of which a request has chosen all but the fixed beginning, if it stays in the folder that this
-// names. A ".." is refused even where it seems to stay there: after a symbolic link it would lead elsewhere.
+// within joins the fixed beginning of a path and the rest, which a request has chosen. The path must stay in the folder
+// that the beginning names. It must have no "..", even one that seems to stay there: after a symbolic link it would lead
+// elsewhere.
 func within(fixed, chosen string) (string, error) {
 	folder, name := filepath.Split(fixed)
 	name = strings.TrimLeft(name+chosen, "/") // as {path} begins with one
@@ -140,22 +143,22 @@ func hasDotDot(path string) bool {
 	return slices.Contains(strings.Split(filepath.ToSlash(path), "/"), "..")
 }
 
-// fileUpstream is one follower's file.
-type fileUpstream struct {
+// upstream is the file that one request follows.
+type upstream struct {
 	path    string
-	backend *FileBackend
+	backend *Backend
 }
 
-func (u *fileUpstream) Key() string {
-	return Key("file", u.path, u.backend.From, strconv.Itoa(u.backend.Last))
+func (u *upstream) Key() string {
+	return backend.Key("file", u.path, u.backend.From, strconv.Itoa(u.backend.Last))
 }
 
-func (u *fileUpstream) CanResume(lastID string) bool {
+func (u *upstream) CanResume(lastID string) bool {
 	_, ok := follow.NewIDs(u.backend.key, u.path).Parse(lastID)
 	return ok
 }
 
-func (u *fileUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
+func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink) error {
 	options := follow.Options{Path: u.path, From: u.backend.from, Alone: u.backend.fixed != nil}
 	ids := follow.NewIDs(u.backend.key, u.path)
 	position, resume := ids.Parse(lastID)
@@ -164,7 +167,7 @@ func (u *fileUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	}
 	follower, err := follow.Open(ctx, options)
 	if err != nil && u.backend.fixed != nil {
-		return caddyhttp.Error(http.StatusNotFound, err) // such as a folder: not the server's fault
+		return caddyhttp.Error(http.StatusNotFound, err) // such as a folder, which is not the server's fault
 	}
 	if err != nil {
 		return err
@@ -175,15 +178,15 @@ func (u *fileUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 		return err
 	}
 	if lastID != "" && !resume {
-		if err := input.Gap(); err != nil { // what came after that event, nobody knows
+		if err := input.Gap(); err != nil { // it is not known what came after that event
 			return err
 		}
 	}
 
 	var at follow.Position // of the next byte
-	var generation string  // that is being written, or whose last record ends
-	var last []byte        // what was written last
-	lastEnd := int64(0)    // where that ends
+	var generation string  // of the bytes in last
+	var last []byte        // the bytes that were written last
+	lastEnd := int64(0)    // the offset where they end
 	var lastByte byte
 	appendID := func(dst []byte, offset int64) []byte {
 		end := lastByte
@@ -201,7 +204,7 @@ func (u *fileUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 			return err
 		}
 		if chunk.NewFile {
-			// What the old file's writer left unfinished is all there will be, unless it was cut off.
+			// A line that the old file's writer left unfinished is whole, unless the file was truncated.
 			if err := input.End(!chunk.Truncated); err != nil {
 				return err
 			}
@@ -229,7 +232,7 @@ func (u *fileUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 //	backend file <path> {
 //	    from start | end | last <n>
 //	}
-func (b *FileBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	path, err := directive.OneArg(d)
 	if err != nil {
@@ -264,8 +267,8 @@ func (b *FileBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var (
-	_ Backend               = (*FileBackend)(nil)
-	_ Resumer               = (*fileUpstream)(nil)
-	_ caddy.Provisioner     = (*FileBackend)(nil)
-	_ caddyfile.Unmarshaler = (*FileBackend)(nil)
+	_ backend.Backend       = (*Backend)(nil)
+	_ backend.Resumer       = (*upstream)(nil)
+	_ caddy.Provisioner     = (*Backend)(nil)
+	_ caddyfile.Unmarshaler = (*Backend)(nil)
 )

@@ -1,4 +1,4 @@
-package sse
+package file
 
 import (
 	"context"
@@ -6,8 +6,8 @@ import (
 
 	"github.com/caddyserver/certmagic"
 
-	"github.com/seed-4dedbcea/caddy-sse/internal/follow"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
+	"github.com/seed-4dedbcea/caddy-sse/modules/file/internal/follow"
 )
 
 func init() { fileKey.have = true } // the contexts of most tests have no storage
@@ -28,7 +28,7 @@ func TestFileIDsOutliveARestartOfTheServer(t *testing.T) {
 }
 
 func TestFileIDThatTheServerHasNotMadeIsUnknown(t *testing.T) {
-	u := upstreamtest.Upstream(t, "file /var/log/app.log", "").(*fileUpstream)
+	u := upstreamtest.Upstream(t, "file /var/log/app.log", "").(*upstream)
 	made := string(follow.NewIDs(u.backend.key, u.path).Append(nil, follow.Position{Generation: "a.0.00000000", Offset: 5}))
 	if !u.CanResume(made) {
 		t.Errorf("%s is unknown", made)

@@ -1,4 +1,4 @@
-package sse
+package file_test
 
 import (
 	"fmt"
@@ -11,10 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
+	_ "github.com/seed-4dedbcea/caddy-sse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
-	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 // logWriter appends numbered lines in odd-sized pieces, and rotates the file by rename now and then.
@@ -167,59 +166,6 @@ func testLog(t *testing.T, lines int) {
 	}
 }
 
-func TestRequestCannotLeaveTheFilesFolder(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{"logs/a.log": "inside\n", "secret.log": "outside\n", "elsewhere/secret.log": "outside\n"} {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Mkdir(filepath.Join(dir, "elsewhere/folder"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(filepath.Join(dir, "elsewhere/folder"), filepath.Join(dir, "logs/link")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("SSE_TEST_LOGS", dir+"/logs")
-	for _, path := range []string{dir + "/logs/{query.name}.log", dir + "/logs{query.name}.log", "{env.SSE_TEST_LOGS}{query.name}.log"} {
-		backend := upstreamtest.Backend(t, "file "+path+" {\n from start\n}")
-		bind := func(name string) (Upstream, error) { return backend.Bind(upstreamtest.Request("/?name=/" + name)) }
-		u, err := bind("a")
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		r := upstreamtest.Run(t, u, "")
-		r.Hears(t, "inside\n")
-		r.Stop()
-		for _, name := range []string{
-			"../secret", "..%2Fsecret", "/../secret", "a/../../secret", "./../../secret", "link/../secret",
-			"{env.HOME}/../../../secret", "a%00", "%00/../secret",
-		} {
-			if _, err := bind(name); upstreamtest.Status(err) != http.StatusNotFound {
-				t.Errorf("%s with %s: got %v, want a 404", path, name, err)
-			}
-		}
-	}
-	if _, err := upstreamtest.Backend(t, "file {env.SSE_TEST_NOWHERE}{query.name}").Bind(upstreamtest.Request("/?name=/etc/passwd")); upstreamtest.Status(err) != http.StatusNotFound {
-		t.Errorf("without a folder: got %v, want a 404", err)
-	}
-}
-
-func TestFileThatCannotBeFollowedIsABadGateway(t *testing.T) {
-	dir := t.TempDir()
-	r := upstreamtest.Run(t, upstreamtest.Upstream(t, "file "+dir, ""), "")
-	if err := r.Wait(t); upstreamtest.Status(err) != http.StatusBadGateway || len(r.Types()) > 0 {
-		t.Errorf("a folder: got %v, opened %d times", err, len(r.Types()))
-	}
-	r = upstreamtest.Run(t, upstreamtest.Upstream(t, "file "+filepath.Dir(dir)+"/{query.name}", "name="+filepath.Base(dir)), "")
-	if err := r.Wait(t); upstreamtest.Status(err) != http.StatusNotFound || len(r.Types()) > 0 {
-		t.Errorf("a folder that the request names: got %v, opened %d times", err, len(r.Types()))
-	}
-}
-
 func TestEventIDThatNamesNoPlaceInTheFileIsAGap(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.log")
 	if err := os.WriteFile(path, []byte("one\n"), 0o644); err != nil {
@@ -245,22 +191,12 @@ func TestARecordHasTheSameDataWhereverReadingBegins(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := ssetest.Start(t, ssetest.Site("sse {\nbackend file "+path+" {\nfrom start\n}\n}"))
-	all := get(t, server, "/").WaitEvents(2)
+	all := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/")).WaitEvents(2)
 	if all[0].Data != "one" || all[1].Data != "\ufefftwo" {
 		t.Errorf("from the start came %+v", all)
 	}
-	if again := get(t, server, "/", ssetest.LastEventID(all[0].ID)).WaitEvents(1); again[0] != all[1] {
+	if again := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"), ssetest.LastEventID(all[0].ID)).WaitEvents(1); again[0] != all[1] {
 		t.Errorf("after the first came %+v, want %+v", again[0], all[1])
-	}
-}
-
-func TestLinesThatNobodyAsksForAreAConfigError(t *testing.T) {
-	for _, b := range []*FileBackend{
-		{Path: "/a", From: fromLast}, {Path: "/a", From: fromLast, Last: -1}, {Path: "/a", From: fromEnd, Last: 3}, {Path: "/a", Last: 3}, {Path: "/a", From: "middle"},
-	} {
-		if err := b.Provision(caddy.Context{}); err == nil {
-			t.Errorf("%+v is taken", b)
-		}
 	}
 }
 
@@ -276,12 +212,12 @@ func TestRotatedFilesAreNotReadWhereARequestChoosesTheName(t *testing.T) {
 				}
 			}
 			write("app.log", "one\ntwo\n")
-			first := get(t, server, "/?name=app").WaitEvents(2)[0]
+			first := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/?name=app")).WaitEvents(2)[0]
 			if err := os.Rename(filepath.Join(dir, "app.log"), filepath.Join(dir, "app.log-12345678")); err != nil {
 				t.Fatal(err)
 			}
 			write("app.log", "three\n")
-			events := get(t, server, "/?name=app", ssetest.LastEventID(first.ID)).WaitEvents(2)
+			events := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/?name=app"), ssetest.LastEventID(first.ID)).WaitEvents(2)
 			if others && (events[0].Data != "two" || events[1].Data != "three") {
 				t.Errorf("%s: came %+v", path, events)
 			}

@@ -1,4 +1,4 @@
-package sse
+package file
 
 import (
 	"context"
@@ -13,23 +13,23 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/seed-4dedbcea/caddy-sse/internal/follow"
+	"github.com/seed-4dedbcea/caddy-sse/modules/file/internal/follow"
 )
 
-// fileKey is the key of this process's ids of files.
+// fileKey is the key of the ids that this process gives.
 var fileKey keyHolder
 
-// keyHolder keeps the key for as long as the process runs: a reload must not make ids unknown.
+// keyHolder keeps the key for as long as the process runs, because a reload must not make ids unknown.
 type keyHolder struct {
 	mu   sync.Mutex
 	have bool
 	key  follow.Key
 }
 
-// keyTimeout is how long a config waits for a storage that does not answer.
+// keyTimeout limits how long a config waits for its storage.
 const keyTimeout = 10 * time.Second
 
-// get returns the key, of Caddy's storage where that works.
+// get returns the key from Caddy's storage, or a new one if the storage fails.
 func (h *keyHolder) get(ctx caddy.Context) follow.Key {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -47,10 +47,10 @@ func (h *keyHolder) get(ctx caddy.Context) follow.Key {
 	return key
 }
 
-// keyName is the key's name in the storage, and of the lock under which it is made.
+// keyName names the key in the storage, and the lock under which it is made.
 const keyName = "sse/file_ids.key"
 
-// storedKey loads the key, or makes and stores it.
+// storedKey loads the key. If there is none, it makes and stores one.
 func storedKey(ctx context.Context, storage certmagic.Storage) (key follow.Key, err error) {
 	if ok, err := loadKey(ctx, storage, &key); ok || err != nil {
 		return key, err
@@ -59,7 +59,7 @@ func storedKey(ctx context.Context, storage certmagic.Storage) (key follow.Key, 
 		return key, fmt.Errorf("locking %s in the storage: %w", keyName, err)
 	}
 	defer func() { err = errors.Join(err, storage.Unlock(context.WithoutCancel(ctx), keyName)) }()
-	if ok, err := loadKey(ctx, storage, &key); ok || err != nil { // another server has been faster
+	if ok, err := loadKey(ctx, storage, &key); ok || err != nil { // another server was faster
 		return key, err
 	}
 	_, _ = rand.Read(key[:])
@@ -69,7 +69,7 @@ func storedKey(ctx context.Context, storage certmagic.Storage) (key follow.Key, 
 	return key, nil
 }
 
-// loadKey is false if there is no key yet, or none that can be used.
+// loadKey reports whether there is a usable key, and loads it.
 func loadKey(ctx context.Context, storage certmagic.Storage, key *follow.Key) (bool, error) {
 	stored, err := storage.Load(ctx, keyName)
 	if errors.Is(err, fs.ErrNotExist) {
