@@ -1,9 +1,6 @@
 package sse
 
 import (
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
@@ -14,17 +11,5 @@ import (
 func TestExecIsABackend(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backend.Backend {
 		return upstreamtest.Backend(t, `exec sh -c "echo a line; sleep 1000"`)
-	})
-}
-
-func TestHTTPIsABackend(t *testing.T) {
-	backendtest.Run(t, func(t *testing.T) backend.Backend {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, "a line\n")
-			_ = http.NewResponseController(w).Flush()
-			<-r.Context().Done()
-		}))
-		t.Cleanup(server.Close)
-		return upstreamtest.Backend(t, "http "+server.URL)
 	})
 }

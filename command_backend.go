@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/seed-4dedbcea/caddy-sse/modules/dial"
 	"github.com/seed-4dedbcea/caddy-sse/modules/file"
+	httpbackend "github.com/seed-4dedbcea/caddy-sse/modules/http"
 	"github.com/seed-4dedbcea/caddy-sse/modules/stdin"
 )
 
@@ -33,7 +34,7 @@ func commandBackend(from string, command []string) (json.RawMessage, error) {
 	case from == "":
 		return checkedBackend("stdin", new(stdin.Backend))
 	case strings.HasPrefix(from, "http://") || strings.HasPrefix(from, "https://"):
-		return checkedBackend("http", &HTTPBackend{URL: from})
+		return checkedBackend("http", &httpbackend.Backend{URL: from})
 	case strings.HasPrefix(from, "unix/"), !isThere && isAddress(from):
 		return checkedBackend("dial", &dial.Backend{Address: from})
 	case strings.Contains(from, "://"):

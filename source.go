@@ -104,7 +104,7 @@ func newEpoch() string {
 // many bytes at least of both: what a read or two of an upstream bring must not put every client behind.
 const (
 	burst     = 16 << 10
-	burstSize = 2 * httpReadSize
+	burstSize = 256 << 10 // two reads of backend http
 )
 
 func (s *Share) limits() history.Limits {

@@ -1,4 +1,4 @@
-package sse
+package http
 
 import (
 	"bytes"
@@ -16,10 +16,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
@@ -124,62 +123,6 @@ func TestHTTPRefusesValuesThatLeaveTheirPlace(t *testing.T) {
 			t.Errorf("%s with %s: got %v, want a 400", test.text, test.query, err)
 		}
 	}
-}
-
-// No part of a URL that is wrong may be told, as it may be a part of a password.
-func TestAURLThatIsWrongIsNotRepeated(t *testing.T) {
-	wantSilence := func(text string, err error) {
-		t.Helper()
-		if err == nil {
-			t.Errorf("%s: no error", text)
-		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: got %q", text, err)
-		}
-	}
-	for _, text := range []string{
-		"http http://me:secret/x@host/", "http http://me:12#secret@host/", "http http://me:12/%secret@host/", "http http://me:secret%@host/",
-		"http http://me:secret%zz@host/", "http http://me:sec^secret@host/", "http 'http://me:secret^@host/", "http ftp://me:secret@host/", "http me:secret@host",
-		"http http://me:a secret@host/", "http http://secret/ secret", "http http://me:secret@{record.x}/", "http http://me:secret@host/{record.x",
-		"http http://me:secret@host:port/", "http http://me:secret@", "http http://host[secret/", "http http://host/?{seq}secret",
-		"http http://host {\nheader Authorization Bearer secret\n}", "http http://host {\nheader \"Authorization: secret\" x\n}",
-		"http http://host {\nheader A \"secret\x01\"\n}", "http http://host {\nheader A secret{seq}\n}", "http http://host {\nbody secret{record.\n}",
-		"dial http://me:secret@host:80", "dial http://me:secret@host:80/{query.x}", "listen http://me:secret@host:80",
-	} {
-		name, _, _ := strings.Cut(text, " ")
-		module, err := caddy.GetModule(backendNamespace + "." + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		backend := module.New().(Backend)
-		err = backend.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))
-		if err == nil { // it depends on the request
-			var u Upstream
-			if u, err = backend.Bind(upstreamtest.Request("/")); err == nil {
-				err = u.Stream(context.Background(), "", new(backendtest.Tape))
-			}
-		}
-		wantSilence(text, err)
-	}
-	// Nor what becomes one when placeholders have values.
-	for _, test := range []struct{ text, env, query string }{
-		{"http {env.SSE_TEST_SECRET}", "http://me:secret/x@host/", ""},
-		{"http http://me:{env.SSE_TEST_SECRET}@host/", "secret/x", ""},
-		{"http http://me:12{env.SSE_TEST_SECRET}@host/", "#secret", ""},
-		{"http http://host:1/secret/{query.x}", "", "x=.."},
-		{"http http://host:1/{query.x}/secret", "", "x=.."},
-		{"dial {env.SSE_TEST_SECRET}", "http://me:secret@host:80", ""},
-	} {
-		t.Setenv("SSE_TEST_SECRET", test.env)
-		u, err := upstreamtest.Backend(t, test.text).Bind(upstreamtest.Request("/?" + test.query))
-		if err == nil {
-			err = u.Stream(context.Background(), "", new(backendtest.Tape))
-		}
-		wantSilence(test.text, err)
-	}
-	_, err := commandBackend("ftp://me:secret@host/", nil)
-	wantSilence("--from ftp://…", err)
-	_, err = commandBackend("http://me:secret%@host/", nil)
-	wantSilence("--from http://…", err)
 }
 
 func TestHTTPHeaders(t *testing.T) {
@@ -360,5 +303,17 @@ func TestHTTPLeavesNothingBehind(t *testing.T) {
 			r.Stop()
 			r.Wait(t)
 		}
+	})
+}
+
+func TestHTTPIsABackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "a line\n")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}))
+		t.Cleanup(server.Close)
+		return upstreamtest.Backend(t, "http "+server.URL)
 	})
 }

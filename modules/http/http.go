@@ -1,4 +1,5 @@
-package sse
+// Package http is the backend that asks an HTTP server for records.
+package http
 
 import (
 	"context"
@@ -15,31 +16,28 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 )
 
 func init() {
-	caddy.RegisterModule(new(HTTPBackend))
+	caddy.RegisterModule(new(Backend))
 }
 
-// HTTPBackend asks an HTTP server for a response of records: one of status 200 whose content type is of records,
-// text/event-stream, text/plain or none. Any other response, a redirect too, is a failure of the upstream. URL,
-// headers and body are expanded for each request; {last_id} is the id of the last event.
-type HTTPBackend struct {
-	// The URL. Values of placeholders after the host are escaped, so that each stays a part of the path or of the
-	// query that it was written in; {path}, {query} and {uri} are what they are in the client's request. What a
-	// client supplies to the host cannot leave the host.
+// Backend asks an HTTP server for a response of records: one of status 200 whose content type is one of records,
+// text/event-stream, text/plain or none. Any other response, even a redirect, is a failure of the upstream. URL, headers
+// and body are expanded for each request; {last_id} is the id of the last event.
+type Backend struct {
+	// The URL. Values of placeholders after the host are escaped, so that each stays in the part of the path or query that
+	// it was written in. {path}, {query} and {uri} are those of the client's request. A client's value in the host cannot
+	// leave the host.
 	//
-	// A unix socket stands in place of the host, with a colon after it: http://unix//run/docker.sock:/events.
+	// The path of a unix socket stands in place of the host, with a colon after it: http://unix//run/docker.sock:/events.
 	URL string `json:"url"`
 
 	// The request's method. Default: GET, or POST if there is a body.
@@ -51,14 +49,14 @@ type HTTPBackend struct {
 	// The request's body. Default: none.
 	Body string `json:"body,omitempty"`
 
-	// How the server is spoken to: one of reverse_proxy's transports. Default: http.
+	// One of reverse_proxy's transports, which speaks to the server. Default: http.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	transport       http.RoundTripper
 	transportConfig string
-	url             argument.List     // up to the path, path, and query
-	socket          argument.Argument // instead of the URL's host
-	names           []string          // of headers, one for each value
+	url             argument.List     // three parts: up to the path, the path, the query
+	socket          argument.Argument // in place of the URL's host
+	names           []string          // of the headers, one for each value
 	values          argument.List
 	body            argument.Argument
 }
@@ -66,20 +64,20 @@ type HTTPBackend struct {
 // transportNamespace is where reverse_proxy's transports are registered.
 const transportNamespace = "http.reverse_proxy.transport"
 
-// Sizes of what is read at once. Go's own default for a connection is 4 KiB, a system call for each few records.
+// How much is read at once. Go's own default for a connection is 4 KiB, which is a system call for every few records.
 const (
-	httpReadSize   = 128 << 10
-	httpBufferSize = 64 << 10
+	readSize   = 128 << 10
+	bufferSize = 64 << 10
 )
 
 // CaddyModule returns the Caddy module information.
-func (*HTTPBackend) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: backendNamespace + ".http", New: func() caddy.Module { return new(HTTPBackend) }}
+func (*Backend) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: backend.Namespace + ".http", New: func() caddy.Module { return new(Backend) }}
 }
 
 // Provision compiles the options and loads the transport.
-func (b *HTTPBackend) Provision(ctx caddy.Context) error {
-	b.transportConfig = string(b.TransportRaw) // which Caddy forgets when it has loaded it
+func (b *Backend) Provision(ctx caddy.Context) error {
+	b.transportConfig = string(b.TransportRaw) // Caddy forgets it once the module is loaded
 	var module any
 	var err error
 	if b.TransportRaw == nil {
@@ -97,9 +95,9 @@ func (b *HTTPBackend) Provision(ctx caddy.Context) error {
 	return b.adjustTransport()
 }
 
-// adjustTransport gives Caddy's own transport a larger buffer, and leads it to a unix socket. What reverse_proxy
-// does about the latter is closed to others.
-func (b *HTTPBackend) adjustTransport() error {
+// adjustTransport gives Caddy's own transport a larger buffer, and makes it connect to a unix socket. reverse_proxy's own
+// way of doing the latter is not exported.
+func (b *Backend) adjustTransport() error {
 	socket, err := b.socket.Expand("")
 	if err != nil {
 		return err
@@ -113,7 +111,7 @@ func (b *HTTPBackend) adjustTransport() error {
 	}
 	t := module.Transport
 	if t.ReadBufferSize == 0 {
-		t.ReadBufferSize = httpBufferSize
+		t.ReadBufferSize = bufferSize
 	}
 	if socket != "" {
 		dial := t.DialContext
@@ -123,13 +121,13 @@ func (b *HTTPBackend) adjustTransport() error {
 	return nil
 }
 
-// asHeader is a header's value, which has no control characters but the tab (RFC 9110 §5.5).
+// asHeader is the place of a header's value, which has no control characters but the tab (RFC 9110 §5.5).
 var asHeader = argument.Place{Refused: "\x01\x02\x03\x04\x05\x06\a\b\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f"}
 
-// errHeaderName repeats nothing, as it may be a secret that should have been the value.
+// errHeaderName does not repeat the name: it may be a secret that was meant to be the value.
 var errHeaderName = errors.New("header: the name has a character that no header's name may have: write header <name> <value>")
 
-func (b *HTTPBackend) Compile() (err error) {
+func (b *Backend) Compile() (err error) {
 	if err := b.compileURL(); err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
@@ -163,8 +161,8 @@ func (b *HTTPBackend) Compile() (err error) {
 }
 
 // Bind expands the request's placeholders.
-func (b *HTTPBackend) Bind(r *http.Request) (Upstream, error) {
-	u := &httpUpstream{backend: b}
+func (b *Backend) Bind(r *http.Request) (backend.Upstream, error) {
+	u := &upstream{backend: b}
 	u.server, _ = r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if u.server == nil {
 		u.server = new(caddyhttp.Server)
@@ -180,21 +178,21 @@ func (b *HTTPBackend) Bind(r *http.Request) (Upstream, error) {
 	return u, err
 }
 
-// httpUpstream is a request to be made.
-type httpUpstream struct {
-	backend *HTTPBackend
+// upstream is the request to make.
+type upstream struct {
+	backend *Backend
 	server  *caddyhttp.Server
 	url     argument.List
 	values  argument.List
 	body    argument.Argument
 }
 
-func (u *httpUpstream) Key() string {
+func (u *upstream) Key() string {
 	b := u.backend
-	return Key("http", u.url.Key(), b.socket.Key(), b.Method, Key(b.names...), u.values.Key(), u.body.Key(), b.transportConfig)
+	return backend.Key("http", u.url.Key(), b.socket.Key(), b.Method, backend.Key(b.names...), u.values.Key(), u.body.Key(), b.transportConfig)
 }
 
-func (u *httpUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
+func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink) error {
 	request, err := u.newRequest(ctx, lastID)
 	if err != nil {
 		return err
@@ -211,15 +209,15 @@ func (u *httpUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	if err != nil {
 		return err
 	}
-	err = backend.Copy(body, response.Body, httpReadSize)
+	err = backend.Copy(body, response.Body, readSize)
 	if closeErr := body.Close(err == nil); err == nil {
 		err = closeErr
 	}
 	return err
 }
 
-// newRequest makes a request in a context that transports made for reverse_proxy find what they want in.
-func (u *httpUpstream) newRequest(ctx context.Context, lastID string) (*http.Request, error) {
+// newRequest makes a request whose context holds what transports made for reverse_proxy look for.
+func (u *upstream) newRequest(ctx context.Context, lastID string) (*http.Request, error) {
 	parts, err := u.url.Expand(lastID)
 	if err != nil {
 		return nil, err
@@ -251,7 +249,7 @@ func (u *httpUpstream) newRequest(ctx context.Context, lastID string) (*http.Req
 	r.RemoteAddr = "127.0.0.1:0" // the request is the server's own, not a client's
 	r.Header.Set("Accept", httpbody.AcceptRecords)
 	r.Header.Set("Accept-Encoding", "identity")
-	if user := target.User; user != nil { // which Go's client does, but no transport
+	if user := target.User; user != nil { // Go's client does this, but no transport
 		password, _ := user.Password()
 		r.SetBasicAuth(user.Username(), password)
 	}
@@ -268,8 +266,8 @@ func (u *httpUpstream) newRequest(ctx context.Context, lastID string) (*http.Req
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, u.server), nil
 }
 
-// roundTripError tells a connection that timed out from others. Caddy's transport hides what kind of error it had
-// in an error that does not unwrap.
+// roundTripError makes a connection that timed out a 504. Caddy's transport hides the timeout in an error that does not
+// unwrap.
 func roundTripError(err error) error {
 	err = fmt.Errorf("asking the upstream: %w", err)
 	var dialError reverseproxy.DialError
@@ -279,85 +277,8 @@ func roundTripError(err error) error {
 	return err
 }
 
-// UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
-//
-//	backend http <url> {
-//	    method    <method>
-//	    header    <name> <value>
-//	    body      <text>
-//	    transport <name> { ... }
-//	}
-func (b *HTTPBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume backend name
-	var err error
-	if b.URL, err = directive.OneArg(d); err != nil {
-		return d.Err("backend http must be followed by one URL, in quotes if it has spaces") // and not repeat a part of it
-	}
-	if err := directive.Compiled(d, b.Compile); err != nil {
-		return err
-	}
-	seen := make(directive.Seen)
-	for d.NextBlock(0) {
-		if d.Val() != "header" {
-			if err := seen.Add(d); err != nil {
-				return err
-			}
-		}
-		switch d.Val() {
-		case "method":
-			b.Method, err = directive.OneArg(d)
-		case "header":
-			err = b.parseHeader(d)
-		case "body":
-			b.Body, err = directive.OneArg(d)
-		case "transport":
-			err = b.parseTransport(d)
-		default:
-			err = d.Errf("unrecognized subdirective %q of backend http", d.Val())
-		}
-		if err == nil {
-			err = directive.Compiled(d, b.Compile)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *HTTPBackend) parseHeader(d *caddyfile.Dispenser) error {
-	given, err := directive.Args(d, 2, 2)
-	if err != nil {
-		return d.Err("header must be followed by a name and one value, in quotes if it has spaces") // and not repeat a part of it
-	}
-	if b.Header == nil {
-		b.Header = make(http.Header)
-	}
-	b.Header.Add(given[0], given[1])
-	return nil
-}
-
-// parseTransport takes the transport's name; its module takes the rest.
-func (b *HTTPBackend) parseTransport(d *caddyfile.Dispenser) error {
-	if !d.NextArg() {
-		return d.ArgErr()
-	}
-	name := d.Val()
-	module, err := caddyfile.UnmarshalModule(d, transportNamespace+"."+name)
-	if err != nil {
-		return err
-	}
-	transport, ok := module.(http.RoundTripper)
-	if !ok {
-		return d.Errf("module %s.%s is not a transport, but a %T", transportNamespace, name, module)
-	}
-	b.transport, b.TransportRaw = transport, caddyconfig.JSONModuleObject(module, "protocol", name, nil)
-	return nil
-}
-
 var (
-	_ Backend               = (*HTTPBackend)(nil)
-	_ Upstream              = (*httpUpstream)(nil)
-	_ caddy.Provisioner     = (*HTTPBackend)(nil)
-	_ caddyfile.Unmarshaler = (*HTTPBackend)(nil)
+	_ backend.Backend   = (*Backend)(nil)
+	_ backend.Upstream  = (*upstream)(nil)
+	_ caddy.Provisioner = (*Backend)(nil)
 )

@@ -1,4 +1,4 @@
-package sse
+package http
 
 import (
 	"errors"
@@ -15,15 +15,15 @@ var (
 	asQueryPart = argument.Place{Escape: escapeInQuery}
 )
 
-// escapeInPath makes a value one segment of the path, or part of it. The request's own path keeps its slashes, and
-// its URI is a path and a query already.
+// escapeInPath makes a value one segment of the path, or a part of one. The request's own path keeps its slashes, and its
+// URI is a path and a query already.
 func escapeInPath(name, value string) string {
 	part, isURI := uriPart(name)
 	switch {
 	case !isURI:
 		return url.PathEscape(value)
 	case part == "", part == ".path", part == ".path.dir":
-		value = "/" + strings.TrimPrefix(value, "/") // whatever has been made of it, it is no part of the host
+		value = "/" + strings.TrimPrefix(value, "/") // even a path that was rewritten must not extend the host
 		if part != "" {
 			return (&url.URL{Path: value}).EscapedPath()
 		}
@@ -49,7 +49,7 @@ func escapeInQuery(name, value string) string {
 	}
 }
 
-// uriPart is which part of the request's URI a placeholder stands for; empty for all of it.
+// uriPart returns the part of the request's URI that a placeholder stands for. It is empty for the whole URI.
 func uriPart(name string) (part string, isURI bool) {
 	for _, uri := range []string{"http.request.uri", "http.request.orig_uri"} {
 		if part, isURI = strings.CutPrefix(name, uri); isURI {
@@ -59,22 +59,22 @@ func uriPart(name string) (part string, isURI bool) {
 	return "", false
 }
 
-// isEscaped is whether Caddy has escaped the value of such a part. Of a query's values it escapes none: that of
-// {query.x_escaped} is of a parameter that a client has called so.
+// isEscaped reports whether Caddy has escaped the value of such a part. It escapes no value of a query:
+// {query.x_escaped} is the value of a parameter with that name.
 func isEscaped(part string) bool {
 	return slices.Contains([]string{"_escaped", ".path_escaped", ".query_escaped", ".prefixed_query_escaped", ".path.file_escaped"}, part)
 }
 
-// beginsPath is whether a placeholder's value begins with the slash of a path, or with a question mark.
+// beginsPath reports whether a placeholder's value begins with the slash of a path, or with a question mark.
 func beginsPath(name string) bool {
 	part, isURI := uriPart(name)
 	return isURI && slices.Contains([]string{"", ".path", ".path.dir", ".prefixed_query"}, part)
 }
 
-// withoutFragment keeps what Go's server takes for a part of the query from ending it.
+// withoutFragment escapes #, which Go's server takes for a part of the query, but which would end it here.
 func withoutFragment(text string) string { return strings.ReplaceAll(text, "#", "%23") }
 
-func (b *HTTPBackend) compileURL() (err error) {
+func (b *Backend) compileURL() (err error) {
 	base, path, query := splitURL(b.URL)
 	if scheme, host, ok := strings.Cut(base, "://"); ok && host == "unix" && (strings.HasPrefix(path, "//") || strings.HasPrefix(path, "/@")) {
 		socket, rest, _ := strings.Cut(path[1:], ":")
@@ -103,7 +103,7 @@ func (b *HTTPBackend) compileURL() (err error) {
 	return err
 }
 
-// splitURL splits a URL before its path and before its query. Of what is in braces, only such as {path} begins one.
+// splitURL splits a URL before its path and before its query. Of the placeholders, only those like {path} begin one.
 func splitURL(text string) (base, path, query string) {
 	start := 0
 	if i := strings.Index(text, "://"); i >= 0 {
@@ -135,12 +135,12 @@ func splitURL(text string) (base, path, query string) {
 	return text[:pathAt], text[pathAt:], ""
 }
 
-// errURL says nothing of a URL that is wrong. User, password, path and query may be secret, and if the URL is wrong, any
-// of them may stand where another part is expected: with http://user:p/w@host/, the port is "p".
+// errURL repeats nothing of the URL. User, password, path and query may be secret, and in a wrong URL any of them may
+// stand where another part is expected: in http://user:p/w@host/, the port is "p".
 var errURL = errors.New("must be a URL that begins with http:// or https:// and a host, with %XX for special characters in a user, password, path or query")
 
 // parseURL parses an expanded URL.
-func (b *HTTPBackend) parseURL(parts []string) (*url.URL, error) {
+func (b *Backend) parseURL(parts []string) (*url.URL, error) {
 	u, err := url.Parse(strings.Join(parts, ""))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Contains(parts[0], "#") {
 		return nil, errURL
@@ -148,7 +148,7 @@ func (b *HTTPBackend) parseURL(parts []string) (*url.URL, error) {
 	return u, nil
 }
 
-// hasDotSegment is whether a server would take a path for another one (RFC 3986 §5.2.4).
+// hasDotSegment reports whether a server would take the path for another one (RFC 3986 §5.2.4).
 func hasDotSegment(path string) bool {
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment == "." || segment == ".." {
