@@ -5,6 +5,7 @@ import (
 
 	// The backends that come with the handler.
 	_ "github.com/seed-4dedbcea/caddy-sse/modules/dial"
+	_ "github.com/seed-4dedbcea/caddy-sse/modules/exec"
 	_ "github.com/seed-4dedbcea/caddy-sse/modules/file"
 	_ "github.com/seed-4dedbcea/caddy-sse/modules/http"
 	_ "github.com/seed-4dedbcea/caddy-sse/modules/listen"

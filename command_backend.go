@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/seed-4dedbcea/caddy-sse/modules/dial"
+	execbackend "github.com/seed-4dedbcea/caddy-sse/modules/exec"
 	"github.com/seed-4dedbcea/caddy-sse/modules/file"
 	httpbackend "github.com/seed-4dedbcea/caddy-sse/modules/http"
 	"github.com/seed-4dedbcea/caddy-sse/modules/stdin"
@@ -30,7 +31,7 @@ func commandBackend(from string, command []string) (json.RawMessage, error) {
 		if _, err := exec.LookPath(command[0]); err != nil {
 			return nil, err
 		}
-		return checkedBackend("exec", &ExecBackend{Command: command})
+		return checkedBackend("exec", &execbackend.Backend{Command: command})
 	case from == "":
 		return checkedBackend("stdin", new(stdin.Backend))
 	case strings.HasPrefix(from, "http://") || strings.HasPrefix(from, "https://"):
@@ -71,6 +72,7 @@ type commandLine struct {
 	BackendRaw json.RawMessage `json:"backend,omitempty" caddy:"namespace=http.sse.backends inline_key=name"`
 
 	upstream Upstream
+	once     bool // its end is the end of the streams
 }
 
 func (*commandLine) CaddyModule() caddy.ModuleInfo {
@@ -82,8 +84,9 @@ func (b *commandLine) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if command, ok := module.(*ExecBackend); ok {
-		command.shown = os.Stderr // as it would be in a pipe
+	if command, ok := module.(*execbackend.Backend); ok {
+		command.ShowStderr(os.Stderr) // as it would be in a pipe
+		b.once = true
 	}
 	if shared, ok := module.(AlwaysShared); ok {
 		b.upstream = shared.Upstream()
@@ -99,18 +102,20 @@ func (b *commandLine) Provision(ctx caddy.Context) error {
 }
 
 func (b *commandLine) Bind(*http.Request) (Upstream, error) { return b.Upstream(), nil }
-func (b *commandLine) Upstream() Upstream                   { return commandUpstream{b.upstream} }
+func (b *commandLine) Upstream() Upstream                   { return commandUpstream{b.upstream, b.once} }
 
 // commandUpstream is over when standard input or the command is; anything else is opened anew.
-type commandUpstream struct{ Upstream }
+type commandUpstream struct {
+	Upstream
+	once bool
+}
 
 func (u commandUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
 	err := u.Upstream.Stream(ctx, lastID, sink)
 	if ctx.Err() != nil {
 		return err
 	}
-	_, isCommand := u.Upstream.(*execUpstream)
-	if !isCommand && !errors.Is(err, ErrEnded) {
+	if !u.once && !errors.Is(err, ErrEnded) {
 		return err
 	}
 	if endedCleanly(err) {

@@ -170,7 +170,7 @@ func (reg *registry) outliveConfig() bool {
 }
 
 // stopDrain is the longest drain of a stop if the config says nothing. Systemd kills Caddy 5 s after it has asked it to
-// stop, by the unit that comes with it. Until then the commands of backend exec have to end, too (execStopTimeout), and
+// stop, by the unit that comes with it. Until then the commands of backend exec have to end, too (exec.ExitTimeout), and
 // Caddy looks only every half second whether all is done.
 const stopDrain = 2 * time.Second
 

@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+	"github.com/seed-4dedbcea/caddy-sse/modules/exec"
 )
 
 // Caddy's systemd unit has a process killed 5 s after it was asked to stop. The test allows for a slow machine: without
 // defaults for that, the drain and then the command's stop_timeout take nearly 10 s.
 func TestAStopWithDefaultsEndsBeforeSystemdKills(t *testing.T) {
 	const poll = 500 * time.Millisecond // Caddy looks so often whether all is done
-	if longest := stopDrain + execStopTimeout + poll; longest > 4500*time.Millisecond {
+	if longest := stopDrain + exec.ExitTimeout + poll; longest > 4500*time.Millisecond {
 		t.Errorf("a stop may take %v", longest)
 	}
 	dir := t.TempDir()

@@ -1,4 +1,4 @@
-package sse
+package exec
 
 import (
 	"errors"
@@ -9,29 +9,29 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 )
 
-// taskLimit is a limit of how many processes and threads there may be. Where it is reached, the server can start no
-// thread either, and Go's runtime aborts: all sites would be down.
+// taskLimit limits the processes and threads. Once it is reached, the server can start no thread either, and Go's runtime
+// aborts: all sites would be down.
 type taskLimit struct {
 	name      string // what sets it
 	max, used int
 }
 
-// reserve is how much of the limit commands leave to the server, and to whoever else shares the limit.
+// reserve is how much of the limit commands leave to the server, and to others who share the limit.
 func (l taskLimit) reserve() int { return min(l.max/4, 256) }
 
 func (l taskLimit) free() int { return l.max - l.reserve() - l.used }
 
-// taskRoom says whether there is room for another command. It is measured, not counted: a command has processes of its
-// own, and others may share the limit. It is for one goroutine at a time.
+// taskRoom tells whether there is room for another command. It measures and does not count: a command has processes of its
+// own, and others may share the limit. One goroutine uses it at a time.
 type taskRoom struct {
 	measure func() []taskLimit
 	left    int // commands that may start before the limits are looked at again
 	tight   taskLimit
-	until   time.Time // the measurement is too old
+	until   time.Time // when the measurement gets too old
 }
 
-// measurementAge is how long a measurement counts. To look at all processes takes time, which refused clients must not
-// make the server spend over and over.
+// measurementAge is how long a measurement counts. Looking at all processes takes time. Clients that are refused must not
+// make the server do that over and over.
 const measurementAge = time.Second
 
 // take takes room for a command.
@@ -56,7 +56,7 @@ func (r *taskRoom) look(now time.Time) {
 	r.until = now.Add(measurementAge)
 	r.left = 0
 	if free := r.tight.free(); free > 0 {
-		// What has just started has not yet started all that it is going to.
+		// The commands that have just started have not yet started all their own processes.
 		r.left = 1 + free/4
 	}
 }
@@ -69,7 +69,7 @@ func (e noRoomError) Error() string {
 		e.limit.name, e.limit.used, e.limit.max, e.limit.reserve())
 }
 
-// isNoRoom is whether an error is that of a limit, be it that the kernel says so.
+// isNoRoom reports whether a limit was the reason, ours or the kernel's.
 func isNoRoom(err error) bool {
 	return errors.As(err, new(noRoomError)) || errors.Is(err, syscall.EAGAIN)
 }

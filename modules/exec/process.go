@@ -1,4 +1,4 @@
-package sse
+package exec
 
 import (
 	"context"
@@ -13,16 +13,16 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
-// process is a command that runs, with all that it has started.
+// process is a command that runs, and all that it has started.
 type process struct {
 	cmd            *exec.Cmd
 	stdout, stderr *os.File      // what it writes
 	exited         chan struct{} // closed when the command has been waited for
-	waitErr        error         // then: how it ended
+	waitErr        error         // how it ended; set once exited is closed
 	gone           chan struct{} // closed when all that it has started have ended, too
 }
 
-// processes are those of this server that run.
+// processes holds those of this server that run.
 var processes processSet
 
 type processSet struct {
@@ -30,7 +30,7 @@ type processSet struct {
 	stop map[*process]func()
 }
 
-// add takes what ends the process.
+// add adds a process, and the function that ends it.
 func (set *processSet) add(p *process, stop func()) {
 	set.mu.Lock()
 	defer set.mu.Unlock()
@@ -46,7 +46,7 @@ func (set *processSet) remove(p *process) {
 	delete(set.stop, p)
 }
 
-// endAll ends all of them, and returns when they have ended.
+// endAll ends all processes, and returns when they have ended.
 func (set *processSet) endAll() {
 	set.mu.Lock()
 	var ending []*process
@@ -60,8 +60,8 @@ func (set *processSet) endAll() {
 	}
 }
 
-// start starts a command. What it writes goes through pipes of our own, not of os/exec, which would wait for
-// everyone who holds them.
+// start starts a command. Its output goes through pipes of our own: os/exec would wait for everybody who holds one of its
+// pipes.
 func start(cmd *exec.Cmd, pty bool) (*process, error) {
 	stderr, errWriter, err := os.Pipe()
 	if err != nil {
@@ -91,7 +91,7 @@ func start(cmd *exec.Cmd, pty bool) (*process, error) {
 	return p, nil
 }
 
-// supervise returns when the command and all that it has started have ended. When ctx ends, it sees to that.
+// supervise returns when the command and all that it has started have ended. When ctx ends, it ends them.
 func (p *process) supervise(ctx context.Context, stopTimeout func() time.Duration) {
 	defer close(p.gone)
 	select {
@@ -99,20 +99,20 @@ func (p *process) supervise(ctx context.Context, stopTimeout func() time.Duratio
 	case <-p.exited:
 	}
 	p.terminate(stopTimeout)
-	// Wakes up the reads: there may still be someone who holds a pipe, though not of the command's group.
+	// Wakes up the reads: somebody outside of the command's group may still hold a pipe.
 	_ = p.stdout.SetReadDeadline(time.Unix(1, 0))
 	_ = p.stderr.SetReadDeadline(time.Unix(1, 0))
 }
 
-// What is still in a pipe is read when all who have ended can have written to it, though for no longer than this
-// and no more than a pipe can hold: someone else may have the pipe and write to it for ever.
+// Once the processes have ended, what is left in a pipe is read, for no longer than drainTime and no more than a pipe can
+// hold: somebody else may have the pipe and write to it for ever.
 const (
 	drainTime = time.Second
 	drainSize = 1 << 20
 )
 
-// copy writes what comes through the pipe to an input, until there is nobody left who writes. If nobody wants more,
-// it cancels the command, and reads on: a command that has something to say about its end must not be stuck in it.
+// copy writes what comes through the pipe to an input, until nobody is left who writes. If the input wants no more, copy
+// cancels the command and reads on, so that the command does not block on what it writes while it ends.
 func (p *process) copy(to io.Writer, pipe *os.File, cancel func()) error {
 	w := &backend.Writer{To: to}
 	err := backend.Copy(w, pipe, backend.ReadSize)
@@ -130,7 +130,7 @@ func (p *process) copy(to io.Writer, pipe *os.File, cancel func()) error {
 	return err
 }
 
-// hurried reads what is there.
+// hurried is a pipe whose reads wait no longer than drainTime.
 type hurried struct{ pipe *os.File }
 
 func (h hurried) Read(p []byte) (int, error) {
@@ -140,7 +140,7 @@ func (h hurried) Read(p []byte) (int, error) {
 	return h.pipe.Read(p)
 }
 
-// exitError is why the command's end is a failure.
+// exitError returns why the command's end is a failure, or nil.
 func (p *process) exitError() error {
 	var exit *exec.ExitError
 	if errors.As(p.waitErr, &exit) {

@@ -1,19 +1,17 @@
-package sse
+package exec
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
-// dieWithParent makes the command end with the server, whatever the server ends of. See commandStarter for what that
-// takes.
+// dieWithParent makes the command end with the server, however the server ends. See commandStarter for what that takes.
 func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
 
 // runStarter starts commands until there are no more requests.
@@ -33,8 +31,8 @@ func runStarter(requests <-chan startRequest) {
 	}
 }
 
-// leaveReserve keeps a command's own processes from taking what is kept free for the server: the limit of processes for
-// each user is counted for all alike, but each process has a limit of its own.
+// leaveReserve keeps a command's own processes from taking what is kept free for the server. All processes of a user count,
+// but each process has a limit of its own.
 func leaveReserve(pid int) {
 	var limit unix.Rlimit
 	if err := unix.Prlimit(pid, unix.RLIMIT_NPROC, nil, &limit); err != nil || limit.Cur > maxTasks {
@@ -42,17 +40,17 @@ func leaveReserve(pid int) {
 	}
 	limit.Cur -= uint64(taskLimit{max: int(limit.Cur)}.reserve())
 	limit.Max = min(limit.Max, limit.Cur)
-	_ = unix.Prlimit(pid, unix.RLIMIT_NPROC, &limit, nil) // a command with rights of its own has its own limits, too
+	_ = unix.Prlimit(pid, unix.RLIMIT_NPROC, &limit, nil) // fails for a command with rights of its own, which has its own limits, too
 }
 
-// waitFor waits for a command without a thread, which os/exec would block in the wait for each command.
+// waitFor waits for a command. os/exec would block a thread for each; this does not.
 func waitFor(cmd *exec.Cmd) error {
 	awaitExit(cmd.Process)
 	return cmd.Wait()
 }
 
-// awaitExit returns when the process has exited, or when it cannot be told without a thread: the kernel is older than
-// Linux 5.4, or a sandbox forbids it.
+// awaitExit returns when the process has exited, or at once if that cannot be known without a thread: on a kernel older
+// than Linux 5.4, or where a sandbox forbids it.
 func awaitExit(process *os.Process) {
 	fd := -1
 	err := process.WithHandle(func(handle uintptr) {
@@ -77,33 +75,20 @@ func awaitExit(process *os.Process) {
 	})
 }
 
-// hasOnlyZombies is whether all of a process group are dead, but not waited for by the process that inherited them,
-// which in a container may never do it (proc_pid_stat(5)).
+// hasOnlyZombies reports whether all of a process group are dead, but not waited for. The process that inherited them, such
+// as a container's, may never do that.
 func hasOnlyZombies(group int) bool {
-	proc, err := os.Open("/proc")
-	if err != nil {
-		return false
-	}
-	defer proc.Close()
-	names, err := proc.Readdirnames(-1)
+	all, err := procfs.AllProcs()
 	if err != nil {
 		return false
 	}
 	found := false
-	for _, name := range names {
-		if name[0] < '0' || name[0] > '9' {
-			continue
+	for _, p := range all {
+		stat, err := p.Stat()
+		if err != nil || stat.PGRP != group {
+			continue // it has ended meanwhile, or is another's
 		}
-		stat, err := os.ReadFile("/proc/" + name + "/stat")
-		if err != nil {
-			continue // it has ended meanwhile
-		}
-		// The command's name, in parentheses, may hold anything. State, parent and group follow it.
-		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		if len(fields) < 3 || string(fields[2]) != strconv.Itoa(group) {
-			continue
-		}
-		if state := fields[0][0]; state != 'Z' && state != 'X' {
+		if stat.State != "Z" && stat.State != "X" {
 			return false
 		}
 		found = true

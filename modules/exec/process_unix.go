@@ -1,6 +1,6 @@
 //go:build unix
 
-package sse
+package exec
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 
 const ptySupported = true
 
-// processAttributes puts a command into a process group of its own, which what it starts belongs to, too.
+// processAttributes puts a command and all that it starts into a process group of its own.
 func processAttributes(pty bool) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: !pty}
 	if pty {
@@ -25,8 +25,8 @@ func processAttributes(pty bool) *syscall.SysProcAttr {
 	return attr
 }
 
-// terminate ends the command and its group: by SIGTERM, then by SIGKILL. A process group's id stays taken while
-// there is anyone in it, so that no other group is meant by it.
+// terminate ends the command and its group: by SIGTERM, then by SIGKILL. The id of a process group stays taken while the
+// group has a process, so no other group can be meant.
 func (p *process) terminate(timeout func() time.Duration) {
 	group := p.cmd.Process.Pid
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
@@ -49,15 +49,15 @@ func (p *process) terminate(timeout func() time.Duration) {
 	<-p.exited
 }
 
-// isGone is whether the command has been waited for and nobody of its group is left.
+// isGone reports whether the command has been waited for and its group is empty.
 func (p *process) isGone(group int) bool {
 	select {
 	case <-p.exited:
 	default:
 		return false
 	}
-	// A server that is process 1, as in containers, inherits those whose parent has ended, and they stay as zombies
-	// until somebody waits for them.
+	// A server that is process 1, as in containers, inherits the processes whose parent has ended. They stay zombies until
+	// it waits for them.
 	for {
 		if pid, err := syscall.Wait4(-group, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
 			break
@@ -66,7 +66,7 @@ func (p *process) isGone(group int) bool {
 	return errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) || hasOnlyZombies(group)
 }
 
-// openOutput returns a pipe, or a terminal that passes on each byte as it is.
+// openOutput returns a pipe, or a terminal that changes no byte.
 func openOutput(terminal bool) (reader, writer *os.File, err error) {
 	if !terminal {
 		return os.Pipe()
@@ -90,7 +90,7 @@ func openOutput(terminal bool) (reader, writer *os.File, err error) {
 	return reader, theirs, nil
 }
 
-// pollable is the same file in a form whose Read does not tie up a thread, and ends with Close.
+// pollable returns the same file in a form whose Read takes no thread and ends with Close.
 func pollable(f *os.File) (*os.File, error) {
 	syscall.ForkLock.RLock()
 	fd, err := syscall.Dup(int(f.Fd()))
@@ -108,6 +108,6 @@ func pollable(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// isEndOfTerminal is whether a read failed because nobody holds the other side of a terminal any more, which is how
-// Linux says it.
+// isEndOfTerminal reports whether a read failed because nobody holds the other side of the terminal any more. Linux says
+// so by EIO.
 func isEndOfTerminal(err error) bool { return errors.Is(err, syscall.EIO) }

@@ -1,4 +1,4 @@
-package sse
+package exec_test
 
 import (
 	"bufio"
@@ -8,7 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
+	osexec "os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,8 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caddyserver/caddy/v2"
+
+	_ "github.com/seed-4dedbcea/caddy-sse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
+	"github.com/seed-4dedbcea/caddy-sse/modules/exec"
 )
 
 // A serverProcess is this test's binary once more: a Caddy that may be under a limit of processes and threads, which
@@ -29,7 +32,7 @@ type serverProcess struct {
 	url   string
 	limit int
 	dir   string
-	cmd   *exec.Cmd
+	cmd   *osexec.Cmd
 	stdin io.WriteCloser // of which each line is a config to load; with its end, the server ends
 	ready chan struct{}  // a config has been loaded
 	said  *lockedBuffer
@@ -70,7 +73,7 @@ func startServerProcess(t *testing.T, limit int, directives string) *serverProce
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", ssetest.FreePort(t))
 	s.url = "http://" + address
-	s.cmd = exec.Command(os.Args[0], "-test.run=^TestServerProcess$")
+	s.cmd = osexec.Command(os.Args[0], "-test.run=^TestServerProcess$")
 	s.cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", serverProcessEnv, uid, s.limit), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
 	s.cmd.Stderr = s.said
 	var err error
@@ -151,7 +154,7 @@ func TestServerProcess(t *testing.T) {
 		}
 		fmt.Println("ready")
 	}
-	processes.endAll()
+	exec.EndAll()
 	_ = caddy.Stop()
 }
 
@@ -242,68 +245,17 @@ func TestExecCommandThatForksWithoutEndLeavesTheServerItsThreads(t *testing.T) {
 	s.wantOthersServed(t)
 }
 
-func TestExecStreamsTakeNoThreadsOfTheServer(t *testing.T) {
-	threads := func() int {
-		entries, err := os.ReadDir("/proc/self/task")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(entries)
-	}
-	u := upstreamtest.Upstream(t, "exec sh -c `echo up; exec sleep 1000`", "")
-	upstreamtest.Run(t, u, "").Hears(t, "up\n")
-	before := threads()
-	const streams = 100
-	for range streams {
-		upstreamtest.Run(t, u, "").Hears(t, "up\n")
-	}
-	if more := threads() - before; more > streams/4 {
-		t.Errorf("%d streams take %d threads", streams, more)
-	}
-}
-
-func TestTaskRoomKeepsAReserve(t *testing.T) {
-	used, looks := 100, 0
-	room := taskRoom{measure: func() []taskLimit {
-		looks++
-		return []taskLimit{{name: "wide", max: 1000}, {name: "narrow", max: 200, used: used}}
-	}}
-	now := time.Now()
-	for used < 150 {
-		if err := room.take(now); err != nil {
-			t.Fatalf("refused at %d of 200: %v", used, err)
-		}
-		used++
-	}
-	if looks > 20 {
-		t.Errorf("looked %d times for 50 commands", looks)
-	}
-	looks = 0
-	for range 100 {
-		if err := room.take(now); !isNoRoom(err) || !strings.Contains(err.Error(), "narrow") {
-			t.Fatalf("got %v", err)
-		}
-	}
-	if looks > 1 {
-		t.Errorf("looked %d times for clients that were refused", looks)
-	}
-	used = 10
-	if err := room.take(now.Add(2 * measurementAge)); err != nil {
-		t.Errorf("refused when there is room again: %v", err)
-	}
-}
-
 func TestExecNoCommandOutlivesAServerWhoseConfigHasNoMoreCommands(t *testing.T) {
 	s := startServerProcess(t, 0, "route /exec {\n sse {\n backend exec sh -c `trap '' TERM; (trap '' TERM; while :; do sleep 1; done) & echo $!; wait` {\n stop_timeout 100ms\n}\n share {\n linger 1h\n}\n}\n}")
 	ctx, cancel := context.WithCancel(context.Background())
 	said, err := s.open(ctx, "/exec")
 	cancel()
 	pid, _ := strconv.Atoi(said)
-	if err != nil || !isAlive(pid) {
+	if err != nil || !exec.IsAlive(pid) {
 		t.Fatalf("got %q, %v", said, err)
 	}
 	s.load(t, "") // without any route
-	if !isAlive(pid) {
+	if !exec.IsAlive(pid) {
 		t.Fatal("the command has ended with its route, though it was to linger")
 	}
 	if err := s.cmd.Process.Signal(unix.SIGTERM); err != nil {
@@ -312,7 +264,7 @@ func TestExecNoCommandOutlivesAServerWhoseConfigHasNoMoreCommands(t *testing.T) 
 	if err := s.ended(); err != nil {
 		t.Error(err)
 	}
-	if isAlive(pid) {
+	if exec.IsAlive(pid) {
 		t.Errorf("process %d is alive", pid)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package sse
+package exec
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ const ptySupported = false
 
 func processAttributes(bool) *syscall.SysProcAttr { return nil }
 
-// terminate ends the command. There are neither signals nor process groups here: what it has started is on its own.
+// terminate ends the command. Without signals and process groups, what it has started lives on.
 func (p *process) terminate(func() time.Duration) {
 	_ = p.cmd.Process.Kill()
 	<-p.exited

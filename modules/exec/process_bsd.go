@@ -1,11 +1,11 @@
 //go:build unix && !linux
 
-package sse
+package exec
 
 import "syscall"
 
-// dieWithParent does nothing: there is no such thing here.
+// dieWithParent does nothing: there is no such thing on these systems.
 func dieWithParent(*syscall.SysProcAttr) {}
 
-// hasOnlyZombies is not known here.
+// hasOnlyZombies does not know.
 func hasOnlyZombies(int) bool { return false }

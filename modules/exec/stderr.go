@@ -1,4 +1,4 @@
-package sse
+package exec
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ type lineLogger struct {
 	line   []byte
 }
 
-// maxLogLine is how much of a line is logged.
+// maxLogLine is how many bytes of a line are logged.
 const maxLogLine = 4 << 10
 
 func (l *lineLogger) Write(p []byte) (int, error) {

@@ -1,4 +1,4 @@
-package sse
+package exec
 
 import (
 	"bytes"
@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxTasks is more processes than Linux can have (PID_MAX_LIMIT): a limit above it is none.
+// maxTasks is the most processes that Linux can have (PID_MAX_LIMIT). A limit above it is none.
 const maxTasks = 1 << 22
 
-// taskLimits are the limits that this process is under, as far as they can be seen.
+// taskLimits returns the limits that this process is under, as far as it can see them.
 func taskLimits() []taskLimit {
 	limits := cgroupLimits()
 	if limit, ok := userLimit(); ok {
@@ -25,7 +25,7 @@ func taskLimits() []taskLimit {
 	return limits
 }
 
-// userLimit is RLIMIT_NPROC ("ulimit -u", systemd's LimitNPROC), which does not bind root: getrlimit(2).
+// userLimit returns RLIMIT_NPROC ("ulimit -u", systemd's LimitNPROC), which does not bind root: getrlimit(2).
 func userLimit() (taskLimit, bool) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &limit); err != nil || limit.Cur > maxTasks || os.Getuid() == 0 {
@@ -34,7 +34,7 @@ func userLimit() (taskLimit, bool) {
 	return taskLimit{name: "RLIMIT_NPROC (ulimit -u)", max: int(limit.Cur), used: tasksOf(os.Getuid())}, true
 }
 
-// tasksOf is how many threads the processes of a user have.
+// tasksOf counts the threads of all processes of a user.
 func tasksOf(uid int) int {
 	proc, err := os.Open("/proc")
 	if err != nil {
@@ -54,7 +54,7 @@ func tasksOf(uid int) int {
 		}
 		n, _ := status.Read(buf)
 		status.Close()
-		// The real user counts, which stands first: proc_pid_status(5).
+		// The real user counts. It comes first: proc_pid_status(5).
 		if owner, ok := statusField(buf[:n], "Uid"); ok && owner == uid {
 			threads, _ := statusField(buf[:n], "Threads")
 			tasks += threads
@@ -63,7 +63,7 @@ func tasksOf(uid int) int {
 	return tasks
 }
 
-// statusField is the first number of a field. A process's name, which may hold anything, has its line breaks escaped.
+// statusField returns the first number of a field. Line breaks in a process's name, which may hold anything, are escaped.
 func statusField(status []byte, name string) (int, bool) {
 	_, rest, found := bytes.Cut(status, []byte("\n"+name+":\t"))
 	if !found {
@@ -77,10 +77,10 @@ func statusField(status []byte, name string) (int, bool) {
 	return n, err == nil
 }
 
-// cgroupRoot is where cgroups are mounted; version 1 has its controllers in folders of it.
+// cgroupRoot is where cgroups are mounted. Version 1 has its controllers in folders below it.
 const cgroupRoot = "/sys/fs/cgroup"
 
-// cgroupLimits are pids.max of the server's cgroup and of all above it: systemd's TasksMax, a container's limit.
+// cgroupLimits returns pids.max of the server's cgroup and of all above it: systemd's TasksMax, a container's limit.
 func cgroupLimits() []taskLimit {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -99,7 +99,7 @@ func cgroupLimits() []taskLimit {
 		default:
 			continue
 		}
-		// In a container the path may be one that only the host has. The container's own cgroup is the root then.
+		// In a container, the path may exist on the host only. Then the container's own cgroup is the root.
 		for group = path.Clean("/" + group); ; group = path.Dir(group) {
 			if limit, ok := cgroupLimit(mount + group); ok {
 				limits = append(limits, limit)
@@ -121,7 +121,7 @@ func cgroupLimit(dir string) (taskLimit, bool) {
 	return taskLimit{name: "pids.max of the cgroup (systemd's TasksMax)", max: most, used: used}, ok
 }
 
-// systemLimit is that of the whole system.
+// systemLimit returns the limit of the whole system.
 func systemLimit() (taskLimit, bool) {
 	threads, ok1 := numberIn("/proc/sys/kernel/threads-max")
 	pids, ok2 := numberIn("/proc/sys/kernel/pid_max")

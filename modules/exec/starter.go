@@ -1,15 +1,15 @@
-package sse
+package exec
 
 import (
 	"os/exec"
 	"sync"
 )
 
-// commandStarter starts the commands of this server, one after the other, and all of them on the same thread.
+// commandStarter starts the commands of this server, one after the other, all on one thread.
 //
-// The kernel's "die with your parent" (see dieWithParent) means the thread that has started a command, not its process.
-// A goroutine that is locked to its thread keeps that alive for as long as there are commands. It is one thread for all
-// of them: a thread each would take the server to its limit of threads, where Go's runtime aborts.
+// The kernel's "die with your parent" (see dieWithParent) means the thread that started a command, not its process. A
+// goroutine that is locked to its thread keeps that thread alive for as long as there are commands. All commands share it:
+// with a thread each, the server would reach its limit of threads, where Go's runtime aborts.
 type commandStarter struct {
 	mu       sync.Mutex
 	commands int // that are starting or running
@@ -21,10 +21,10 @@ type startRequest struct {
 	done chan error
 }
 
-// commands are those of this process.
+// commands starts the commands of this process.
 var commands commandStarter
 
-// start starts a command, if there is room for it. After the command has been waited for, ended must be called.
+// start starts a command, if there is room for it. Once the command has been waited for, ended must be called.
 func (s *commandStarter) start(cmd *exec.Cmd) error {
 	s.mu.Lock()
 	if s.commands == 0 {

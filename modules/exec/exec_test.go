@@ -1,6 +1,6 @@
 //go:build unix
 
-package sse
+package exec
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 	"go.uber.org/zap"
@@ -206,10 +207,10 @@ func TestExecOutputBeforeTheEndIsNotLostOnASlowClient(t *testing.T) {
 // slowSink is one whose client takes its time.
 type slowSink struct{ n int }
 
-func (s *slowSink) Open(string) (Input, error) { return &slowInput{sink: s}, nil }
+func (s *slowSink) Open(string) (backend.Input, error) { return &slowInput{sink: s}, nil }
 
 type slowInput struct {
-	Input
+	backend.Input
 	sink *slowSink
 }
 
@@ -240,9 +241,9 @@ func TestExecStderrAsRecords(t *testing.T) {
 func TestExecStderrFloodDoesNotFillTheLog(t *testing.T) {
 	for _, pty := range []string{"", "pty"} {
 		core, logs := observer.New(zap.InfoLevel)
-		backend := upstreamtest.Backend(t, "exec sh -c `head -c 100000 /dev/zero | tr '\\0' x >&2; echo >&2; yes 2>&1 | head -n 100000 >&2; echo out` {\n "+pty+"\n}").(*ExecBackend)
-		backend.logger = zap.New(core)
-		u, err := backend.Bind(upstreamtest.Request("/"))
+		b := upstreamtest.Backend(t, "exec sh -c `head -c 100000 /dev/zero | tr '\\0' x >&2; echo >&2; yes 2>&1 | head -n 100000 >&2; echo out` {\n "+pty+"\n}").(*Backend)
+		b.logger = zap.New(core)
+		u, err := b.Bind(upstreamtest.Request("/"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +297,7 @@ func TestExecOnATerminalIsHeardLineByLine(t *testing.T) {
 
 func TestExecLeavesNothingBehind(t *testing.T) {
 	runs := 100
-	if soaking() {
+	if os.Getenv("SSE_SOAK") == "1" {
 		runs = 500
 	}
 	for _, options := range []string{"", "pty"} {
@@ -343,4 +344,10 @@ func TestExecOutlivesTheThreadThatStartedIt(t *testing.T) {
 
 func TestExecHugeLineTakesLittleMemory(t *testing.T) {
 	upstreamtest.WantLittleMemory(t, upstreamtest.Upstream(t, "exec sh -c `head -c 104857600 /dev/zero; echo; echo next`", ""))
+}
+
+func TestExecIsABackend(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		return upstreamtest.Backend(t, `exec sh -c "echo a line; sleep 1000"`)
+	})
 }

@@ -1,0 +1,6 @@
+package exec
+
+var (
+	EndAll  = processes.endAll
+	IsAlive = isAlive
+)
