@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/modules/commandline"
+	"github.com/seed-4dedbcea/caddy-sse/modules/loopback"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -77,7 +79,7 @@ func runCommand(fl caddycmd.Flags) error {
 		}
 		return fmt.Errorf("unexpected argument %q: a command comes after --, as in caddy sse -- %[1]s", fl.Arg(0))
 	}
-	backend, err := commandBackend(fl.String("from"), fl.Args())
+	backend, err := commandline.New(fl.String("from"), fl.Args())
 	if err != nil {
 		return err
 	}
@@ -95,7 +97,7 @@ func runCommand(fl caddycmd.Flags) error {
 
 	handler := func() *Handler {
 		h := &Handler{
-			BackendRaw: caddyconfig.JSONModuleObject(&commandLine{BackendRaw: backend}, "name", "command_line", nil),
+			BackendRaw: caddyconfig.JSONModuleObject(backend, "name", "command_line", nil),
 			Format:     fl.String("format"), Event: fl.String("event"), ID: fl.String("id"), Where: fl.String("where"),
 			Viewer: true, Drain: directive.Off,
 			Share: &Share{History: fl.Int("history"), Replay: fl.Int("history")},
@@ -119,14 +121,14 @@ func runCommand(fl caddycmd.Flags) error {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	caddy.TrapSignals()
-	caddy.RegisterModule(new(commandLine))
-	caddy.RegisterModule(new(loopbackOnly))
+	caddy.RegisterModule(new(commandline.Backend))
+	caddy.RegisterModule(new(loopback.Guard))
 	if err := caddy.Run(commandConfig(handler(), address, path, fl.Bool("debug"))); err != nil {
 		return err
 	}
 	fmt.Printf("Serving events at %s\n", commandURL(listening(address), path))
 
-	err = <-upstreamOver
+	err = commandline.Wait()
 	waitForStreams(5 * time.Second)
 	if stopErr := caddy.Stop(); err == nil {
 		err = stopErr
@@ -160,8 +162,8 @@ func commandConfig(handler *Handler, address caddy.NetworkAddress, path string, 
 		}
 	}
 	var routes caddyhttp.RouteList
-	if isLoopback(address) {
-		guard := &loopbackOnly{Hosts: []string{address.Host, "localhost", "127.0.0.1", "::1"}}
+	if loopback.Is(address) {
+		guard := &loopback.Guard{Hosts: []string{address.Host, "localhost", "127.0.0.1", "::1"}}
 		routes = append(routes, caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSONModuleObject(guard, "handler", "sse_loopback_only", nil)}})
 	}
 	routes = append(routes, route(path, handler, "sse"))

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
+	"github.com/seed-4dedbcea/caddy-sse/modules/commandline"
 	"github.com/seed-4dedbcea/caddy-sse/modules/dial"
 )
 
@@ -115,8 +116,8 @@ func TestAURLThatIsWrongIsNotRepeated(t *testing.T) {
 		}
 		wantSilence(test.text, err)
 	}
-	_, err := commandBackend("ftp://me:secret@host/", nil)
+	_, err := commandline.New("ftp://me:secret@host/", nil)
 	wantSilence("--from ftp://…", err)
-	_, err = commandBackend("http://me:secret%@host/", nil)
+	_, err = commandline.New("http://me:secret%@host/", nil)
 	wantSilence("--from http://…", err)
 }

@@ -1,4 +1,4 @@
-package sse
+package loopback
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 )
 
 func TestOnLoopbackNoPageOfAnotherSiteIsServed(t *testing.T) {
-	guard := &loopbackOnly{Hosts: []string{"127.0.0.5", "localhost", "127.0.0.1", "::1"}}
+	guard := &Guard{Hosts: []string{"127.0.0.5", "localhost", "127.0.0.1", "::1"}}
 	for _, c := range []struct {
 		host, origin string
 		served       bool
@@ -71,7 +71,7 @@ func TestLoopbackAddressesAreThoseOfThisMachineAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := isLoopback(parsed); got != want {
+		if got := Is(parsed); got != want {
 			t.Errorf("%s: %t, want %t", address, got, want)
 		}
 	}
