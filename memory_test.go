@@ -17,7 +17,8 @@ func TestNothingOfAStreamIsHeldOnceItsClientHasLeft(t *testing.T) {
 		"a long linger":   "share {\nlinger 1h\n}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			server, u := sharing(t, options)
+			// The runtime may keep a stopped timer, and all it refers to, until its time comes: that of a heartbeat is soon.
+			server, u := sharing(t, "heartbeat 100ms\n"+options)
 			stays := get(t, server, "/?n=stays")
 			waitOpen(t, stays)
 			stayed := openStreams.all()[0]

@@ -396,5 +396,5 @@ func numbers(from, to int) string {
 	return text.String()
 }
 
-// soaking is whether SSE_SOAK=1 asks for the runs of a minute each, with as many clients as the product is made for.
+// soaking reports whether SSE_SOAK=1 asks for the long runs, with as many clients as the product is made for.
 func soaking() bool { return os.Getenv("SSE_SOAK") == "1" }

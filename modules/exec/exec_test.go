@@ -296,9 +296,9 @@ func TestExecOnATerminalIsHeardLineByLine(t *testing.T) {
 }
 
 func TestExecLeavesNothingBehind(t *testing.T) {
-	runs := 100
+	runs := 25
 	if os.Getenv("SSE_SOAK") == "1" {
-		runs = 500
+		runs = 250
 	}
 	for _, options := range []string{"", "pty"} {
 		u := upstreamtest.Upstream(t, "exec sh -c `sleep 1000 & echo $$; echo $!; wait` {\n "+options+"\n}", "")
