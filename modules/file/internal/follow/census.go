@@ -27,8 +27,9 @@ type census struct {
 
 // view is what there was when last looked.
 type view struct {
-	seen  sighting // never changed
-	takes int      // counts how often has been looked
+	current identity // what the name stood for
+	seen    sighting // beside it; never changed
+	takes   int      // counts how often has been looked
 }
 
 // era is the time while the name stands for one file.
@@ -84,7 +85,7 @@ func (c *census) take(path string) bool {
 		e.began = c.count
 	}
 	e.seen = seen
-	c.latest = view{seen: seen, takes: c.latest.takes + 1}
+	c.latest = view{current: current, seen: seen, takes: c.latest.takes + 1}
 	return true
 }
 

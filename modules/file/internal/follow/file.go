@@ -120,15 +120,6 @@ func (f *file) readAt(buf []byte, offset int64) (int, error) {
 	return 0, nil
 }
 
-// goesOnAs reports whether two files have the same bytes after offset, as far as both have some.
-func (f *file) goesOnAs(other *file, offset int64) bool {
-	var mine, its [copyPiece]byte
-	n, _ := f.ReadAt(mine[:], offset)
-	m, _ := other.ReadAt(its[:], offset)
-	n = min(n, m)
-	return bytes.Equal(mine[:n], its[:n])
-}
-
 // isStartOf reports whether own begins with all that the file has, as far as its first and last bytes tell: then it is a
 // copy of own.
 func (f *file) isStartOf(own *file) bool {

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -86,15 +87,16 @@ type Follower struct {
 	file     *file      // nil until there is one
 	offset   int64      // of the next byte in file
 	inLine   bool       // the byte before it is no LF
+	empty    bool       // file was empty when last looked, and nothing has been read of it since
 	next     succession // what takes file's place when that has been read to its end
 	rotated  bool       // file is not what path names any more
-	previous os.FileInfo
-	era      *era      // of file
-	before   sighting  // what was there already when file was opened or cut: no copies of it
-	copied   bool      // file is a copy of what path names
-	takes    int       // of the census, as of which before is
-	refused  time.Time // since when the file at path cannot be opened
-	told     Chunk     // the flags that go with the next chunk
+	previous Position   // the end of the file before it
+	era      *era       // of file
+	before   sighting   // what was there already when file was opened or cut: no copies of it
+	copied   bool       // file is a copy of what path names
+	takes    int        // of the census, as of which before is
+	refused  time.Time  // since when the file at path cannot be opened
+	told     Chunk      // the flags that go with the next chunk
 }
 
 // Open begins to follow a file. One that is not there yet is waited for, in a
@@ -187,6 +189,10 @@ func (f *Follower) read(buf []byte) (chunk Chunk, ready bool, err error) {
 			case err != nil:
 				return Chunk{}, false, fmt.Errorf("following a file: %w", err)
 			case n > 0:
+				if f.empty && f.joined(f.name.siblings()) { // what it had may have been copied and cut
+					f.told.Gap = true
+				}
+				f.empty = false
 				return f.tell(buf[:n]), true, nil
 			}
 		}
@@ -236,11 +242,7 @@ func (f *Follower) start(ctx context.Context, from Start, resume *Position) erro
 			f.offset, f.inLine = resume.Offset, resume.InLine
 		}
 		if found != nil {
-			var before sighting // nothing, if nobody saw when it was rotated
-			if id, ok := identifyTarget(f.name.path); ok && id == found.id {
-				before = f.watch.topic.census.now().seen
-			}
-			f.open(found, before)
+			f.open(found, f.beside(found))
 			f.copied = copied
 			return nil
 		}
@@ -259,14 +261,33 @@ func (f *Follower) start(ctx context.Context, from Start, resume *Position) erro
 			opened.Close()
 			return err
 		}
-		f.open(opened, f.watch.topic.census.now().seen)
+		f.open(opened, f.beside(opened))
 	}
 	return nil
 }
 
+// beside is what is beside a file that has been opened, if path leads to it: no files that come after it. If it has been
+// rotated, nobody knows.
+func (f *Follower) beside(file *file) sighting {
+	if latest := f.watch.topic.census.now(); latest.current == file.id {
+		return latest.seen
+	}
+	seen := sight(f.name.siblings())
+	if !f.named(file) {
+		return nil
+	}
+	return seen
+}
+
+// named reports whether path leads to the file.
+func (f *Follower) named(file *file) bool {
+	id, ok := identifyTarget(f.name.path)
+	return ok && id == file.id
+}
+
 // open makes file the one that is read. before is what is beside it.
 func (f *Follower) open(file *file, before sighting) {
-	f.file, f.before = file, before
+	f.file, f.before, f.empty = file, before, len(file.head) == 0
 	f.era = f.watch.topic.census.era(file.id)
 }
 
@@ -309,7 +330,7 @@ func (f *Follower) look() error {
 // read to its end: what is longer.
 func (f *Follower) lookForCopies() {
 	latest := f.watch.topic.census.now()
-	if latest.takes == f.takes {
+	if latest.takes == f.takes || latest.current != f.file.id {
 		return
 	}
 	// Not longer only because file has been cut.
@@ -332,9 +353,9 @@ func (f *Follower) lookForCopies() {
 // advance goes on with the next file.
 func (f *Follower) advance() {
 	if f.file != nil {
-		f.previous = f.file.info
+		f.previous = Position{Generation: f.file.generation, Offset: f.offset, InLine: f.inLine}
 		f.file.Close()
-		f.told.NewFile = true
+		f.told.NewFile = f.told.NewFile || !f.next.longer
 		f.told.Gap = f.told.Gap || f.next.doubt
 	}
 	f.copied = f.copied && f.next.sibling
@@ -347,31 +368,68 @@ func (f *Follower) advance() {
 	if f.copied {
 		f.era = era // of what it was copied from
 	}
+	if !f.next.longer {
+		f.offset = 0
+	}
 	f.next = succession{}
-	f.offset = 0
 	f.rotated = false
 	f.watch.moved.Store(true)
+}
+
+// joined reports whether a sibling has come or changed since the others were seen, before file was last written to: it
+// may be a copy of what file has had since then.
+func (f *Follower) joined(list []sibling) bool {
+	info, err := f.file.Stat()
+	return err == nil && slices.ContainsFunc(list, func(s sibling) bool {
+		at, there := f.before[s.id]
+		return (!there || at != s.stamp()) && s.info.Size() > 0 && s.id != f.file.id && !s.info.ModTime().After(info.ModTime())
+	})
 }
 
 // truncated goes on after the file was cut: in the copy that "copytruncate"
 // made of it before, if there is one, else at its new start.
 func (f *Follower) truncated() {
-	if g, ok := parseGeneration(f.file.generation); ok {
-		list := f.name.siblings()
-		copied, doubt := locateCopy(list, g, Position{Offset: f.offset, InLine: f.inLine}, func(s sibling) bool {
-			_, there := f.before[s.id]
-			return there
-		})
-		if copied != nil {
+	g, ok := parseGeneration(f.file.generation)
+	at := Position{Offset: f.offset, InLine: f.inLine}
+	// Before and after the siblings are listed: if the file is cut once more meanwhile, its head tells.
+	f.file.reset()
+	_, _ = f.file.intact() // an error comes again with the next read
+	if ok {
+		var list []sibling
+		var doubt bool
+		for range attempts {
+			list = f.name.siblings()
+			_, _ = f.file.intact()
+			var copied *file
+			var moved bool
+			copied, doubt, moved = locateCopy(list, g, at, func(s sibling) bool {
+				_, there := f.before[s.id]
+				return there
+			})
+			if copied != nil {
+				f.file.Close()
+				f.file, f.copied = copied, true
+				f.watch.moved.Store(true)
+				return
+			}
+			if !moved {
+				break
+			}
+		}
+		if f.copied { // nobody writes to a copy: what it has now may be anything
 			f.file.Close()
-			f.file, f.copied = copied, true
+			f.file, f.copied, f.offset = nil, false, 0
+			f.told.NewFile, f.told.Truncated, f.told.Gap = true, true, true
 			f.watch.moved.Store(true)
 			return
 		}
-		f.before = sight(list)
-		f.told.Gap = f.told.Gap || doubt // it may have been a copy after all
+		// It may have been a copy after all. And what has come meanwhile may be one of what the file has had since.
+		f.told.Gap = f.told.Gap || doubt || f.joined(list)
+		if f.named(f.file) { // or later files may be among them
+			f.before = sight(list)
+		}
 	}
-	f.file.reset()
 	f.offset = 0
+	f.empty = len(f.file.head) == 0
 	f.told.NewFile, f.told.Truncated = true, true
 }

@@ -3,6 +3,7 @@ package follow
 import (
 	"cmp"
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,6 +45,16 @@ func (n name) siblings() []sibling {
 		list = again
 	}
 	return list
+}
+
+// all is the list with the file that the name stands for, if there is one.
+func (n name) all(list []sibling) []sibling {
+	info, err := os.Stat(n.path)
+	id, ok := identifyTarget(n.path)
+	if err != nil || !ok {
+		return list
+	}
+	return append([]sibling{{n.path, info, id}}, list...)
 }
 
 func listSiblings(path string) []sibling {
@@ -140,6 +151,7 @@ func (s sibling) openSame() *file {
 // succession is what follows a file that has been read to its end.
 type succession struct {
 	next    *file    // nil: nothing yet
+	longer  bool     // next has all that the file has, and goes on
 	rotated bool     // the file has lost its name
 	sibling bool     // next is a rotated file
 	doubt   bool     // a file before next has been left out that may be of this log
@@ -190,11 +202,11 @@ func successor(name name, own *file, seen func() past) (succession, error) {
 		if found {
 			taken = &sibling{path: name.path, info: again, id: id}
 		}
-		next, doubt, moved := known.next(list, own, taken)
+		next, longer, doubt, moved := known.next(list, own, taken)
 		if moved {
 			continue
 		}
-		s := succession{next: next, rotated: true, sibling: true, doubt: doubt, beside: sight(list), known: known.seen}
+		s := succession{next: next, longer: longer, rotated: true, sibling: true, doubt: doubt, beside: sight(list), known: known.seen}
 		if next != nil {
 			return s, nil
 		}
@@ -205,7 +217,11 @@ func successor(name name, own *file, seen func() past) (succession, error) {
 		s.next, err = openFile(name.path)
 		switch {
 		case err == nil && os.SameFile(s.next.info, current):
-			return s, nil
+			// If it has been copied and cut meanwhile, the copy comes first.
+			if unchanged(list, name.siblings(), own.id) {
+				return s, nil
+			}
+			s.next.Close()
 		case err == nil:
 			s.next.Close()
 		case !missing(err):
@@ -213,6 +229,14 @@ func successor(name name, own *file, seen func() past) (succession, error) {
 		}
 	}
 	return succession{rotated: true}, nil
+}
+
+// unchanged reports whether two lists have the same files as they were, without regard to one of them.
+func unchanged(list, again []sibling, but identity) bool {
+	before, after := sight(list), sight(again)
+	delete(before, but)
+	delete(after, but)
+	return maps.Equal(before, after)
 }
 
 // newer are the files in list that are newer than own.
@@ -273,15 +297,24 @@ func locate(ctx context.Context, name name, p Position) (found *file, exact, cop
 		if moved {
 			continue
 		}
-		if copied, _ := locateCopy(list, g, p, func(s sibling) bool {
+		copy, _, moved := locateCopy(list, g, p, func(s sibling) bool {
 			return s.id.birth != 0 && s.id.birth < born
-		}); copied != nil {
-			return copied, true, true, nil
+		})
+		if moved {
+			continue
+		}
+		if copy != nil {
+			return copy, true, true, nil
 		}
 		if cut.path == "" || g.inode == 0 {
 			return nil, false, false, nil
 		}
-		return cut.openSame(), false, false, nil
+		found := cut.openSame()
+		if found != nil && found.isCopy(cut, name.all(list)) { // of another file, and has the inode number by chance
+			found.Close()
+			found = nil
+		}
+		return found, false, false, nil
 	}
 	return nil, false, false, nil
 }
@@ -293,21 +326,26 @@ const minCopyHead = 16
 // copyPiece is how much of a file is compared to find out whether it is a copy.
 const copyPiece = 4 << 10
 
-// locateCopy opens the newest file in list that begins as g says and has p's
-// place, as one does that "copytruncate" or a similar tool has made. There is
-// none if several do that go on in different ways: logs that begin with the same
-// banner are no copies of one another. doubt is whether one was left out.
-func locateCopy(list []sibling, g generation, p Position, refused func(sibling) bool) (found *file, doubt bool) {
+// locateCopy opens a file in list that begins as g says and has p's place, as one does that "copytruncate" or a similar
+// tool has made. Of several it is the longest, as others may have been made before the last lines came; of those of the
+// same length the oldest, as others may be copies of it. There is none if they go on in different ways: logs that begin
+// with the same banner are no copies of one another. doubt is whether one was left out; moved, that the list is not true
+// any more.
+func locateCopy(list []sibling, g generation, p Position, refused func(sibling) bool) (found *file, doubt, moved bool) {
 	if g.head < minCopyHead {
-		return nil, false
+		return nil, false, false
 	}
-	for _, s := range slices.Backward(list) {
+	var longest sibling
+	for _, s := range list {
 		if inode(s.info) == g.inode && g.inode != 0 || s.info.Size() < p.Offset {
 			continue
 		}
 		f := s.openSame()
 		if f == nil {
-			continue
+			if found != nil {
+				found.Close()
+			}
+			return nil, false, true
 		}
 		switch {
 		case !f.holds(g, p):
@@ -316,15 +354,17 @@ func locateCopy(list []sibling, g generation, p Position, refused func(sibling) 
 			f.Close()
 			doubt = true
 		case found == nil:
-			found = f
-		default:
-			same := f.goesOnAs(found, p.Offset)
+			found, longest = f, s
+		case s.info.Size() <= longest.info.Size() && f.isStartOf(found):
 			f.Close()
-			if !same {
-				found.Close()
-				return nil, true
-			}
+		case s.info.Size() > longest.info.Size() && found.isStartOf(f):
+			found.Close()
+			found, longest = f, s
+		default:
+			f.Close()
+			found.Close()
+			return nil, true, false
 		}
 	}
-	return found, doubt
+	return found, doubt, false
 }

@@ -6,10 +6,10 @@ import (
 
 // past is what is known of a file that has been read to its end, and decides which of its siblings go on where it ends.
 type past struct {
-	seen     sighting    // what is not younger than the file
-	later    sighting    // what the name has stood for since: younger for sure
-	previous os.FileInfo // the file that was read before it
-	copied   bool        // it was copied from the file that the name stands for, which goes on after it
+	seen     sighting // what is not younger than the file
+	later    sighting // what the name has stood for since: younger for sure
+	previous Position // where the file before it was read to
+	copied   bool     // it was copied from the file that the name stands for, which goes on after it
 }
 
 // verdict is whether a sibling comes after a file.
@@ -57,12 +57,13 @@ func (s sibling) stamp() stamp {
 	return stamp{modified: s.info.ModTime().UnixNano(), size: s.info.Size()}
 }
 
-// next opens the first sibling that comes after own. doubt is whether one was left out that might have been it; moved,
-// that the list is not true any more. current is what the name stands for, if that is there.
-func (p past) next(list []sibling, own *file, current *sibling) (next *file, doubt, moved bool) {
+// next opens the first sibling that comes after own. longer is whether it has all that own has, and goes on. doubt is
+// whether one was left out that might have been it; moved, that the list is not true any more. current is what the name
+// stands for, if that is there.
+func (p past) next(list []sibling, own *file, current *sibling) (next *file, longer, doubt, moved bool) {
 	info, err := own.Stat()
 	if err != nil {
-		return nil, false, true
+		return nil, false, false, true
 	}
 	self := sibling{info: info, id: own.id}
 	others := list
@@ -71,9 +72,13 @@ func (p past) next(list []sibling, own *file, current *sibling) (next *file, dou
 	}
 	for _, s := range newer(list, self) {
 		if s.info.Size() == 0 || os.SameFile(s.info, own.info) ||
-			current != nil && os.SameFile(s.info, current.info) ||
-			// A late line may have made the file before own look newer.
-			p.previous != nil && os.SameFile(s.info, p.previous) {
+			current != nil && os.SameFile(s.info, current.info) {
+			continue
+		}
+		// A late line may have made the file before own look newer.
+		if read, ok := p.hasRead(s); !ok {
+			return nil, false, false, true
+		} else if read {
 			continue
 		}
 		switch p.judge(s, self, others) {
@@ -85,7 +90,10 @@ func (p past) next(list []sibling, own *file, current *sibling) (next *file, dou
 		}
 		opened := s.openSame()
 		if opened == nil {
-			return nil, false, true
+			return nil, false, false, true
+		}
+		if p.copied && own.isStartOf(opened) {
+			return opened, true, doubt, false // own was copied before all was there
 		}
 		_, sure := p.later[s.id]
 		if !sure && (opened.isStartOf(own) || opened.isCopy(s, others)) {
@@ -93,9 +101,24 @@ func (p past) next(list []sibling, own *file, current *sibling) (next *file, dou
 			doubt = true
 			continue
 		}
-		return opened, doubt, false
+		return opened, false, doubt, false
 	}
-	return nil, doubt, false
+	return nil, false, doubt, false
+}
+
+// hasRead reports whether s is the file that was read before own. Its inode number may be another's by now. ok is false
+// if s has another name by now.
+func (p past) hasRead(s sibling) (read, ok bool) {
+	g, known := parseGeneration(p.previous.Generation)
+	if !known || p.previous.Offset == 0 || g.inode != inode(s.info) {
+		return false, true
+	}
+	f := s.openSame()
+	if f == nil {
+		return false, false
+	}
+	defer f.Close()
+	return f.holds(g, p.previous), true
 }
 
 // isCopy reports whether f, which is s, has nothing that another file has not. Of two that are the same, the later is
