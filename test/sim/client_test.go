@@ -46,12 +46,8 @@ const silence = 90 * time.Second
 
 func (s *simulation) client(i int) *client {
 	random := s.plan.random("client", i)
-	protocols := ssetest.Protocols
-	if !mended[27] {
-		protocols = slices.DeleteFunc(slices.Clone(protocols), func(name string) bool { return name == "h3" })
-	}
 	c := &client{
-		simulation: s, random: random, protocol: protocols[i%len(protocols)],
+		simulation: s, random: random, protocol: ssetest.Protocols[i%len(ssetest.Protocols)],
 		who:  who{name: fmt.Sprintf("c%d", i), kind: pick(random, kinds...), scheme: "https"},
 		role: pick(random, "", "", "admin"),
 	}
@@ -323,7 +319,7 @@ func (c *client) ended(ctx context.Context, err error) error {
 		return nil
 	case inside:
 		return fmt.Errorf("a clean end within an event")
-	case mended[20] && c.follower.failed:
+	case c.follower.failed:
 		return fmt.Errorf("a clean end after sse-error")
 	}
 	c.count("ended", 1)

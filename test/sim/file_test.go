@@ -111,7 +111,7 @@ func (f *logFile) rotate() error {
 		}
 		f.out.Close()
 		return f.open()
-	case mended[7]: // a copy of what is or was
+	default: // a copy of the log or of a rotated file
 		f.copies++
 		name := fmt.Sprintf("%s.%d", f.path, 20260000+f.copies)
 		if f.random.IntN(2) == 0 {
@@ -123,7 +123,6 @@ func (f *logFile) rotate() error {
 		}
 		return err
 	}
-	return nil
 }
 
 // shift makes way for a first rotated file.

@@ -7,17 +7,6 @@ import (
 	"strings"
 )
 
-// mended are the items of issue 9 that have their cure. The plan does without what would meet the others.
-var mended = map[int]bool{
-	1:  true,  // sources of next handlers are told apart by their place
-	2:  true,  // who comes back after the end
-	3:  true,  // a reload that changes where
-	7:  false, // copies beside a log: not mended yet
-	17: true,  // ids that repeat
-	20: true,  // after sse-error the response is broken off
-	27: true,  // HTTP/3 ends a record that was cut as if it were whole
-}
-
 // plan says what happens. The same seed gives the same plan; when it happens is for the machine to say.
 type plan struct{ seed uint64 }
 
@@ -100,9 +89,10 @@ func (p plan) routes() []*route {
 		{path: "/listen", kind: "listen", tag: "listenv0.", share: "default"},
 		{path: "/log", kind: "file", tag: "logv0."},
 		{path: "/logs", kind: "file", tag: "logsv0.", share: "default"},
+		{path: "/ends", kind: "http", tag: "endsv0." + ends, share: "default", end: true},
 	}
-	if mended[2] {
-		routes = append(routes, &route{path: "/ends", kind: "http", tag: "endsv0." + ends, share: "default", end: true})
+	if *pathsFlag != "" {
+		routes = slices.DeleteFunc(routes, func(r *route) bool { return !slices.Contains(strings.Split(*pathsFlag, ","), r.path) })
 	}
 	random := p.random("routes")
 	for _, r := range routes {
@@ -125,21 +115,14 @@ func (r *route) mappingsFor() []string {
 	case r.share == "":
 		return []string{"plain", "template", "seventh", "no EUR", "own id", "its kind", "named", "id for each"}
 	}
-	names := []string{"plain", "template", "seventh", "no EUR", "numbered", "own id", "own id, no EUR", "its kind", "named", "id for each", "rare"}
-	if mended[17] {
-		names = append(names, "id that repeats")
-	}
-	return names
+	return []string{"plain", "template", "seventh", "no EUR", "numbered", "own id", "own id, no EUR", "its kind", "named", "id for each", "rare",
+		"id that repeats"}
 }
 
 // change gives a route other options.
 func (p plan) change(random *rand.Rand, r *route) {
-	names := r.mappingsFor()
-	if r.mapping != nil && !mended[3] {
-		names = slices.DeleteFunc(names, func(name string) bool { return mappings[name].where != nil })
-	}
-	if r.mapping == nil || (r.mapping.where == nil || mended[3]) && random.IntN(2) == 0 {
-		r.mapping = mappings[pick(random, names...)]
+	if r.mapping == nil || random.IntN(2) == 0 {
+		r.mapping = mappings[pick(random, r.mappingsFor()...)]
 	}
 	r.history = pick(random, 1, 4, 16, 64, 256)
 	r.size = pick(random, "1KiB", "16KiB", "1MiB")
@@ -163,10 +146,8 @@ func (p plan) next(generation int, before []*route) []*route {
 		case what < 6:
 			p.change(random, &r)
 		case what < 8 && r.kind != "listen" && r.kind != "file":
-			if r.kind != "proxy" || r.share == "" || mended[1] {
-				r.tag = version(r.tag, generation)
-			}
-		case mended[1]:
+			r.tag = version(r.tag, generation)
+		default:
 			routes = p.move(random, generation, routes)
 			continue
 		}
@@ -194,6 +175,8 @@ func (p plan) move(random *rand.Rand, generation int, routes []*route) []*route 
 		return slices.Insert(routes, random.IntN(len(routes)+1), &r)
 	case what == 2 && admin >= 0:
 		return slices.Delete(routes, admin, admin+1)
+	case public < 0:
+		return routes
 	case admin < 0:
 		r := *routes[public]
 		r.role, r.tag = "admin", "adminv0."
