@@ -42,9 +42,9 @@ var (
 )
 
 // errRecord does not repeat the argument, which may hold a password.
-var errRecord = errors.New(`{record} and {seq} are for templates: an upstream is opened before it has a record (write \{ for a brace that is text)`)
+var errRecord = errors.New(`{record}, {line} and {seq} are for templates: an upstream is opened before it has a record (write \{ for a brace that is text)`)
 
-// Parse compiles an argument. {record} and {seq} are errors, since there is no record yet when a backend is opened.
+// Parse compiles an argument. {record}, {line} and {seq} are errors, since there is no record yet when a backend is opened.
 func Parse(text string, p Place) (Argument, error) {
 	t, err := mapping.ParseTemplate(text)
 	if err != nil || t.UsesRecord() { // a mistake in a template is always one in a placeholder of these

@@ -60,7 +60,7 @@ func FuzzTemplatePath(f *testing.F) {
 	} {
 		f.Add([]byte(c[0]), c[1])
 	}
-	escape := strings.NewReplacer(`\`, `\\`, `.`, `\.`, `{`, `\{`, `}`, `\}`)
+	escape := strings.NewReplacer(`\`, `\\`, `.`, `\.`, `|`, `\|`, `{`, `\{`, `}`, `\}`)
 	f.Fuzz(func(t *testing.T, text []byte, joined string) {
 		if !utf8.Valid(text) || !utf8.ValidString(joined) {
 			return
@@ -144,7 +144,8 @@ func FuzzTemplatePath(f *testing.F) {
 }
 
 func FuzzParseTemplate(f *testing.F) {
-	for _, s := range []string{`{record}`, `{"a":{record.a.b},"n":{seq}}`, `{record.a\.b}{http.request.uri}`, `\{x}`, `{{{`, `}{`, `{record.`, `{$X} {y z}`} {
+	for _, s := range []string{`{record}`, `{"a":{record.a.b},"n":{seq}}`, `{record.a\.b}{http.request.uri}`, `\{x}`, `{{{`, `}{`, `{record.`, `{$X} {y z}`,
+		`{record.a|json}{record|html}{line|url}{seq|json}`, `{x|html} {y|z}`, `{record.a\|b|`} {
 		f.Add(s, `{"a":{"b":"x"}}`)
 	}
 	f.Fuzz(func(t *testing.T, s, text string) {
@@ -161,6 +162,11 @@ func FuzzParseTemplate(f *testing.F) {
 		got := apply(tmpl, text, 1)
 		if !strings.ContainsAny(s, "{}") && got != s {
 			t.Fatalf("text %q became %q", s, got)
+		}
+		for _, p := range tmpl.parts {
+			if p.kind == namePart && p.escape != unescaped {
+				return // bound to itself it comes out escaped
+			}
 		}
 		// Binding each name to itself must change nothing.
 		same := tmpl.Bind(func(name string) (string, bool) { return "{" + name + "}", true })

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -28,7 +29,10 @@ type placeholders struct {
 // placeholder in its braces, so that positions in errors are those of the
 // expression as it was written.
 func (p *placeholders) variable(name string) (string, error) {
-	if name == "seq" || name == "record" || strings.HasPrefix(name, "record.") {
+	switch own, _ := cutEscape(name); {
+	case own == "line":
+		return "", errors.New("{line} is for templates: write record, which is the record or, with parse, its fields")
+	case own == "seq", own == "record", strings.HasPrefix(own, "record."):
 		return "", fmt.Errorf("write %s without the braces (outside of quotes): it is a variable in an expression", name)
 	}
 	if i := slices.Index(p.names, name); i >= 0 {

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Template is text with placeholders: {record}, {record.path}, {seq}, and names
-// that Bind puts a value in for. It does not change after ParseTemplate and may
-// be used by many goroutines.
+// Template is text with placeholders: {record}, {record.path}, {line}, {seq}, and names that Bind puts a value in for. Each
+// can name an escape: {record.path|html}. It does not change after ParseTemplate and may be used by many goroutines.
 type Template struct {
 	source string
 	parts  []part
 }
 
 type part struct {
-	kind kind
-	text string // of text: itself; of a name: as written, with its braces
-	path []key
+	kind   kind
+	escape escape
+	text   string // of text: itself; of a name: as written, with its braces
+	path   []key
 }
 
 type kind uint8
@@ -28,15 +28,15 @@ const (
 	namePart        // a placeholder that is not bound yet
 	recordPart      // {record}
 	valuePart       // {record.path}
+	linePart        // {line}
 	seqPart         // {seq}
 )
 
 // ParseTemplate parses the text of a template.
 //
-// A placeholder goes from a { to the next }; if another { comes first, the
-// former is text. In a path a dot divides keys; \. \\ \{ and \} stand for the
-// characters themselves. Outside of placeholders \{ and \} are braces that
-// begin and end none, as everywhere in Caddy. An error names what to change.
+// A placeholder goes from a { to the next }. If another { comes first, the former is text. In a path, a dot divides keys,
+// and a bar ends them; \. \| \\ \{ and \} stand for the characters themselves. Outside of placeholders, \{ and \} are
+// braces that begin and end none, as everywhere in Caddy. An error names what to change.
 func ParseTemplate(s string) (*Template, error) {
 	t := &Template{source: s}
 	text := 0 // where the text that is not in parts yet begins
@@ -68,40 +68,40 @@ func ParseTemplate(s string) (*Template, error) {
 	return t, nil
 }
 
-// parsePlaceholder parses the placeholder that s begins with. Size 0: the brace
-// at its beginning is text.
+// parsePlaceholder parses the placeholder that s begins with. Size 0: the brace at its beginning is text.
 func parsePlaceholder(s string) (p part, size int, err error) {
 	inside := s[1:]
-	if after, ok := cutWord(inside, "record"); ok {
-		if strings.HasPrefix(after, ".") {
-			path, rest, err := parsePath(after[1:])
-			if err != nil {
-				return part{}, 0, err
-			}
-			return part{kind: valuePart, path: path}, len(s) - len(rest), nil
+	for _, own := range []struct {
+		word string
+		kind kind
+	}{{"record", recordPart}, {"line", linePart}, {"seq", seqPart}} {
+		after, ok := cutWord(inside, own.word)
+		if !ok {
+			continue
 		}
-		if err := closed(after, "{record}"); err != nil {
-			return part{}, 0, err
+		p, rest := part{kind: own.kind}, ""
+		switch {
+		case strings.HasPrefix(after, "}"):
+			return p, len("{}") + len(own.word), nil
+		case strings.HasPrefix(after, "|"):
+			p.escape, rest, err = closeEscape(after)
+			return p, len(s) - len(rest), err
+		case strings.HasPrefix(after, ".") && own.kind == recordPart:
+			p.kind = valuePart
+			p.path, p.escape, rest, err = parsePath(after[1:])
+			return p, len(s) - len(rest), err
 		}
-	} else if after, ok := cutWord(inside, "seq"); ok {
-		if err := closed(after, "{seq}"); err != nil {
+		if err := closed(after, "{"+own.word+"}"); err != nil {
 			return part{}, 0, err
 		}
 	}
 	end := strings.IndexAny(inside, "{}")
-	if end < 0 || inside[end] == '{' {
+	if end < 0 || inside[end] == '{' || !isName(inside[:end]) {
 		return part{}, 0, nil
 	}
-	size = 1 + end + 1
-	switch name := inside[:end]; {
-	case name == "record":
-		return part{kind: recordPart}, size, nil
-	case name == "seq":
-		return part{kind: seqPart}, size, nil
-	case isName(name):
-		return part{kind: namePart, text: s[:size]}, size, nil
-	}
-	return part{}, 0, nil
+	p = part{kind: namePart, text: s[:1+end+1]}
+	_, p.escape = cutEscape(inside[:end])
+	return p, len(p.text), nil
 }
 
 // cutWord cuts word off the beginning of s, unless s goes on with a longer word.
@@ -119,31 +119,35 @@ func closed(after, want string) error {
 	return nil
 }
 
-// parsePath parses the path at the beginning of s up to its closing brace.
-func parsePath(s string) (path []key, rest string, err error) {
+// parsePath parses the path at the beginning of s, and its escape, up to its closing brace.
+func parsePath(s string) (path []key, e escape, rest string, err error) {
 	var name []byte
 	for i := 0; i < len(s) && s[i] != '{'; i++ {
 		switch c := s[i]; c {
 		case '\\':
-			if i++; i == len(s) || strings.IndexByte(`.\{}`, s[i]) < 0 {
-				return nil, "", fmt.Errorf(`after {record.%s only one of . \ { } can follow: write \\ for a backslash that belongs to the key`, s[:i])
+			if i++; i == len(s) || strings.IndexByte(`.|\{}`, s[i]) < 0 {
+				return nil, 0, "", fmt.Errorf(`after {record.%s only one of . | \ { } can follow: write \\ for a backslash that belongs to the key`, s[:i])
 			}
 			name = append(name, s[i])
-		case '.', '}':
+		case '.', '|', '}':
 			if len(name) == 0 {
-				return nil, "", fmt.Errorf(`{record.%s has an empty key: write keys with one dot between them, and \. for a dot that belongs to a key`, s[:i+1])
+				return nil, 0, "", fmt.Errorf(`{record.%s has an empty key: write keys with one dot between them, and \. for a dot that belongs to a key`, s[:i+1])
 			}
 			path = append(path, newKey(string(name)))
 			name = name[:0]
-			if c == '}' {
-				return path, s[i+1:], nil
+			switch c {
+			case '}':
+				return path, unescaped, s[i+1:], nil
+			case '|':
+				e, rest, err = closeEscape(s[i:])
+				return path, e, rest, err
 			}
 		default:
 			name = append(name, c)
 		}
 	}
 	s, _, _ = strings.Cut(s, "{")
-	return nil, "", fmt.Errorf("{record.%s is not closed: write a } after the path", s)
+	return nil, 0, "", fmt.Errorf("{record.%s is not closed: write a } after the path", s)
 }
 
 // isName says whether what stands in braces can be the name of a placeholder.
@@ -171,8 +175,8 @@ func (t *Template) addText(s string) {
 	t.parts = append(t.parts, part{kind: textPart, text: s})
 }
 
-// Placeholders returns the names in braces, without the braces, that are neither
-// of the record nor {seq} and that Bind has not known so far.
+// Placeholders returns the names in braces, without the braces and the escape, that are not the template's own and that
+// Bind has not known so far.
 func (t *Template) Placeholders() []string {
 	var names []string
 	for _, p := range t.parts {
@@ -183,7 +187,10 @@ func (t *Template) Placeholders() []string {
 	return names
 }
 
-func (p part) name() string { return strings.Trim(p.text, "{}") }
+func (p part) name() string {
+	name, _ := cutEscape(strings.Trim(p.text, "{}"))
+	return name
+}
 
 // Bind returns the template with the placeholders that lookup knows replaced by
 // their values, which are text from then on and never expanded again. The others
@@ -197,7 +204,7 @@ func (t *Template) Bind(lookup func(name string) (value string, known bool)) *Te
 	for _, p := range t.parts {
 		if p.kind == namePart {
 			if value, known := lookup(p.name()); known {
-				bound.addText(value)
+				bound.addText(string(appendText(nil, value, p.escape)))
 				continue
 			}
 		}
@@ -214,8 +221,13 @@ func (t *Template) Bind(lookup func(name string) (value string, known bool)) *Te
 // what dst needs to grow.
 func (t *Template) Append(dst []byte, r *Document) []byte {
 	for i := range t.parts {
-		switch p := &t.parts[i]; p.kind {
-		case recordPart:
+		p := &t.parts[i]
+		if p.escape != unescaped {
+			dst = p.appendEscaped(dst, r)
+			continue
+		}
+		switch p.kind {
+		case recordPart, linePart:
 			dst = append(dst, r.text...)
 		case valuePart:
 			if r.IsJSON() {
@@ -245,13 +257,13 @@ func appendValue(dst []byte, value string) []byte {
 
 // IsRecord says whether the template is {record} and nothing else.
 func (t *Template) IsRecord() bool {
-	return len(t.parts) == 1 && t.parts[0].kind == recordPart
+	return len(t.parts) == 1 && t.parts[0].kind == recordPart && t.parts[0].escape == unescaped
 }
 
 // UsesRecord says whether what the template makes depends on the record or its
 // number. Otherwise it is the same text for all records once all is bound.
 func (t *Template) UsesRecord() bool {
-	return t.has(recordPart) || t.has(valuePart) || t.has(seqPart)
+	return t.has(recordPart) || t.has(valuePart) || t.has(linePart) || t.has(seqPart)
 }
 
 // NeedsJSON says whether the template has a {record.path}.

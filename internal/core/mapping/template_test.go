@@ -44,8 +44,8 @@ func TestTemplateGivesTheValuesOfARecord(t *testing.T) {
 		{`{record.escA/}`, "\U0001F600 \uFFFD \uFFFD \uFFFDA"},
 		{`{record.missing}{record.a.missing}{record.n.x}{record.a.b.c}`, ``},
 		{`{record.items.01}{record.items.-1}{record.items.+1}{record.items.3}{record.items.#}{record.items.*}{record.items.18446744073709551616}`, ``},
-		{`{record.*}{record.a*}{record.@this}{record.!x}{record.#}{record.a|b}{record.~}{record.\.\.}`, `starasatexhashpipetildedots`},
-		{`{record.?}{record.@pretty}{record.items.#.name}{record.items.#(name=="n0")}{record.a|@this}{record.[n,t]}`, ``},
+		{`{record.*}{record.a*}{record.@this}{record.!x}{record.#}{record.a\|b}{record.~}{record.\.\.}`, `starasatexhashpipetildedots`},
+		{`{record.?}{record.@pretty}{record.items.#.name}{record.items.#(name=="n0")}{record.a\|@this}{record.[n,t]}`, ``},
 		{`{"a":{record.a.0},"seq":{seq}}`, `{"a":7,"seq":42}`},
 		{`{{seq}}`, `{42}`},
 		{`\{record} \{seq\} \x \\`, `{record} {seq} \x \\`},
@@ -85,6 +85,18 @@ func TestTemplateThatWouldSurpriseAtRunTimeIsAConfigError(t *testing.T) {
 		`{record.a\`:                        `after {record.a\ only one of`,
 		`{seq`:                              `write {seq}`,
 		`{seq {seq}`:                        `write {seq}`,
+		`{line`:                             `write {line}`,
+		`{record.a|}`:                       `no escape ""`,
+		`{record.a|b}`:                      `no escape "b"`,
+		`{record|JSON}`:                     `no escape "JSON"`,
+		`{record.a| json}`:                  `no escape " json"`,
+		`{record.a|json|html}`:              `no escape "json|html"`,
+		`{seq|hex}`:                         `no escape "hex"`,
+		`{line|text}`:                       `write |json, |html or |url, or \| for a bar that belongs to the key`,
+		`{record.a|json`:                    `write a } after |json, |html or |url`,
+		`{record|json {seq}`:                `write a } after |json, |html or |url`,
+		`{record.|json}`:                    `{record.| has an empty key`,
+		`{record.a.|json}`:                  `{record.a.| has an empty key`,
 		`{seq.`:                             `write {seq}`,
 		strings.Repeat("{", 10) + `record.`: `is not closed`,
 	} {
@@ -132,6 +144,9 @@ func TestTemplateKnowsWhatItDependsOn(t *testing.T) {
 		{`{http.request.uri}`, false, false, false},
 		{`text`, false, false, false},
 		{``, false, false, false},
+		{`{line}`, false, true, false},
+		{`{record|json}`, false, true, false},
+		{`{record.a|json}`, false, true, true},
 	} {
 		tmpl := mustParse(t, c.template)
 		if tmpl.IsRecord() != c.isRecord || tmpl.UsesRecord() != c.usesRecord || tmpl.NeedsJSON() != c.needJSON {
@@ -177,7 +192,8 @@ func TestRecordNestedTooDeepIsText(t *testing.T) {
 
 func TestTemplateAppendAllocatesNothing(t *testing.T) {
 	text := []byte(`{"skip":"a\nb","num":1.5,"@type":"order","a":{"b":"plain","esc":"line\nbreak"},"list":[1,"two"]}`)
-	for _, s := range []string{`{record}`, `{record.@type}`, `{record.a.b}`, `{record.a.esc}`, `{record.list.1}`, `{seq}`, `{record.missing}`, `{record.a}`, `x{seq}{unbound}`} {
+	for _, s := range []string{`{record}`, `{record.@type}`, `{record.a.b}`, `{record.a.esc}`, `{record.list.1}`, `{seq}`, `{record.missing}`, `{record.a}`, `x{seq}{unbound}`,
+		`{record|json}`, `{line}`, `{record.a.esc|json}`, `{record.a.esc|html}`, `{record.a.esc|url}`, `{record|html}`, `{record|url}`, `{record.missing|json}`} {
 		tmpl := mustParse(t, s)
 		var r Document
 		dst := make([]byte, 0, 1024)
