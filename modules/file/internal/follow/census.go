@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// census knows what was seen beside each file that a followed name stood for. It is taken by the hub, once for all
-// followers and whether or not they read: siblings that were there before a file lost its name do not come after it.
+// census records which siblings were seen beside each file that had the followed name. Siblings that were there before a
+// file lost its name do not come after it. The hub takes the census once for all followers, whether or not they read.
 type census struct {
-	wanted atomic.Bool // somebody follows the name through its rotated files
+	wanted atomic.Bool // a follower reads rotated files too
 	stale  atomic.Bool // a sibling has come or changed
 
 	taking  sync.Mutex // held while directories are read
@@ -25,23 +25,23 @@ type census struct {
 	count  int
 }
 
-// view is what there was when last looked.
+// view is the result of the latest look.
 type view struct {
-	current identity // what the name stood for
+	current identity // the file at path
 	seen    sighting // beside it; never changed
-	takes   int      // counts how often has been looked
+	takes   int      // number of looks so far
 }
 
-// era is the time while the name stands for one file.
+// era is the time during which one file has the name.
 type era struct {
-	began int      // counts eras; 0: it has not been seen to begin
-	seen  sighting // beside the file, when last looked; a new one each time
+	began int      // number of the era; 0: its beginning was not seen
+	seen  sighting // beside the file at the latest look; a new one each time
 }
 
-// settled is how long ago a directory must have changed before its time of change is trusted to tell the next change.
+// settled is the age at which a directory's time of change is trusted. The clock may be too coarse for younger ones.
 const settled = 2 * time.Second
 
-// take looks what is beside the file at path, if anything may have changed there, and reports whether it has looked.
+// take looks for siblings of the file at path if anything may have changed. It reports whether it has looked.
 func (c *census) take(path string) bool {
 	if !c.wanted.Load() {
 		return false
@@ -67,7 +67,7 @@ func (c *census) take(path string) bool {
 	}
 	seen := sight(name{path: path}.siblings())
 	if again, ok := identifyTarget(path); !ok || again != current {
-		c.stale.Store(true) // rotated meanwhile: nobody knows what was beside which
+		c.stale.Store(true) // rotated meanwhile: the siblings belong to one file or the other
 		return false
 	}
 	c.current, c.changed = current, changed
@@ -76,7 +76,7 @@ func (c *census) take(path string) bool {
 	defer c.mu.Unlock()
 	for id := range c.eras {
 		if _, there := seen[id]; !there && id != current {
-			delete(c.eras, id) // gone; who still reads it has its era
+			delete(c.eras, id) // gone; its readers keep their era
 		}
 	}
 	e := c.eraOf(current)
@@ -101,22 +101,22 @@ func (c *census) eraOf(id identity) *era {
 	return e
 }
 
-// era is that of a file which is followed from now on.
+// era returns the era of a file.
 func (c *census) era(id identity) *era {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.eraOf(id)
 }
 
-// now is the latest view.
+// now returns the latest view.
 func (c *census) now() view {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.latest
 }
 
-// order tells what was there before or beside the file of e, whatever else is known to have been before it, from what the
-// name stood for later. A file may be made beside it and stand for the name later: cronolog points a link to it then.
+// order divides files into those that were there before or beside the file of era e (before adds to them) and those that
+// had the name later. A file may be made beside the log and get the name later: cronolog points a link to it then.
 func (c *census) order(e *era, before sighting) (seen, later sighting) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

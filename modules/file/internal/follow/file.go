@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// file is an open file together with what tells it from other files.
+// file is an open file, together with what tells it from other files.
 type file struct {
 	*os.File
 	info       os.FileInfo // as it was when opened, for os.SameFile
@@ -21,8 +21,8 @@ type file struct {
 	scratch    [headSize]byte
 }
 
-// openFile opens a regular file. What is not one (a directory, a pipe that
-// would block the open until it has a writer) is an error.
+// openFile opens a regular file. Anything else is an error: a directory, or a
+// pipe, which would block the open until it has a writer.
 func openFile(path string) (*file, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -35,7 +35,7 @@ func openFile(path string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The name may lead elsewhere by now: what counts is what was opened.
+	// The name may lead elsewhere by now, so check the opened file.
 	info, err = opened.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a regular file", path)
@@ -53,7 +53,7 @@ func openFile(path string) (*file, error) {
 	return f, nil
 }
 
-// missing reports whether an open failed because nothing is there (yet).
+// missing reports whether an open failed because there is no such file (yet).
 func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
@@ -64,8 +64,8 @@ func (f *file) reset() {
 	f.generation = newGeneration(inode(f.info), nil).String()
 }
 
-// intact reports whether the file still begins with the bytes it began with,
-// which it does not after it was truncated and written anew.
+// intact reports whether the file still begins with the same bytes. It does
+// not after it was truncated and written anew.
 func (f *file) intact() (bool, error) {
 	n, err := f.ReadAt(f.scratch[:], 0)
 	if err != nil && err != io.EOF {
@@ -84,16 +84,15 @@ func (f *file) intact() (bool, error) {
 // size asks the descriptor and not the name; unlike Stat it allocates nothing.
 func (f *file) size() (int64, error) { return f.Seek(0, io.SeekEnd) }
 
-// errTruncated: bytes that were read before are not in the file any more.
+// errTruncated says that bytes that were read before are no longer in the file.
 var errTruncated = errors.New("truncated")
 
-// readAt reads what is at offset, 0 bytes at the end of the file, and
-// errTruncated if the file is not what it was.
+// readAt reads the bytes at offset. It returns 0 at the end of the file, and
+// errTruncated if the file has been truncated.
 //
 // The head is compared after the read: if it has not changed until then, the
-// bytes read before belong to it. What goes unnoticed is a file that was
-// truncated and grew past offset again between two reads with its first
-// headSize bytes as before.
+// bytes read before belong to it. A truncation goes unnoticed if the file grew
+// past offset again between two reads, with its first headSize bytes as before.
 func (f *file) readAt(buf []byte, offset int64) (int, error) {
 	if len(f.head) == 0 {
 		if _, err := f.intact(); err != nil {
@@ -120,8 +119,8 @@ func (f *file) readAt(buf []byte, offset int64) (int, error) {
 	return 0, nil
 }
 
-// isStartOf reports whether own begins with all that the file has, as far as its first and last bytes tell: then it is a
-// copy of own.
+// isStartOf reports whether own begins with all of the file, which then is a copy of own. It compares the first and the
+// last bytes only.
 func (f *file) isStartOf(own *file) bool {
 	size, err := f.size()
 	if err != nil || size < minCopyHead {
@@ -136,8 +135,8 @@ func (f *file) isStartOf(own *file) bool {
 	return alike(0) && alike(max(size-copyPiece, 0))
 }
 
-// holds reports whether the file begins as g says (whatever its inode) and has
-// p's place.
+// holds reports whether the file begins as g says, whatever its inode, and
+// whether p can be a position in it.
 func (f *file) holds(g generation, p Position) bool {
 	n, err := f.ReadAt(f.scratch[:g.head], 0)
 	if n < g.head || (err != nil && err != io.EOF) || crc32.ChecksumIEEE(f.scratch[:n]) != g.sum {

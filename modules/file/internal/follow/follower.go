@@ -1,8 +1,7 @@
-// Package follow reads a file by its name and goes on with whatever that name
-// stands for, as tail -F does: through rotation by rename, truncation, deletion
-// and re-creation. Unlike tail it loses nothing that is still there: files that
-// were rotated away unseen are read in their order, and a [Position] resumes
-// exactly, in a rotated file too.
+// Package follow follows a file by its name, as tail -F does: through rotation
+// by rename, truncation, deletion and re-creation. Unlike tail it loses nothing
+// that still exists: it reads files that were rotated away unseen, in order, and
+// a [Position] resumes exactly, in a rotated file too.
 package follow
 
 import (
@@ -28,16 +27,16 @@ type Options struct {
 	// appears later is read from its start.
 	From Start
 
-	// Alone says that no other file is of this log, whatever its name looks
-	// like: who chooses a part of Path must not reach another's log by it.
+	// Alone says that no other file belongs to this log, whatever its name. A
+	// client that chooses a part of Path must not reach another log.
 	Alone bool
 
-	// Resume, if not nil, is where to begin instead of From: what was read
-	// up to there is not read again.
+	// Resume, if not nil, is where to begin, instead of From. Nothing before
+	// it is read again.
 	Resume *Position
 }
 
-// Chunk is some bytes of one generation of the file. It never spans two.
+// Chunk is a piece of one generation of the file. It never spans two.
 type Chunk struct {
 	// Data is the part of the caller's buffer that was filled. It is empty
 	// where there is something to tell before there are bytes.
@@ -87,14 +86,14 @@ type Follower struct {
 	file     *file      // nil until there is one
 	offset   int64      // of the next byte in file
 	inLine   bool       // the byte before it is no LF
-	empty    bool       // file was empty when last looked, and nothing has been read of it since
-	next     succession // what takes file's place when that has been read to its end
-	rotated  bool       // file is not what path names any more
+	empty    bool       // file was empty at the latest look, and nothing of it has been read since
+	next     succession // what to read after the end of file
+	rotated  bool       // file is no longer the one at path
 	previous Position   // the end of the file before it
 	era      *era       // of file
-	before   sighting   // what was there already when file was opened or cut: no copies of it
-	copied   bool       // file is a copy of what path names
-	takes    int        // of the census, as of which before is
+	before   sighting   // siblings when file was opened or truncated: not copies of it
+	copied   bool       // file is a copy of the one at path
+	takes    int        // the look of the census that before is from
 	refused  time.Time  // since when the file at path cannot be opened
 	told     Chunk      // the flags that go with the next chunk
 }
@@ -189,7 +188,7 @@ func (f *Follower) read(buf []byte) (chunk Chunk, ready bool, err error) {
 			case err != nil:
 				return Chunk{}, false, fmt.Errorf("following a file: %w", err)
 			case n > 0:
-				if f.empty && f.joined(f.name.siblings()) { // what it had may have been copied and cut
+				if f.empty && f.joined(f.name.siblings()) { // lines may have been copied away and cut
 					f.told.Gap = true
 				}
 				f.empty = false
@@ -266,8 +265,8 @@ func (f *Follower) start(ctx context.Context, from Start, resume *Position) erro
 	return nil
 }
 
-// beside is what is beside a file that has been opened, if path leads to it: no files that come after it. If it has been
-// rotated, nobody knows.
+// beside returns the siblings of a file that has just been opened. None of them comes after it, as it is still at path.
+// It returns nil if the file has been rotated.
 func (f *Follower) beside(file *file) sighting {
 	if latest := f.watch.topic.census.now(); latest.current == file.id {
 		return latest.seen
@@ -285,24 +284,24 @@ func (f *Follower) named(file *file) bool {
 	return ok && id == file.id
 }
 
-// open makes file the one that is read. before is what is beside it.
+// open makes file the one that is read. before are its siblings.
 func (f *Follower) open(file *file, before sighting) {
 	f.file, f.before, f.empty = file, before, len(file.head) == 0
 	f.era = f.watch.topic.census.era(file.id)
 }
 
-// past is what is known of the file that has been read to its end.
+// past returns what is known about the file that has been read to its end.
 func (f *Follower) past() past {
 	p := past{previous: f.previous, copied: f.copied}
 	p.seen, p.later = f.watch.topic.census.order(f.era, f.before)
 	if f.copied {
-		p.seen = f.before // what was seen beside the file since may be more of its copies
+		p.seen = f.before // siblings seen since then may be further copies
 	}
 	return p
 }
 
-// look sets next if the name stands for another file by now. It asks the file
-// system only if something may have changed there.
+// look sets next if another file is at path by now. It asks the file system
+// only if something may have changed there.
 func (f *Follower) look() error {
 	if !f.watch.moved.Swap(false) && !f.rotated && f.refused.IsZero() {
 		return nil
@@ -326,8 +325,8 @@ func (f *Follower) look() error {
 	return err
 }
 
-// lookForCopies finds what is no copy of file, which has its name and has been
-// read to its end: what is longer.
+// lookForCopies notes the siblings that are not copies of file, which is at
+// path and has been read to its end: those that are longer.
 func (f *Follower) lookForCopies() {
 	latest := f.watch.topic.census.now()
 	if latest.takes == f.takes || latest.current != f.file.id {
@@ -376,8 +375,8 @@ func (f *Follower) advance() {
 	f.watch.moved.Store(true)
 }
 
-// joined reports whether a sibling has come or changed since the others were seen, before file was last written to: it
-// may be a copy of what file has had since then.
+// joined reports whether a sibling has appeared or changed since before was noted. Such a sibling may be a copy of lines
+// that file has had and lost since then.
 func (f *Follower) joined(list []sibling) bool {
 	info, err := f.file.Stat()
 	return err == nil && slices.ContainsFunc(list, func(s sibling) bool {
@@ -386,12 +385,12 @@ func (f *Follower) joined(list []sibling) bool {
 	})
 }
 
-// truncated goes on after the file was cut: in the copy that "copytruncate"
-// made of it before, if there is one, else at its new start.
+// truncated continues after the file was truncated: in the copy that
+// "copytruncate" made before, if there is one, else at its new start.
 func (f *Follower) truncated() {
 	g, ok := parseGeneration(f.file.generation)
 	at := Position{Offset: f.offset, InLine: f.inLine}
-	// Before and after the siblings are listed: if the file is cut once more meanwhile, its head tells.
+	// The head is read before and after the siblings are listed, so that another truncation meanwhile shows.
 	f.file.reset()
 	_, _ = f.file.intact() // an error comes again with the next read
 	if ok {
@@ -416,16 +415,16 @@ func (f *Follower) truncated() {
 				break
 			}
 		}
-		if f.copied { // nobody writes to a copy: what it has now may be anything
+		if f.copied { // nobody writes to a copy, so its new content is unknown
 			f.file.Close()
 			f.file, f.copied, f.offset = nil, false, 0
 			f.told.NewFile, f.told.Truncated, f.told.Gap = true, true, true
 			f.watch.moved.Store(true)
 			return
 		}
-		// It may have been a copy after all. And what has come meanwhile may be one of what the file has had since.
+		// The one left out may be the copy after all. And a sibling that has appeared may have lines that the file had since.
 		f.told.Gap = f.told.Gap || doubt || f.joined(list)
-		if f.named(f.file) { // or later files may be among them
+		if f.named(f.file) { // else later files may be among them
 			f.before = sight(list)
 		}
 	}

@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 )
 
-// identity tells a file from all others. An inode number alone does not, as it is used again as soon as its file is
-// gone; so the time of birth goes with it.
+// identity tells a file from all others. The inode number alone does not, as it is reused once its file is gone. So the
+// time of birth goes with it.
 type identity struct {
 	inode uint64 // 0 where the system has no inode numbers
 	birth int64  // 0 where it is unknown

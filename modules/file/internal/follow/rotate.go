@@ -25,11 +25,11 @@ const attempts = 20
 // name is what a file is followed by.
 type name struct {
 	path  string
-	alone bool // what looks like its rotated files is not of this log
+	alone bool // files that look like its rotated files belong to another log
 }
 
-// siblings lists the rotated files, oldest first. It looks twice, as a
-// directory read during a rename may show a file twice or not at all.
+// siblings lists the rotated files, oldest first. It reads directories twice,
+// as one read during a rename may show a file twice or not at all.
 func (n name) siblings() []sibling {
 	if n.alone {
 		return nil
@@ -47,7 +47,7 @@ func (n name) siblings() []sibling {
 	return list
 }
 
-// all is the list with the file that the name stands for, if there is one.
+// all adds the file at path to the list, if there is one.
 func (n name) all(list []sibling) []sibling {
 	info, err := os.Stat(n.path)
 	id, ok := identifyTarget(n.path)
@@ -65,7 +65,7 @@ func listSiblings(path string) []sibling {
 		if i > 0 && dir == filepath.Dir(places[0]) {
 			continue // has been read
 		}
-		entries, _ := os.ReadDir(dir) // what can be read of it, if anything
+		entries, _ := os.ReadDir(dir) // as much of it as can be read
 		for _, entry := range entries {
 			if !entry.Type().IsRegular() || !slices.ContainsFunc(places, func(p string) bool {
 				return filepath.Dir(p) == dir && rotatedName(filepath.Base(p), entry.Name())
@@ -148,13 +148,13 @@ func (s sibling) openSame() *file {
 	return f
 }
 
-// succession is what follows a file that has been read to its end.
+// succession says what comes after a file that has been read to its end.
 type succession struct {
 	next    *file    // nil: nothing yet
-	longer  bool     // next has all that the file has, and goes on
+	longer  bool     // next begins with all of the file, so that reading continues at the same offset
 	rotated bool     // the file has lost its name
 	sibling bool     // next is a rotated file
-	doubt   bool     // a file before next has been left out that may be of this log
+	doubt   bool     // a file was left out before next that may belong to this log
 	beside  sighting // all siblings
 	known   sighting // those that are older than the file
 }
@@ -217,7 +217,7 @@ func successor(name name, own *file, seen func() past) (succession, error) {
 		s.next, err = openFile(name.path)
 		switch {
 		case err == nil && os.SameFile(s.next.info, current):
-			// If it has been copied and cut meanwhile, the copy comes first.
+			// If it was copied and truncated meanwhile, the copy comes first.
 			if unchanged(list, name.siblings(), own.id) {
 				return s, nil
 			}
@@ -231,7 +231,7 @@ func successor(name name, own *file, seen func() past) (succession, error) {
 	return succession{rotated: true}, nil
 }
 
-// unchanged reports whether two lists have the same files as they were, without regard to one of them.
+// unchanged reports whether two lists show the same files in the same state. One file is ignored.
 func unchanged(list, again []sibling, but identity) bool {
 	before, after := sight(list), sight(again)
 	delete(before, but)
@@ -239,7 +239,7 @@ func unchanged(list, again []sibling, but identity) bool {
 	return maps.Equal(before, after)
 }
 
-// newer are the files in list that are newer than own.
+// newer returns the files in list that are newer than own.
 func newer(list []sibling, own sibling) []sibling {
 	after := slices.IndexFunc(list, func(s sibling) bool { return os.SameFile(s.info, own.info) }) + 1
 	if after == 0 { // deleted, or moved out of sight
@@ -326,11 +326,10 @@ const minCopyHead = 16
 // copyPiece is how much of a file is compared to find out whether it is a copy.
 const copyPiece = 4 << 10
 
-// locateCopy opens a file in list that begins as g says and has p's place, as one does that "copytruncate" or a similar
-// tool has made. Of several it is the longest, as others may have been made before the last lines came; of those of the
-// same length the oldest, as others may be copies of it. There is none if they go on in different ways: logs that begin
-// with the same banner are no copies of one another. doubt is whether one was left out; moved, that the list is not true
-// any more.
+// locateCopy opens a copy of the file that p is a position in, as "copytruncate" makes it: it begins as g says and has
+// p's place. Of several it takes the longest, as the others may lack the last lines, and of equal ones the oldest, as the
+// others may be copies of it. It takes none if they differ after p: logs that begin with the same banner are not copies
+// of one another. doubt reports that one was left out; moved, that the list is out of date.
 func locateCopy(list []sibling, g generation, p Position, refused func(sibling) bool) (found *file, doubt, moved bool) {
 	if g.head < minCopyHead {
 		return nil, false, false

@@ -4,12 +4,12 @@ import (
 	"os"
 )
 
-// past is what is known of a file that has been read to its end, and decides which of its siblings go on where it ends.
+// past is what is known about a file that has been read to its end. It decides which siblings continue it.
 type past struct {
-	seen     sighting // what is not younger than the file
-	later    sighting // what the name has stood for since: younger for sure
-	previous Position // where the file before it was read to
-	copied   bool     // it was copied from the file that the name stands for, which goes on after it
+	seen     sighting // files that are not younger
+	later    sighting // files that have had the name since: certainly younger
+	previous Position // the end of what was read from the file before it
+	copied   bool     // it is a copy of the file at path, which continues after it
 }
 
 // verdict is whether a sibling comes after a file.
@@ -18,7 +18,7 @@ type verdict int
 const (
 	younger verdict = iota
 	older
-	doubtful // it may be: what is lost if it is left out is a gap, which is better than lines that come twice
+	doubtful // maybe: it is left out with a gap, which is better than repeating lines
 )
 
 // judge decides about s, which was modified after own.
@@ -38,8 +38,8 @@ func (p past) judge(s, own sibling, others []sibling) verdict {
 	if s.id.birth < own.id.birth {
 		return doubtful // touched, or restored from elsewhere
 	}
-	// A log is written to from its birth until the next one is born. What was born and written while another one was
-	// in use is a copy of something.
+	// A log is written to from its birth until the next one is born. A file that was born and last written while
+	// another one was in use is a copy of something.
 	for _, o := range others {
 		if _, past := p.seen[o.id]; !past && s.within(o) && !own.within(o) {
 			return doubtful
@@ -57,9 +57,9 @@ func (s sibling) stamp() stamp {
 	return stamp{modified: s.info.ModTime().UnixNano(), size: s.info.Size()}
 }
 
-// next opens the first sibling that comes after own. longer is whether it has all that own has, and goes on. doubt is
-// whether one was left out that might have been it; moved, that the list is not true any more. current is what the name
-// stands for, if that is there.
+// next opens the first sibling that comes after own. current is the file at path, nil if there is none. longer reports
+// that next begins with all of own; doubt, that a sibling was left out which may have been the next; moved, that the
+// list is out of date.
 func (p past) next(list []sibling, own *file, current *sibling) (next *file, longer, doubt, moved bool) {
 	info, err := own.Stat()
 	if err != nil {
@@ -93,7 +93,7 @@ func (p past) next(list []sibling, own *file, current *sibling) (next *file, lon
 			return nil, false, false, true
 		}
 		if p.copied && own.isStartOf(opened) {
-			return opened, true, doubt, false // own was copied before all was there
+			return opened, true, doubt, false // own was copied before the last lines came
 		}
 		_, sure := p.later[s.id]
 		if !sure && (opened.isStartOf(own) || opened.isCopy(s, others)) {
@@ -106,8 +106,8 @@ func (p past) next(list []sibling, own *file, current *sibling) (next *file, lon
 	return nil, false, doubt, false
 }
 
-// hasRead reports whether s is the file that was read before own. Its inode number may be another's by now. ok is false
-// if s has another name by now.
+// hasRead reports whether s is the file that was read before own. The inode number does not tell, as it may have been
+// reused. ok is false if s has been renamed.
 func (p past) hasRead(s sibling) (read, ok bool) {
 	g, known := parseGeneration(p.previous.Generation)
 	if !known || p.previous.Offset == 0 || g.inode != inode(s.info) {
@@ -121,8 +121,7 @@ func (p past) hasRead(s sibling) (read, ok bool) {
 	return f.holds(g, p.previous), true
 }
 
-// isCopy reports whether f, which is s, has nothing that another file has not. Of two that are the same, the later is
-// the copy.
+// isCopy reports whether all of f, which is s, is in another file too. Of two equal files, the later is the copy.
 func (f *file) isCopy(s sibling, others []sibling) bool {
 	later := false
 	for _, o := range others {
