@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
@@ -69,7 +70,7 @@ func (c *collector) record(rec *records.Record) error {
 	}
 	event := ssetest.Event{Type: "message", Data: clientLines(string(c.text(c.data, rec)))}
 	resets := c.id == nil && rec.ID != nil && len(rec.ID) == 0
-	if resets || len(id) > 0 && !bytes.ContainsAny(id, "\x00\r\n") {
+	if resets || comesBack(string(id)) {
 		event.HasID, c.lastID = true, string(id)
 	}
 	event.ID = c.lastID
@@ -78,6 +79,11 @@ func (c *collector) record(rec *records.Record) error {
 	}
 	c.want = append(c.want, event)
 	return nil
+}
+
+// comesBack reports whether a client can send the id back as a header's value.
+func comesBack(id string) bool {
+	return id != "" && len(id) <= 8<<10 && id != eventstream.EndID && strings.TrimSpace(id) == id && !strings.ContainsFunc(id, unicode.IsControl)
 }
 
 // clientLines is data as a client has it, whose lines all end in LF.
