@@ -2,22 +2,16 @@ package sse
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 )
 
 func init() {
@@ -43,37 +37,6 @@ func (a adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/sse/streams/", Handler: caddy.AdminHandlerFunc(a.endStream)},
 		{Pattern: "/sse/sources", Handler: caddy.AdminHandlerFunc(a.listSources)},
 	}
-}
-
-// streamInfo is a stream as the API shows it.
-type streamInfo struct {
-	ID       string    `json:"id"`
-	Server   string    `json:"server"`
-	Name     string    `json:"name,omitempty"`
-	Backend  string    `json:"backend"`
-	ClientIP string    `json:"client_ip"`
-	URI      string    `json:"uri"` // without the values in its query, which may be secret
-	Protocol string    `json:"protocol"`
-	Since    time.Time `json:"since"`
-	Events   int64     `json:"events"`
-	Bytes    int64     `json:"bytes"`
-	Behind   int       `json:"behind"` // events that a shared source has and the client has not yet been sent
-}
-
-// sourceInfo is a source as the API shows it.
-type sourceInfo struct {
-	Key        string      `json:"key"` // hashed, as it holds what the backend was given
-	Epoch      string      `json:"epoch"`
-	Name       string      `json:"name,omitempty"`
-	Backend    string      `json:"backend"`
-	State      sourceState `json:"state"`
-	Since      time.Time   `json:"since"`
-	Streams    int         `json:"streams"`
-	History    int         `json:"history"`
-	Bytes      int         `json:"bytes"`
-	Records    uint64      `json:"records"`
-	Reconnects int         `json:"reconnects"`
-	LastError  string      `json:"last_error,omitempty"`
 }
 
 func (adminAPI) listStreams(w http.ResponseWriter, r *http.Request) error {
@@ -149,60 +112,6 @@ func escapeControls(text []byte) []byte {
 		escaped = fmt.Appendf(append(escaped, text[:i]...), "\\u%04x", r)
 		text = text[i+width:]
 	}
-}
-
-func (s *stream) info() streamInfo {
-	info := streamInfo{
-		ID: strconv.FormatUint(s.id, 10), Name: s.handler.Name, Backend: s.handler.backendName(), ClientIP: s.clientIP,
-		URI: s.uri(), Protocol: s.request.Proto, Since: s.started,
-		Events: s.events.Load(), Bytes: s.bytes.Load(),
-	}
-	if server, ok := s.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		info.Server = server.Name()
-	}
-	if s.behind != nil {
-		info.Behind = s.behind()
-	}
-	return info
-}
-
-// withoutSecrets is the URL with the names, but not the values, of its query. What has no name is a value.
-func withoutSecrets(u *url.URL) string {
-	shown := url.URL{Path: u.Path, RawPath: u.RawPath}
-	if u.RawQuery == "" {
-		return shown.String()
-	}
-	const redacted = "REDACTED"
-	query := strings.Split(u.RawQuery, "&")
-	for i, parameter := range query {
-		name, _, named := strings.Cut(parameter, "=")
-		if query[i] = redacted; named {
-			query[i] = name + "=" + redacted
-		}
-	}
-	shown.RawQuery = strings.Join(query, "&")
-	return shown.String()
-}
-
-func (s *source) info() sourceInfo {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	stats := s.records.Stats()
-	key := sha256.Sum256([]byte(s.key))
-	info := sourceInfo{
-		Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Name: s.handler.Name, Backend: s.handler.backendName(), State: s.state, Since: s.since,
-		Streams: stats.Subscribers, History: stats.Events, Bytes: stats.Bytes, Records: s.committed,
-		Reconnects: s.reconnects,
-	}
-	for _, f := range s.feeds {
-		if f.frames != s.records {
-			info.Streams += f.frames.Stats().Subscribers
-		}
-	}
-	if s.lastErr != nil {
-		info.LastError = failure.Plain(s.lastErr).Error()
-	}
-	return info
 }
 
 var _ caddy.AdminRouter = adminAPI{}

@@ -2,7 +2,6 @@ package sse
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,21 +14,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// nextWriter is the response writer that a next handler is asked with.
-type nextWriter interface {
-	http.ResponseWriter
-
-	// abandon makes the writer take nothing any more. It is false if there is a response that needs it.
-	abandon() bool
-}
-
 // askNext runs the next handler. After its headers reverse_proxy reports every failure as a panic with
 // http.ErrAbortHandler; if catch says so, that becomes errUpstreamBroke.
 //
 // The handler has a goroutine of its own, as not every one ends when its request does: over FastCGI, reverse_proxy
 // waits for its upstream to say something. A stop must not wait for that, nor may a client that has left still
 // count as one. Such a handler is left behind.
-func askNext(next caddyhttp.Handler, w nextWriter, r *http.Request, catch func() bool) error {
+func askNext(next caddyhttp.Handler, w *responseWriter, r *http.Request, catch func() bool) error {
 	type end struct {
 		err      error
 		panicked any
@@ -76,11 +67,6 @@ func askNext(next caddyhttp.Handler, w nextWriter, r *http.Request, catch func()
 // brokenOff is the key of a context's *atomic.Bool that a next handler sets if it is an sse, too, and breaks its stream
 // off: it is for the outer one to do so then.
 const brokenOff = caddy.CtxKey("sse_broken_off")
-
-var (
-	errUpstreamBroke    = errors.New("upstream broke off its response")
-	errUpstreamPanicked = errors.New("upstream panicked")
-)
 
 // quietContext is the context of a request to the next handler whose end leaves no line in the log: once quiet
 // says so, it ends with io.EOF as its cause, which Go's HTTP/1 transport returns from the body's Read, so that

@@ -11,13 +11,13 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// nextRequest is a client's request as the next handler gets it: without what would turn the records into something
+// request is a client's request as the next handler gets it: without what would turn the records into something
 // that cannot be converted.
-func (h *Handler) nextRequest(ctx context.Context, r *http.Request) *http.Request {
-	expectsStream := h.expectsStream(r)
+func (c *nextServer) request(ctx context.Context, r *http.Request) *http.Request {
+	expectsStream := c.expectsStream(r)
 	r = withHeader(ctx, r)
 	keepHopByHop(r.Header)
-	h.upstreamHeader(r.Header)
+	c.setAccept(r.Header)
 	switch {
 	case expectsStream:
 		deleteAll(r.Header, partialFields)
@@ -30,12 +30,12 @@ func (h *Handler) nextRequest(ctx context.Context, r *http.Request) *http.Reques
 	return r
 }
 
-// upstreamHeader is what the next handler is asked with. Compressed records could not be told apart, and a
+// setAccept sets what the next handler is asked with. Compressed records could not be told apart, and a
 // request without Accept-Encoding would be given gzip by Go.
-func (h *Handler) upstreamHeader(header http.Header) {
+func (c *nextServer) setAccept(header http.Header) {
 	header.Set("Accept-Encoding", "identity")
 	header.Set("Accept", httpbody.AcceptRecords)
-	if h.framing.format == records.EventStream {
+	if c.upstream.format == records.EventStream {
 		header.Set("Accept", acceptEvents)
 	}
 }
@@ -44,10 +44,10 @@ func (h *Handler) upstreamHeader(header http.Header) {
 // want to see both types, and some of them read no weights.
 const acceptEvents = "text/event-stream, application/json"
 
-// expectsStream is whether the client or the config says that the response is to be a stream. Other requests may be for
+// expectsStream reports whether the client or the config says that the response is to be a stream. Other requests may be for
 // anything on the site, such as a video that a browser reads in parts.
-func (h *Handler) expectsStream(r *http.Request) bool {
-	return h.framing.format != records.Auto || namesEventStream(r)
+func (c *nextServer) expectsStream(r *http.Request) bool {
+	return c.upstream.format != records.Auto || namesEventStream(r)
 }
 
 // partialFields ask for a part of the response, or for what has changed of it (RFC 9110 §14.2, RFC 3229 §10.5.3).
@@ -62,7 +62,7 @@ func deleteAll(header http.Header, names []string) {
 	}
 }
 
-// asksForPart is whether the response may be a part.
+// asksForPart reports whether the response may be a part.
 func asksForPart(header http.Header) bool {
 	for _, name := range partialFields {
 		if header[name] != nil {

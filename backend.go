@@ -37,6 +37,3 @@ const backendNamespace = backend.Namespace
 
 // Key joins parts into a key that no other parts give.
 func Key(parts ...string) string { return backend.Key(parts...) }
-
-// endedCleanly reports whether Stream succeeded: nil or exactly ErrEnded. An error that wraps ErrEnded is a failure.
-func endedCleanly(err error) bool { return err == nil || err == ErrEnded }

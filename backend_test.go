@@ -209,8 +209,8 @@ func (panicking) Key() string                                { return Key("panic
 func (panicking) Stream(context.Context, string, Sink) error { panic("the test says so") }
 
 func TestABackendThatPanicsFails(t *testing.T) {
-	h := &Handler{backend: new(hubBackend), logger: zap.NewNop(), meters: metrics.New("", "test", endReasons)}
-	if err := h.open(t.Context(), panicking{}, "", nil); err != errUpstreamPanicked {
+	c := &upstreamConfig{report: &reporter{logger: zap.NewNop(), meters: metrics.New("", "test", endReasons)}}
+	if err := c.open(t.Context(), panicking{}, "", nil); err != errUpstreamPanicked {
 		t.Errorf("got %v", err)
 	}
 }

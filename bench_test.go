@@ -69,7 +69,7 @@ func BenchmarkPipeline(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
 				h = provisioned(b, h)
-				in := newInput(&frames{mapper: h.mapping.Bind(caddy.NewReplacer().GetString), meters: h.meters}, h.framing.options("application/x-ndjson"), nil)
+				in := newInput(&frames{mapper: h.direct.mapping.Bind(caddy.NewReplacer().GetString), meters: h.upstream.report.meters}, h.upstream.options("application/x-ndjson"), nil)
 				b.SetBytes(int64(len(read)))
 				b.ReportAllocs()
 				for b.Loop() {

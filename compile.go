@@ -3,81 +3,123 @@ package sse
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
-
-	"go.uber.org/zap"
+	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"go.uber.org/zap"
 )
 
-// compile prepares what is the same for every stream.
-func (h *Handler) compile() (err error) {
-	h.meters = metrics.New(h.Name, h.backendName(), endReasons)
-	openStreams.count(h.Name, sent{}) // so that its series is there from the start
-	h.upstreamWarnings, h.sizeWarnings, h.refusalWarnings = ratelog.Warnings(), ratelog.Warnings(), ratelog.Warnings()
-	if h.framing.format, err = records.ParseFormat(h.Format); err != nil {
+// compile makes the engine, which is the same for all streams.
+func (h *Handler) compile() error {
+	if err := h.compileUpstream(); err != nil {
+		return err
+	}
+	end, err := h.endFrame()
+	if err != nil {
+		return err
+	}
+	h.streams = &streamGroup{streamConfig: streamConfig{
+		retry: time.Duration(h.Retry), heartbeat: time.Duration(h.Heartbeat), stallTimeout: time.Duration(h.StallTimeout),
+		maxDuration: time.Duration(h.MaxDuration), maxDurationJitter: time.Duration(h.MaxDurationJitter),
+		drainTime: time.Duration(h.Drain), defaultDrain: h.defaultDrain, drainMode: h.DrainMode, onReload: h.OnReload,
+		endFrame: end, report: h.upstream.report,
+	}}
+	m, err := mapping.Parse(mapping.Spec{
+		Data: *h.Data, Event: h.Event, ID: h.ID, Where: h.Where, OnInvalid: mapping.OnInvalid(h.OnInvalid),
+	})
+	if err != nil {
+		return err
+	}
+	h.direct = &directServer{upstream: h.upstream, streams: h.streams, mapping: m}
+	h.next = &nextServer{upstream: h.upstream, streams: h.streams, direct: h.direct}
+	client, err := argument.ParseKey(h.MaxStreamsKey)
+	if err != nil {
+		return fmt.Errorf("max_streams_key: %w", err)
+	}
+	h.limits = &limits{most: h.MaxStreams, mostPerClient: h.MaxStreamsPerClient, client: client, streams: h.streams}
+	return h.compileShare()
+}
+
+func (h *Handler) compileUpstream() (err error) {
+	name := backendName(h.backend)
+	c := &upstreamConfig{
+		isNext: h.backend == nil, shared: alwaysShared(h.backend), maxSize: int(h.MaxRecordSize), match: h.Match,
+		report: &reporter{
+			failures: ratelog.Warnings(), sizes: ratelog.Warnings(), refusals: ratelog.Warnings(),
+			name: h.Name, backend: name, logger: h.logger, meters: metrics.New(h.Name, name, endReasons),
+			maxRecordSize: h.MaxRecordSize, oversize: h.Oversize,
+		},
+	}
+	if c.format, err = records.ParseFormat(h.Format); err != nil {
 		return fmt.Errorf("format: %w", err)
 	}
 	if h.Charset != "" {
-		if h.framing.charset, err = records.LookupCharset(h.Charset); err != nil {
+		if c.charset, err = records.LookupCharset(h.Charset); err != nil {
 			return fmt.Errorf("charset: %w", err)
 		}
 	}
 	if h.charsetOfEventStream() {
 		return errCharsetOfEventStream
 	}
-	if h.framing.oversize, err = records.ParseOversize(h.Oversize); err != nil {
+	if c.oversize, err = records.ParseOversize(h.Oversize); err != nil {
 		return fmt.Errorf("max_record_size: %w", err)
 	}
-	h.framing.maxSize = int(h.MaxRecordSize)
-
-	h.mapping, err = mapping.Parse(mapping.Spec{
-		Data: *h.Data, Event: h.Event, ID: h.ID, Where: h.Where, OnInvalid: mapping.OnInvalid(h.OnInvalid),
-	})
-	if err != nil {
-		return err
-	}
-	if h.streamsKey, err = argument.ParseKey(h.MaxStreamsKey); err != nil {
-		return fmt.Errorf("max_streams_key: %w", err)
-	}
-	if h.Share != nil {
-		if h.Share.key, err = argument.ParseKey(h.Share.Key); err != nil {
-			return fmt.Errorf("share: %w", err)
-		}
-	}
-	h.perClient = h.mapping.PerRequest()
-	if h.Share != nil {
-		h.feedKey = h.keyOfFeed()
-	}
-	return h.compileEnd()
+	openStreams.count(h.Name, sent{}) // so that its series is there from the start
+	h.upstream = c
+	return nil
 }
 
-func (h *Handler) compileEnd() error {
-	if h.End == nil {
+func (h *Handler) compileShare() error {
+	s := h.Share
+	if s == nil {
 		return nil
 	}
+	key, err := argument.ParseKey(s.Key)
+	if err != nil {
+		return fmt.Errorf("share: %w", err)
+	}
+	h.share = newShareServer(shareConfig{
+		key: key, maxSources: h.MaxSources,
+		kept: history.Limits{Count: s.History, Size: int(s.HistorySize)}, replay: s.Replay,
+		linger: time.Duration(s.Linger), keep: time.Duration(s.Keep),
+		afterReload: max(time.Duration(h.Retry), time.Second) + 2*max(time.Duration(h.Drain), 0) + 10*time.Second,
+		skipLag:     s.Lag == lagSkip, ends: h.End != nil,
+		scope:   Key(h.upstream.report.backend, h.backendConfig),
+		framing: Key(h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize),
+		mapping: h.direct.mapping, upstream: h.upstream, streams: h.streams, direct: h.direct,
+	})
+	return nil
+}
+
+// endFrame makes the frame of the event that ends a stream, nil if the config has none.
+func (h *Handler) endFrame() ([]byte, error) {
+	if h.End == nil {
+		return nil, nil
+	}
 	if h.End.Event == "" {
-		return errors.New("end: the event must have a name")
+		return nil, errors.New("end: the event must have a name")
 	}
 	if h.End.Data == nil {
 		h.End.Data = &h.End.Event
 	}
 	eventType, err := NewEventType(h.End.Event)
 	if err != nil {
-		return fmt.Errorf("end: %w", err)
+		return nil, fmt.Errorf("end: %w", err)
 	}
 	event := Event{Type: eventType, Data: []byte(*h.End.Data)}
 	if h.End.Stop {
 		event = eventstream.EndEvent(event.Type, event.Data)
 	}
-	h.endFrame = event.AppendTo(nil)
-	return nil
+	return event.AppendTo(nil), nil
 }
 
 // warnTemplates says in the log what looks like a template whose braces were forgotten.

@@ -2,27 +2,22 @@ package sse
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
 // converts tells whether a response of the next handler becomes an event stream.
-func (h *Handler) converts(status int, header http.Header, asksForStream bool) bool {
-	return h.whyUnchanged(status, header, asksForStream) == ""
+func (c *upstreamConfig) converts(status int, header http.Header, asksForStream bool) bool {
+	return c.whyUnchanged(status, header, asksForStream) == ""
 }
 
 // whyUnchanged says why a response of the next handler does not become an event stream; it is empty if it does. A type that
 // may be records or a document is converted only for who asks for a stream: a site has JSON and text that are none.
-func (h *Handler) whyUnchanged(status int, header http.Header, asksForStream bool) string {
+func (c *upstreamConfig) whyUnchanged(status int, header http.Header, asksForStream bool) string {
 	switch status {
 	case http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:
 		return "a response of this status has no body, or not a whole one"
@@ -30,8 +25,8 @@ func (h *Handler) whyUnchanged(status int, header http.Header, asksForStream boo
 	if status < 200 {
 		return "the connection now speaks another protocol"
 	}
-	if h.Match != nil {
-		if h.Match.Match(status, header) {
+	if c.match != nil {
+		if c.match.Match(status, header) {
 			return ""
 		}
 		return "match does not select it"
@@ -41,25 +36,18 @@ func (h *Handler) whyUnchanged(status int, header http.Header, asksForStream boo
 	}
 	format, announced := records.ForContentType(httpbody.ContentType(header))
 	switch {
-	case format == records.EventStream && h.framing.format != records.EventStream:
+	case format == records.EventStream && c.format != records.EventStream:
 		return "it is an event stream already: format event_stream converts it"
-	case h.framing.format == records.EventStream && format.IsJSON():
+	case c.format == records.EventStream && format.IsJSON():
 		return "it is a JSON document, not an event stream" // as MCP servers answer with
 	case format == records.EventStream, announced == records.AreRecords:
 		return ""
 	case announced != records.MaybeRecords:
 		return "its content type is not one of records: match can select it"
-	case asksForStream || h.framing.format != records.Auto:
+	case asksForStream || c.format != records.Auto:
 		return ""
 	default:
 		return "its content type may be that of a document, and the client did not ask for text/event-stream by name: set a format"
-	}
-}
-
-// logUnchanged says at debug that a response of the next handler passes as it is.
-func (h *Handler) logUnchanged(r *http.Request, why string, about ...zap.Field) {
-	if log := h.logger.Check(zapcore.DebugLevel, "response passes unchanged"); log != nil {
-		log.Write(append(about, zap.String("reason", why), zap.String("uri", askedFor(r)))...)
 	}
 }
 
@@ -70,14 +58,14 @@ func namesEventStream(r *http.Request) bool {
 
 // isPartOfRecords is whether this is a part of a response that would become an event stream, or be one, if it were whole.
 // Of several parts in one response the type is not known, nor need an answer to If-Range name it (RFC 9110 §15.3.7).
-func (h *Handler) isPartOfRecords(status int, header http.Header, asksForStream bool) bool {
+func (c *upstreamConfig) isPartOfRecords(status int, header http.Header, asksForStream bool) bool {
 	switch status {
 	case http.StatusPartialContent, http.StatusIMUsed:
 		switch mediaType(httpbody.ContentType(header)) {
 		case "", "multipart/byteranges", "text/event-stream":
 			return true
 		}
-		return h.converts(http.StatusOK, header, asksForStream)
+		return c.converts(http.StatusOK, header, asksForStream)
 	default:
 		return false
 	}
@@ -86,18 +74,6 @@ func (h *Handler) isPartOfRecords(status int, header http.Header, asksForStream 
 // errPartOfRecords says that the whole response has to be asked for: a part cannot be converted, and a server may ignore
 // that a client wants no more (RFC 9110 §14.2).
 var errPartOfRecords = errors.New("next handler answered with a part of the records")
-
-// checkType refuses what an upstream says that its bytes are, if they cannot be records: a page that stands in their
-// place, or, unless the config has a format, what is no text. Of the next handler's response that is known already.
-func (h *Handler) checkType(contentType string) error {
-	name := mediaType(contentType)
-	_, announced := records.ForContentType(contentType)
-	isText := announced != records.NotRecords || strings.HasPrefix(name, "text/") || h.framing.format != records.Auto
-	if h.backend == nil || isText && name != "text/html" && name != "application/xhtml+xml" {
-		return nil
-	}
-	return caddyhttp.Error(http.StatusBadGateway, fmt.Errorf("upstream answered with content type %q, which is not one of records: if it is text all the same, set a format", contentType))
-}
 
 func isEventStream(header http.Header) bool {
 	return mediaType(httpbody.ContentType(header)) == "text/event-stream"

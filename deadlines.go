@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,6 +27,17 @@ const (
 	lastBytes = 10 * time.Second
 )
 
+// deadlines are those of a stream's writes.
+type deadlines struct {
+	done     func()         // of a deadline writer of our own; nil without one
+	held     time.Time      // the server's write deadline, for as long as it is not known whether it is to hold
+	deadline *writeDeadline // once the server's own are lifted
+
+	aborting   sync.Mutex // held while the deadline of a blocked write is set
+	finished   bool       // nothing may be written, no deadline set any more
+	unblocking atomic.Bool
+}
+
 // liftDeadlines frees this response from the server's write timeout and minimum rate. A client that takes
 // nothing for the stall timeout still fails the write.
 //
@@ -37,7 +50,7 @@ const (
 // directive puts the server's settings back before the response's last bytes are out.
 func (s *stream) liftDeadlines() {
 	s.held, s.inner = time.Time{}, innermostWriter(s.w)
-	stall := time.Duration(s.handler.StallTimeout)
+	stall := s.group.stallTimeout
 	if stall <= 0 {
 		stall = noLimit
 	}
@@ -54,7 +67,7 @@ func (s *stream) liftDeadlines() {
 			Ctrl:                  http.NewResponseController(s.w),
 			Deadline:              caddyhttp.IdleDeadline{Start: time.Now(), Timeout: stall},
 			ClearBetweenWrites:    s.request.ProtoMajor == 2,
-			Logger:                s.handler.logger,
+			Logger:                s.group.report.logger,
 		}
 		s.w, s.done = writer, writer.HandlerDone
 	}
@@ -128,7 +141,7 @@ func (s *stream) boundLastWrites() {
 	bound := lastBytes
 	switch s.endReason() {
 	case endUpstreamEnd, endUpstreamError, endRecordTooLarge:
-		bound = time.Duration(s.handler.StallTimeout)
+		bound = s.group.stallTimeout
 	}
 	var deadline time.Time // none
 	if bound > 0 {
@@ -185,7 +198,7 @@ func (s *stream) flusher() func() error {
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = t.Unwrap()
 		default:
-			s.handler.logger.Error("response cannot be flushed, events will be late: a handler outside of sse wraps the response in a writer without Unwrap or FlushError",
+			s.group.report.logger.Error("response cannot be flushed, events will be late: a handler outside of sse wraps the response in a writer without Unwrap or FlushError",
 				zap.String("writer", fmt.Sprintf("%T", t)))
 			return func() error { return nil }
 		}
@@ -197,7 +210,7 @@ func (s *stream) flusher() func() error {
 func (s *stream) warnIfBuffered() {
 	for w := s.w; ; {
 		if recorder, ok := w.(interface{ Buffered() bool }); ok && recorder.Buffered() {
-			s.handler.logger.Error("response is buffered, events will be late: a handler outside of sse, such as templates or intercept, waits for the whole response",
+			s.group.report.logger.Error("response is buffered, events will be late: a handler outside of sse, such as templates or intercept, waits for the whole response",
 				zap.String("writer", fmt.Sprintf("%T", w)))
 			return
 		}

@@ -2,6 +2,7 @@ package sse
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,44 +11,72 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
-	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// delivery takes what a source has to one stream: frames of a feed that others get, too, or, where the mapping
-// depends on the request, records that are mapped for it alone.
+// delivery takes what a source has to one stream.
 //
 // The source's pump delivers, while the request's own goroutine waits for the end. A stream whose client is slow
 // delivers on that goroutine instead, where it is in nobody's way.
 type delivery struct {
-	source     *source
-	handler    *Handler
-	feed       *feed
-	mapper     *mapping.Mapper // of a mapping that depends on the request
-	subscriber *history.Subscriber
+	*view
 	stream     *stream
-	share      *Share
+	subscriber *history.Subscriber
 	opening    []byte
 
+	calls
+
+	mu       sync.Mutex // held while delivering
+	started  bool
+	over     bool // nothing may be written any more
+	err      error
+	panicked any // what a writer around ours has panicked with
+
+	heartbeats uint64 // of the source's, those that the client has been told
+	wish       int64  // of the source, as the client has been told
+	told       uint64 // number of the record whose id the client has
+	untold     int    // bytes of the records since then
+}
+
+// calls are what a delivery is told by others.
+type calls struct {
 	signal  chan struct{} // to the request's goroutine: stopped, or it is to deliver itself
 	stopped atomic.Bool
 	queued  atomic.Bool // it is going to look for what is new
-	alone   atomic.Bool
+	alone   atomic.Bool // the request's goroutine delivers
+}
 
-	mu         sync.Mutex // held while delivering
-	started    bool
-	over       bool // nothing may be written any more
-	heartbeats uint64
-	wish       int64  // see source
-	lastID     []byte // of the last event with an id, as far as it may be asked for
-	err        error
-	panicked   any // what a writer around ours has panicked with
+// newDelivery makes the stream of a request, and has the source deliver to it.
+func newDelivery(v *view, from beginning, w http.ResponseWriter, r *http.Request) *delivery {
+	d := &delivery{
+		view: v, opening: from.opening, told: from.told,
+		calls: calls{signal: make(chan struct{}, 1)}, heartbeats: v.source.heartbeats.Load(),
+	}
+	d.stream = v.server.streams.newStream(w, r, d.stop)
+	d.subscriber = v.feed.frames.Subscribe(from.at, d)
+	d.stream.behind = d.subscriber.Behind
+	v.source.enter(d)
+	return d
+}
 
-	rec      records.Record
-	told     uint64          // number of the record whose id the client has
-	untold   int             // bytes of the records since then
-	entries  []history.Entry // scratch
-	out      []byte          // scratch
-	fallback []byte          // scratch
+// close leaves the source, which is kept for linger.
+func (d *delivery) close(linger time.Duration) {
+	d.source.exit(d)
+	d.subscriber.Close()
+	d.leave(linger)
+}
+
+// endErr is why the delivery ended, unless its stream ended it.
+func (d *delivery) endErr() error {
+	d.source.mu.Lock()
+	defer d.source.mu.Unlock()
+	switch {
+	case d.err != nil:
+		return d.err
+	case d.feed.failed.Load():
+		return errRecordInvalid
+	default:
+		return d.source.over
+	}
 }
 
 // Wake has the delivery look for what is new.
@@ -116,10 +145,11 @@ func (d *delivery) deliver() {
 			d.stop()
 		}
 	}
-	const kept = 8 << 10
-	if cap(d.out) > kept {
-		d.out, d.entries = nil, nil // there are many streams, and most of the time they wait
+	const most = 8 << 10
+	if cap(d.batch.Frames) > most {
+		d.entries = nil // there are many streams, and most of the time they wait
 	}
+	d.batch.Reset(most)
 	switch took := time.Since(began); {
 	case took > slow:
 		d.alone.Store(true)
@@ -153,19 +183,19 @@ func (d *delivery) send() {
 		}
 		if wish := d.source.wish.Load(); wish != d.wish {
 			d.wish = wish
-			if d.stream.handler.Retry == 0 {
+			if d.server.streams.retry == 0 {
 				if d.err = d.stream.write(eventstream.AppendRetry(nil, time.Duration(wish-1)*time.Millisecond), 0); d.err != nil {
 					break
 				}
 			}
 		}
 		var state history.State
-		if d.mapper == nil {
+		if d.batch.Mapper == nil {
 			batch := d.subscriber.Next()
 			if state = batch.State; state == history.Ready {
 				d.err = d.stream.write(batch.Bytes, batch.Events)
-				if d.share.Lag == lagSkip && len(batch.LastID) > 0 {
-					d.lastID = append(d.lastID[:0], batch.LastID...)
+				if d.server.skipLag && len(batch.LastID) > 0 {
+					d.batch.LastID = append(d.batch.LastID[:0], batch.LastID...)
 				}
 			}
 		} else {
@@ -181,12 +211,12 @@ func (d *delivery) send() {
 			d.stop()
 			return
 		case history.Lagged:
-			if d.share.Lag != lagSkip {
+			if !d.server.skipLag {
 				d.lag()
 				return
 			}
-			d.stream.handler.meters.ClientsLagged.Inc()
-			d.err = d.stream.write(frame.AppendGap(nil, frame.Gap{Reason: frame.GapLag, LastEventID: string(d.lastID), OldestID: d.oldestID()}), 0)
+			d.server.report.meters.ClientsLagged.Inc()
+			d.err = d.stream.write(frame.AppendGap(nil, frame.Gap{Reason: frame.GapLag, LastEventID: string(d.batch.LastID), OldestID: d.oldestID()}), 0)
 		}
 	}
 	d.stop()
@@ -195,61 +225,55 @@ func (d *delivery) send() {
 // lag ends a stream that is behind the history.
 func (d *delivery) lag() {
 	if d.stream.end(endLag) {
-		d.stream.handler.meters.ClientsLagged.Inc()
+		d.server.report.meters.ClientsLagged.Inc()
 	}
 }
 
 // deliverMapped maps what is new for this stream alone.
 func (d *delivery) deliverMapped() history.State {
 	entries, state, _ := d.subscriber.NextEntries(d.entries[:0])
-	d.entries, d.out = entries, d.out[:0]
-	events, done := 0, uint64(0) // number of the last record of these
+	d.entries = entries
+	d.batch.Reset(cap(d.batch.Frames))
+	done := uint64(0) // number of the last record of these
 	for _, e := range entries {
 		d.untold += len(e.Bytes)
 		reason, isRecord := unpack(e, &d.rec)
 		if !isRecord {
-			d.out = frame.AppendGap(d.out, frame.Gap{Reason: reason, LastEventID: string(d.lastID)})
+			d.batch.Gap(reason, "")
 			continue
 		}
 		done = e.Seq
 		d.fallback = d.source.appendID(d.fallback[:0], e.Seq)
-		var r mapping.Result
-		d.out, r = d.mapper.Append(d.out, &d.rec, d.fallback)
-		d.handler.meters.CountMapped(r)
-		switch r.Outcome {
-		case mapping.Sent:
-			events++
-			d.lastID = append(d.lastID[:0], r.ID...)
+		r := d.batch.Add(&d.rec, d.fallback)
+		d.server.report.meters.CountMapped(r)
+		if r.Outcome == mapping.Sent {
 			d.told, d.untold = e.Seq, 0
-		case mapping.Refused:
+		} else if r.Outcome == mapping.Refused {
 			d.err = errRecordInvalid
-			d.out = frame.AppendPosition(d.out, d.fallback) // as in feed.refuse
-		}
-		if d.err != nil {
+			d.batch.Position(d.fallback) // as in feed.refuse
 			break
 		}
 	}
-	d.tellPlace(done)
-	if len(d.out) > 0 {
-		if err := d.stream.write(d.out, events); err != nil {
+	d.tellPosition(done)
+	if len(d.batch.Frames) > 0 {
+		if err := d.stream.write(d.batch.Frames, d.batch.Events); err != nil {
 			d.err = err
 		}
 	}
 	return state
 }
 
-// tellPlace tells a client where its stream stands, once what it has been sent last is about to leave the history: else
+// tellPosition tells a client where its stream stands, once what it has been sent last is about to leave the history: else
 // a client that the mapping rarely sends anything would be told of a gap each time it comes back.
-func (d *delivery) tellPlace(seq uint64) {
+func (d *delivery) tellPosition(seq uint64) {
 	if d.err != nil || seq <= d.told {
 		return
 	}
-	if 2*(seq-d.told) <= uint64(d.share.History) && 2*int64(d.untold) <= d.share.HistorySize {
+	if 2*(seq-d.told) <= uint64(d.server.kept.Count) && 2*d.untold <= d.server.kept.Size {
 		return
 	}
 	d.fallback = d.source.appendID(d.fallback[:0], seq)
-	d.out = frame.AppendPosition(d.out, d.fallback)
-	d.lastID = append(d.lastID[:0], d.fallback...)
+	d.batch.Position(d.fallback)
 	d.told, d.untold = seq, 0
 }
 

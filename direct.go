@@ -1,15 +1,13 @@
 package sse
 
 import (
-	"errors"
+	"context"
 	"net/http"
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -20,31 +18,58 @@ import (
 // together.
 const maxBatch = 64 << 10
 
+// directServer serves streams that have an upstream each.
+type directServer struct {
+	upstream *upstreamConfig
+	streams  *streamGroup
+	mapping  *mapping.Mapping
+}
+
+// serve streams an upstream that is opened for this request alone.
+func (c *directServer) serve(w http.ResponseWriter, r *http.Request, upstream Upstream) error {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	s := c.streams.newStream(w, r, cancel)
+	s.watchClient()
+	d := c.newDirect(s)
+	return d.finish(c.upstream.open(ctx, upstream, lastEventID(r), d))
+}
+
+// serveUnchanged streams an upstream's bytes as they are.
+func (c *directServer) serveUnchanged(w http.ResponseWriter, r *http.Request, upstream Upstream) error {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	s := c.streams.newStream(w, r, cancel)
+	s.watchClient()
+	return s.finish(c.upstream.open(ctx, upstream, lastEventID(r), &unchanged{s}))
+}
+
 // direct takes the records of an upstream to the one stream that it was opened for. It is that upstream's Sink.
 type direct struct {
+	server *directServer
 	stream *stream
-	mapper *mapping.Mapper
 
 	mu         sync.Mutex // held while the records of one read are taken
 	inputs     []*input
 	unfinished *records.Budget // of all inputs
+	batch      mapping.Batch
 	seq        uint64
-	out        []byte
-	events     int
-	lastID     []byte // of the last event that had one
-	quiet      bool   // the upstream's heartbeat came since the last flush
-	wish       int64  // so did its retry, in milliseconds, and 1; 0 if it did not
-	err        error  // why the upstream was cancelled, if it was us
+	quiet      bool  // the upstream's heartbeat came since the last flush
+	wish       int64 // so did its retry, in milliseconds, and 1; 0 if it did not
+}
+
+func (c *directServer) newDirect(s *stream) *direct {
+	return &direct{server: c, stream: s}
 }
 
 // Open starts the client's response.
 func (d *direct) Open(contentType string) (Input, error) {
-	h := d.stream.handler
-	if err := h.checkType(contentType); err != nil {
+	config := d.server.upstream
+	if err := config.checkType(contentType); err != nil {
 		return nil, err
 	}
-	if d.mapper == nil {
-		d.mapper = h.mapping.Bind(argument.Lookup(d.stream.request))
+	if d.batch.Mapper == nil {
+		d.batch.Mapper = d.server.mapping.Bind(argument.Lookup(d.stream.request))
 		if err := d.stream.start(nil); err != nil {
 			return nil, err
 		}
@@ -54,33 +79,26 @@ func (d *direct) Open(contentType string) (Input, error) {
 	if d.unfinished == nil {
 		d.unfinished = records.NewBudget(unfinishedSize)
 	}
-	in := newInput(d, h.framing.options(contentType), d.unfinished)
+	in := newInput(d, config.options(contentType), d.unfinished)
 	d.inputs = append(d.inputs, in)
 	return in, nil
 }
 
 func (d *direct) begin()                  { d.mu.Lock() }
-func (d *direct) counts() *metrics.Meters { return d.stream.handler.meters }
+func (d *direct) counts() *metrics.Meters { return d.server.upstream.report.meters }
 
 func (d *direct) record(rec *records.Record) error {
 	d.seq++
 	rec.Seq = d.seq
 	if rec.Truncated {
-		d.stream.handler.warnTooLarge(tooLargeAlone)
+		d.server.upstream.report.tooLarge(tooLargeAlone)
 	}
-	var r mapping.Result
-	d.out, r = d.mapper.Append(d.out, rec, nil)
+	r := d.batch.Add(rec, nil)
 	d.counts().CountMapped(r)
-	switch r.Outcome {
-	case mapping.Sent:
-		d.events++
-		if r.ID != nil {
-			d.lastID = append(d.lastID[:0], r.ID...) // an empty one takes it back
-		}
-	case mapping.Refused:
+	if r.Outcome == mapping.Refused {
 		return errRecordInvalid
 	}
-	if len(d.out) >= maxBatch {
+	if len(d.batch.Frames) >= maxBatch {
 		return d.send()
 	}
 	return nil
@@ -88,7 +106,7 @@ func (d *direct) record(rec *records.Record) error {
 
 func (d *direct) skipped(why string) {
 	d.seq++
-	d.stream.handler.warnTooLarge(why)
+	d.server.upstream.report.tooLarge(why)
 	d.gap(frame.GapRecordTooLarge)
 }
 
@@ -96,34 +114,20 @@ func (d *direct) blank() { d.quiet = true }
 
 // retry passes on what the upstream says, unless the config says it already.
 func (d *direct) retry(ms int64) {
-	if d.stream.handler.Retry == 0 {
+	if d.server.streams.retry == 0 {
 		d.wish = ms + 1
 	}
 }
 
-// position passes on an id that comes without an event, so that a client comes back with it as it would without us.
+// position passes on an id that comes without an event, so that a client comes back with it as it would without us. One
+// that cannot be sent is counted with the record that has it.
 func (d *direct) position(id []byte) {
-	if d.mapper.GivesIDs() {
-		return // ids are the config's
+	if !d.batch.Mapper.GivesIDs() { // else ids are the config's
+		d.batch.Position(id)
 	}
-	out, ok := eventstream.AppendID(d.out, id)
-	if !ok {
-		return // it is counted with the record that has it
-	}
-	if len(id) == 0 {
-		out = append(out, "id:\n"...)
-	}
-	d.out = append(out, '\n')
-	d.lastID = append(d.lastID[:0], id...)
 }
 
-func (d *direct) gap(reason string) {
-	g := frame.Gap{Reason: reason, LastEventID: string(d.lastID)}
-	if len(d.lastID) == 0 {
-		g.LastEventID = lastEventID(d.stream.request)
-	}
-	d.out = frame.AppendGap(d.out, g)
-}
+func (d *direct) gap(reason string) { d.batch.Gap(reason, lastEventID(d.stream.request)) }
 
 func (d *direct) commit() error {
 	defer d.mu.Unlock()
@@ -131,85 +135,26 @@ func (d *direct) commit() error {
 }
 
 func (d *direct) send() error {
+	b := &d.batch
 	// Once for a flush: a megabyte of blank lines is a kilobyte of gzip.
 	if d.wish > 0 {
-		d.out = eventstream.AppendRetry(d.out, time.Duration(d.wish-1)*time.Millisecond)
+		b.Frames = eventstream.AppendRetry(b.Frames, time.Duration(d.wish-1)*time.Millisecond)
 	}
 	if d.quiet {
-		d.out = append(d.out, eventstream.Comment...)
+		b.Frames = append(b.Frames, eventstream.Comment...)
 	}
 	d.quiet, d.wish = false, 0
-	if len(d.out) == 0 {
+	if len(b.Frames) == 0 {
 		return nil
 	}
-	err := d.stream.write(d.out, d.events)
-	d.out, d.events = d.out[:0], 0
-	if cap(d.out) > 4*maxBatch {
-		d.out = nil // there are many streams, and few large records
-	}
+	err := d.stream.write(b.Frames, b.Events)
+	b.Reset(4 * maxBatch) // there are many streams, and few large records
 	return err
 }
 
-// fail ends the upstream because of what it said.
-func (d *direct) fail(err error) {
-	if d.err == nil {
-		d.err = err
-		d.stream.cancel()
-	}
-}
-
-// finish ends the stream after its upstream has, with err, and returns the handler's error.
+// finish ends the stream after its upstream has ended with err, and returns the handler's error.
 func (d *direct) finish(err error) error {
-	s := d.stream
-	if d.err != nil {
-		err = d.err
-	}
-	clean := endedCleanly(err)
-	for _, in := range d.inputs {
-		if endErr := in.End(clean); clean && endErr != nil {
-			clean, err = false, endErr
-		}
-	}
-	if !s.open.Load() {
-		s.finish(nil, 0)
-		if d.mapper != nil {
-			return nil // the response to HEAD is out
-		}
-		return d.refusal(err)
-	}
-	tail, events := s.conclude(err)
-	s.finish(tail, events)
-	return nil
-}
-
-// refusal is the response of a stream that has not come to be.
-func (d *direct) refusal(err error) error {
-	s := d.stream
-	if err != nil && s.request.Context().Err() != nil {
-		s.end(endClientGone)
-	}
-	if endedCleanly(err) {
-		if !s.ended() {
-			return nil
-		}
-		err = errStreamEnded
-	}
-	switch {
-	case s.endReason() == endShutdown:
-		s.w.Header().Set("Retry-After", "1")
-		return caddyhttp.Error(http.StatusServiceUnavailable, failure.Plain(err)) // whatever status it had
-	case s.ended():
-		return caddyhttp.Error(499, failure.Plain(err)) // as reverse_proxy has it; nobody is there to read it
-	}
-	status := failure.Status(err)
-	if status >= http.StatusBadGateway {
-		s.warnUpstream(err)
-	}
-	var handlerError caddyhttp.HandlerError
-	if errors.As(err, &handlerError) {
-		return err
-	}
-	return caddyhttp.Error(status, err)
+	return d.stream.finish(endInputs(d.inputs, err))
 }
 
 var (

@@ -28,11 +28,11 @@ type feed struct {
 	failed atomic.Bool // a record was refused; it ended before its source
 
 	// Of the source's mu.
-	handler *Handler // the newest config that maps so
-	streams int      // those that are open, or have been less than their linger ago
+	server  *shareServer // the newest config that maps so
+	streams int          // those that are open, or have been less than their linger ago
 
 	// Of the source's mapping, or of the goroutine that makes the feed.
-	current *Handler        // handler, as of the beginning of the read
+	current *shareServer    // server, as of the beginning of the read
 	counts  *metrics.Meters // nil for records that were counted when they came
 	mapper  *mapping.Mapper
 	ids     *mapping.Mapper // without a mapper: gives records their ids, if these depend on no request
@@ -43,8 +43,8 @@ type feed struct {
 
 // begin begins a read. The source's mapping and mu are held.
 func (f *feed) begin() {
-	f.current = f.handler
-	f.counts = f.current.meters
+	f.current = f.server
+	f.counts = f.current.report.meters
 	if f.current.stopped.Load() {
 		f.counts = nil // the config that takes over counts
 	}
@@ -96,33 +96,23 @@ func (f *feed) gap(seq uint64, reason string) {
 // refuse ends the feed's streams. They are told the record's id, so that those who come back go on after it.
 func (f *feed) refuse(seq uint64, id []byte) {
 	f.failed.Store(true)
-	f.current.warnUpstream(errRecordInvalid)
+	f.current.report.failed(errRecordInvalid)
 	f.frames.Append(history.Entry{Seq: seq, Bytes: frame.AppendPosition(nil, id)})
 	f.frames.Close()
 }
 
-// keyOfFeed tells feeds of one source apart. Where the mapping depends on the request, all that a feed does is to give
-// ids.
-func (h *Handler) keyOfFeed() string {
-	key := Key("shared", *h.Data, h.Event, h.ID, h.Where, h.OnInvalid)
-	if h.perClient {
-		key = Key("per client", h.ID)
-	}
-	return Key(key, strconv.Itoa(h.Share.History), strconv.FormatInt(h.Share.HistorySize, 10))
-}
-
-// feedFor finds the source's feed for a handler's mapping, or makes it of the records that are kept. It adds that
+// feedFor finds the source's feed for a config's mapping, or makes it of the records that are kept. It adds that
 // many streams to it.
-func (s *source) feedFor(h *Handler, streams int) *feed {
-	if f := s.findFeed(h, streams); f != nil {
+func (s *source) feedFor(c *shareServer, streams int) *feed {
+	if f := s.findFeed(c, streams); f != nil {
 		return f
 	}
 	s.making.Lock()
 	defer s.making.Unlock()
-	if f := s.findFeed(h, streams); f != nil {
+	if f := s.findFeed(c, streams); f != nil {
 		return f // made by another while this one waited
 	}
-	f := s.newFeed(h)
+	f := s.newFeed(c)
 	s.fill(f)
 	defer s.mapping.Unlock()
 	s.mu.Lock()
@@ -143,15 +133,15 @@ func (s *source) feedFor(h *Handler, streams int) *feed {
 func (f *feed) replaces(other *feed) bool { return f.key == other.key }
 
 // findFeed is nil if there is none, or none that goes on.
-func (s *source) findFeed(h *Handler, streams int) *feed {
+func (s *source) findFeed(c *shareServer, streams int) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.feeds {
-		if f.key != h.feedKey || f.failed.Load() {
+		if f.key != c.feed || f.failed.Load() {
 			continue
 		}
-		if h.generation > f.handler.generation {
-			f.handler = h
+		if c.generation > f.server.generation {
+			f.server = c
 		}
 		f.streams += streams
 		return f
@@ -159,15 +149,15 @@ func (s *source) findFeed(h *Handler, streams int) *feed {
 	return nil
 }
 
-func (s *source) newFeed(h *Handler) *feed {
+func (s *source) newFeed(c *shareServer) *feed {
 	global := caddy.NewReplacer().GetString
-	f := &feed{key: h.feedKey, handler: h, current: h}
-	if h.perClient {
+	f := &feed{key: c.feed, server: c, current: c}
+	if c.perRequest {
 		f.frames = s.records
-		f.ids = h.mapping.BindIDs(global)
+		f.ids = c.mapping.BindIDs(global)
 		return f
 	}
-	f.mapper = h.mapping.Bind(global)
+	f.mapper = c.mapping.Bind(global)
 	return f
 }
 
@@ -195,7 +185,7 @@ func (s *source) fill(f *feed) {
 // refill empties a feed's frames, and returns a reader of the records to be mapped. Where the records' own history no
 // longer offers them, the feed's may, or they tell its beginning from a gap.
 func (s *source) refill(f *feed) *history.Subscriber {
-	f.frames, f.lastID = history.New(f.current.Share.limits()), nil
+	f.frames, f.lastID = history.New(f.current.kept), nil
 	held := s.records.Held()
 	f.lost = held > 0
 	return s.records.Subscribe(held, idle{})
@@ -226,7 +216,7 @@ func (f *feed) read(s *source, reader *history.Subscriber) (whole bool) {
 func (s *source) fitHistory() {
 	var most history.Limits
 	for _, f := range s.feeds {
-		limits := f.handler.Share.limits()
+		limits := f.server.kept
 		limits.Count, limits.Size = max(most.Count, limits.Count), max(most.Size, limits.Size)
 		most = limits
 	}
@@ -246,7 +236,7 @@ func (s *source) leave(f *feed) {
 func (s *source) dropUnusedFeeds() {
 	before := len(s.feeds)
 	s.feeds = slices.DeleteFunc(s.feeds, func(f *feed) bool {
-		return f.streams == 0 && f.handler != s.handler && f.handler.stopped.Load()
+		return f.streams == 0 && f.server != s.server && f.server.stopped.Load()
 	})
 	if len(s.feeds) < before {
 		s.fitHistory()

@@ -56,12 +56,12 @@ func TestClientsGetEventsWhileAnotherMappingIsMadeOfALongHistory(t *testing.T) {
 
 // A feed is made while the upstream goes on; the records that come meanwhile are in it once, too.
 func TestAMappingThatIsNewGetsEachRecordOnceWhileTheUpstreamGoesOn(t *testing.T) {
-	config := func(data string, history int) *Handler {
-		return provisioned(t, &Handler{Data: &data, Share: &Share{History: history, HistorySize: 1 << 30}})
+	config := func(data string, history int) *shareServer {
+		return provisioned(t, &Handler{Data: &data, Share: &Share{History: history, HistorySize: 1 << 30}}).share
 	}
 	for _, kept := range []int{100, 20_000} {
 		src := newSource(config("{record}", kept), "", nil)
-		in := newInput(src, src.handler.framing.options(""), nil)
+		in := newInput(src, src.server.upstream.options(""), nil)
 		stop := make(chan struct{})
 		var speaking sync.WaitGroup
 		speaking.Go(func() {

@@ -127,11 +127,11 @@ func FuzzEncoding(f *testing.F) {
 			}
 			return template.Bind(find)
 		}
-		c := &collector{t: t, mapper: h.mapping.Bind(find), meters: h.meters, event: bound(event), id: bound(id)}
+		c := &collector{t: t, mapper: h.direct.mapping.Bind(find), meters: h.upstream.report.meters, event: bound(event), id: bound(id)}
 		if c.data = bound(data); c.data == nil {
 			c.data = new(mapping.Template)
 		}
-		in := newInput(c, h.framing.options("text/plain"), nil)
+		in := newInput(c, h.upstream.options("text/plain"), nil)
 		cut := min(int(policies), len(upstream))
 		for _, piece := range [][]byte{upstream[:cut], upstream[cut:]} {
 			if _, err := in.Write(piece); err != nil {

@@ -36,26 +36,6 @@ type consumer interface {
 	commit() error                    // what came together leaves together
 }
 
-// framing is how an upstream's bytes become records, as far as the config says.
-type framing struct {
-	format   records.Format
-	charset  *records.Charset // nil: from Content-Type
-	maxSize  int
-	oversize records.Oversize
-}
-
-// options resolves what the config leaves to the upstream's Content-Type.
-func (f *framing) options(contentType string) records.Options {
-	o := records.Options{Format: f.format, Charset: f.charset, MaxSize: f.maxSize, Oversize: f.oversize}
-	if o.Format == records.Auto {
-		o.Format, _ = records.ForContentType(contentType)
-	}
-	if o.Charset == nil {
-		o.Charset = records.CharsetOf(contentType)
-	}
-	return o
-}
-
 // input makes records of an upstream's bytes. It implements Input.
 type input struct {
 	to       consumer
@@ -171,6 +151,18 @@ func (in *input) lost() error {
 		in.to.skipped(tooLargeTogether)
 	}
 	return nil
+}
+
+// endInputs ends an upstream's inputs after it has ended with err. It returns how it has ended, records in progress
+// included.
+func endInputs(inputs []*input, err error) error {
+	clean := endedCleanly(err)
+	for _, in := range inputs {
+		if endErr := in.End(clean); clean && endErr != nil {
+			clean, err = false, endErr
+		}
+	}
+	return err
 }
 
 var _ Input = (*input)(nil)

@@ -9,10 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -104,25 +101,19 @@ func TestSourcesThatHaveEndedAreNotKeptWithoutBound(t *testing.T) {
 
 // A config that takes over while its source comes to an end must not take that for its own doing.
 func TestAnUpstreamThatHasEndedIsNotAskedAgainByANewConfig(t *testing.T) {
-	newConfig := func(generation uint64) *Handler {
-		h := &Handler{Share: &Share{Keep: -1}, End: &End{Event: "over"}, logger: zap.NewNop(), generation: generation}
-		h.setDefaults()
-		if err := h.compile(); err != nil {
-			t.Fatal(err)
-		}
-		h.meters = metrics.New("", "next", endReasons)
-		return h
+	newConfig := func() *Handler {
+		return provisioned(t, &Handler{Share: &Share{Keep: -1}, End: &End{Event: "over"}})
 	}
 	asked := make(chan struct{}, 9)
 	upstream := func(h *Handler, next caddyhttp.HandlerFunc) *nextUpstream {
 		r, _ := http.NewRequest(http.MethodGet, "/", nil)
 		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, *r))
-		return &nextUpstream{handler: h, next: next, request: r, server: new(caddyhttp.Server)}
+		return &nextUpstream{config: h.next, next: next, request: r, server: new(caddyhttp.Server)}
 	}
-	before, after := newConfig(1), newConfig(2)
+	before, after := newConfig(), newConfig()
 	var s *source
 	held := make(chan struct{})
-	s = newSource(before, "", upstream(before, func(w http.ResponseWriter, r *http.Request) error {
+	s = newSource(before.share, "", upstream(before, func(w http.ResponseWriter, r *http.Request) error {
 		asked <- struct{}{}
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		_, err := w.Write([]byte("1\n"))
@@ -141,7 +132,7 @@ func TestAnUpstreamThatHasEndedIsNotAskedAgainByANewConfig(t *testing.T) {
 		}
 		return false
 	})
-	s.adoptLocked(after, upstream(after, func(http.ResponseWriter, *http.Request) error { asked <- struct{}{}; return nil }))
+	s.adoptLocked(after.share, upstream(after, func(http.ResponseWriter, *http.Request) error { asked <- struct{}{}; return nil }))
 	s.mu.Unlock()
 	select {
 	case <-s.done:

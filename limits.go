@@ -5,11 +5,16 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 )
 
-// limits counts the streams of a handler, for max_streams and max_streams_per_client.
+// limits counts the streams of one sse, for max_streams and max_streams_per_client.
 type limits struct {
+	most, mostPerClient int          // 0: no limit
+	client              argument.Key // tells clients apart
+	streams             *streamGroup
+
 	mu        sync.Mutex
 	total     int
 	perClient map[string]int
@@ -21,36 +26,36 @@ var (
 )
 
 // enter counts a stream in, before anything is opened for it. leave counts it out, once.
-func (l *limits) enter(h *Handler, w http.ResponseWriter, r *http.Request) (leave func(), err error) {
-	if h.MaxStreams == 0 && h.MaxStreamsPerClient == 0 {
+func (l *limits) enter(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
+	if l.most == 0 && l.mostPerClient == 0 {
 		return func() {}, nil
 	}
 	var client string
-	if h.MaxStreamsPerClient > 0 {
-		if client, err = h.streamsKey.Expand(r); err != nil {
+	if l.mostPerClient > 0 {
+		if client, err = l.client.Expand(r); err != nil {
 			return nil, err
 		}
 	}
-	status, err := l.count(h, client)
+	status, err := l.count(client)
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
 		reason := metrics.RefusedMaxStreams
 		if errors.Is(err, errTooManyForOneOfAll) {
 			reason = metrics.RefusedMaxStreamsPerClient
 		}
-		return nil, h.refuse(r, reason, status, err)
+		return nil, l.streams.refuse(r, reason, status, err)
 	}
 	return sync.OnceFunc(func() { l.uncount(client) }), nil
 }
 
-func (l *limits) count(h *Handler, client string) (status int, err error) {
+func (l *limits) count(client string) (status int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if h.MaxStreams > 0 && l.total >= h.MaxStreams {
+	if l.most > 0 && l.total >= l.most {
 		return http.StatusServiceUnavailable, errTooManyStreams
 	}
-	if h.MaxStreamsPerClient > 0 {
-		if l.perClient[client] >= h.MaxStreamsPerClient {
+	if l.mostPerClient > 0 {
+		if l.perClient[client] >= l.mostPerClient {
 			return http.StatusTooManyRequests, errTooManyForOneOfAll
 		}
 		if l.perClient == nil {

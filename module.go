@@ -5,20 +5,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"sync/atomic"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/lifecycle"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
@@ -136,26 +132,16 @@ type Handler struct {
 
 	backend       Backend // nil: the next handler
 	backendConfig string
-	framing       framing
-	mapping       *mapping.Mapping
-	feedKey       string // the same for handlers that map alike, and keep as much
-	perClient     bool   // the mapping depends on the request
-	endFrame      []byte
-	limits        limits
-	streamsKey    argument.Key
 	defaultDrain  bool // the config has none
-	draining      atomic.Bool
-	grace         atomic.Int64 // Caddy's grace period, once draining
-	generation    uint64
-	route         routeid.Identity // of the next handler that is shared
-	unshared      bool             // the next handler is another one for each request
-	stopped       atomic.Bool      // another config has taken over
-	standing      []*source        // of a backend that is always shared
-	sources       int              // that it holds and that have an upstream; see sourcePool
 	logger        *zap.Logger
-	meters        *metrics.Meters
 
-	upstreamWarnings, sizeWarnings, refusalWarnings *ratelog.Limiter
+	// The engine, made of the options when the config loads.
+	upstream *upstreamConfig
+	streams  *streamGroup
+	direct   *directServer
+	next     *nextServer
+	share    *shareServer // nil: each stream has an upstream of its own
+	limits   *limits
 }
 
 // End is the event that tells clients that there will be no more.
@@ -195,8 +181,6 @@ type Share struct {
 	// What happens to a client that falls behind the history: disconnect, after which it comes back and resumes,
 	// or skip, which lets it go on with what is kept after an sse-gap event. Default: disconnect.
 	Lag string `json:"lag,omitempty"`
-
-	key argument.Key
 }
 
 // The values of options that are a choice.
@@ -227,7 +211,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Name != "" {
 		h.logger = h.logger.With(zap.String("name", h.Name))
 	}
-	h.generation = generations.Add(1)
 	if err := h.loadBackend(ctx); err != nil {
 		return err
 	}
@@ -235,18 +218,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.compile(); err != nil {
 		return err
 	}
-	if h.backend == nil && h.Share != nil {
-		h.findRoute(ctx)
+	if h.backend == nil && h.share != nil && !h.next.findRoute(ctx, strconv.FormatUint(h.share.generation, 10)) {
+		h.share = nil
 	}
 	h.warnTemplates()
 	if err := metrics.Register(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	return lifecycle.Watch(ctx, h.onStarted, h.onStopping)
+	return lifecycle.Watch(ctx, h.onStarted, h.streams.drain)
 }
-
-// generations numbers the handlers in the order of their configs.
-var generations atomic.Uint64
 
 func (h *Handler) loadBackend(ctx caddy.Context) error {
 	if h.BackendRaw == nil {
@@ -294,13 +274,18 @@ func (s *Share) setDefaults() {
 	directive.SetDefault(&s.Lag, lagDisconnect)
 }
 
+// onStarted opens the source of a backend that upstreams push to: it must be there before the first client is.
+func (h *Handler) onStarted() {
+	if backend, ok := h.backend.(AlwaysShared); ok {
+		h.share.hold(backend.Upstream())
+	}
+}
+
 // Cleanup lets go of what the config held on to.
 func (h *Handler) Cleanup() error {
-	h.stopped.Store(true)
-	for _, source := range h.standing {
-		sources.releaseNow(h, source, nil)
+	if h.share != nil {
+		h.share.close()
 	}
-	h.standing = nil
 	if caddy.Exiting() {
 		sources.closeAll()
 	}

@@ -12,21 +12,18 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 )
 
 // nextUpstream is the next handler of a route as an upstream that streams share: it is asked once for all of them,
 // by a request of the source's own that has the URL, but none of a client's headers.
 type nextUpstream struct {
-	handler *Handler
+	config  *nextServer
 	next    caddyhttp.Handler
 	request *http.Request // to be copied for each connection
 	vars    map[string]any
@@ -34,9 +31,9 @@ type nextUpstream struct {
 	key     string
 }
 
-// newNextUpstream takes from a client's request what tells resources apart, and nothing that tells clients apart. All
+// newUpstream takes from a client's request what tells resources apart, and nothing that tells clients apart. All
 // that it takes is part of the key, as any of it may be what the client has made it.
-func (h *Handler) newNextUpstream(r *http.Request, next caddyhttp.Handler) *nextUpstream {
+func (c *nextServer) newUpstream(r *http.Request, next caddyhttp.Handler) *nextUpstream {
 	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	host := strings.ToLower(r.Host)
@@ -46,7 +43,7 @@ func (h *Handler) newNextUpstream(r *http.Request, next caddyhttp.Handler) *next
 		RemoteAddr: nobody,
 	}
 	original.Method, original.URL, original.RemoteAddr = request.Method, resource(original.URL), request.RemoteAddr
-	if !h.route.ReadsOriginal {
+	if !c.route.ReadsOriginal {
 		original.URL = resource(r.URL) // a query that a rewrite has dropped widens no key
 	}
 	original.RequestURI = original.URL.RequestURI()
@@ -63,11 +60,11 @@ func (h *Handler) newNextUpstream(r *http.Request, next caddyhttp.Handler) *next
 	ctx := context.WithValue(context.Background(), caddyhttp.ServerCtxKey, server)
 	ctx = context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original)
 	var vars map[string]any
-	if h.route.ReadsVars {
+	if c.route.ReadsVars {
 		vars = settings(r)
 	}
 	return &nextUpstream{
-		handler: h, next: next, request: request.WithContext(ctx), vars: vars, server: server,
+		config: c, next: next, request: request.WithContext(ctx), vars: vars, server: server,
 		key: Key(scheme, host, original.RequestURI, r.URL.RequestURI(), keyOfSettings(vars)),
 	}
 }
@@ -118,7 +115,10 @@ func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 
-	w := &sourceWriter{handler: u.handler, sink: sink, header: make(http.Header), refuse: cancel}
+	w := &responseWriter{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: noResponse{make(http.Header)}},
+		upstream:              u.config.upstream, sink: sink, refuse: cancel,
+	}
 	r := u.newRequest(quiet, w)
 	if lastID != "" {
 		if !httpguts.ValidHeaderFieldValue(lastID) {
@@ -138,15 +138,7 @@ func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) err
 	if err == nil {
 		w.WriteHeader(http.StatusOK) // as net/http does for a handler that says nothing
 	}
-	if w.body != nil {
-		if closeErr := w.body.Close(err == nil); err == nil {
-			err = closeErr
-		}
-	}
-	if w.err != nil {
-		return w.err
-	}
-	return err
+	return w.ended(err)
 }
 
 func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *http.Request {
@@ -160,11 +152,11 @@ func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *h
 	maps.Copy(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), u.vars)
 	// Routes that exclude the one that the handler is in are no more behind it than for a client's request.
 	if groups, ok := r.Context().Value(routeGroups).(map[string]struct{}); ok {
-		for _, name := range u.handler.route.Groups {
+		for _, name := range u.config.route.Groups {
 			groups[name] = struct{}{}
 		}
 	}
-	u.handler.upstreamHeader(r.Header)
+	u.config.setAccept(r.Header)
 	return r
 }
 
@@ -178,67 +170,25 @@ func withOwnGroups(ctx context.Context) context.Context {
 	return context.WithValue(ctx, routeGroups, maps.Clone(groups))
 }
 
-// sourceWriter is the response writer of a source's own request.
-type sourceWriter struct {
-	handler *Handler
-	sink    Sink
-	header  http.Header
-	refuse  func() // ends a response that is not one of records
+// noResponse is the response of a source's own request: it goes nowhere.
+type noResponse struct{ header http.Header }
 
-	mu        sync.Mutex // held while the next handler writes
-	decided   bool
-	abandoned bool
-	body      *httpbody.Body
-	err       error
+func (w noResponse) Header() http.Header       { return w.header }
+func (noResponse) WriteHeader(int)             {}
+func (noResponse) Write(p []byte) (int, error) { return len(p), nil }
+
+// SourceKey makes a source's key of that by which clients share it. Next handlers cannot be told apart by what they are.
+// Two routes may ask different ones for the same key, be it the user's or, where matchers decide, that of host and URI;
+// so the handler's route is part of it. So is all that the source's own request takes from a client's, even if the key is
+// the user's: vars, that is.
+func (u *nextUpstream) SourceKey(key string) string {
+	return Key("next", u.config.route.Digest, keyOfSettings(u.vars), key)
 }
 
-func (w *sourceWriter) Header() http.Header { return w.header }
-
-func (w *sourceWriter) abandon() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.abandoned = true
-	return true
+// ReplacedBy reports whether a new config's upstream is to be asked at once. Routes of one config may share a source; only
+// another config's next handler is another one.
+func (u *nextUpstream) ReplacedBy(newer Upstream) bool {
+	return u.server != newer.(*nextUpstream).server
 }
 
-func (w *sourceWriter) WriteHeader(status int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.writeHeader(status)
-}
-
-func (w *sourceWriter) writeHeader(status int) {
-	if w.decided || w.abandoned || status < 200 {
-		return
-	}
-	w.decided = true
-	eventStream := status == http.StatusOK && isEventStream(w.header)
-	if asksForStream := true; !eventStream && !w.handler.converts(status, w.header, asksForStream) {
-		w.refuse()
-		w.err = fmt.Errorf("next handler answered with %w and content type %q, which is not a response of records", failure.BadStatus(status), httpbody.ContentType(w.header))
-		return
-	}
-	w.body, w.err = httpbody.Open(w.sink, w.header)
-}
-
-func (w *sourceWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.abandoned {
-		return written(0, errStreamEnded)
-	}
-	w.writeHeader(http.StatusOK)
-	if w.err == nil {
-		_, w.err = w.body.Write(p)
-	}
-	return written(len(p), w.err)
-}
-
-// FlushError has nothing to do: what is written leaves at once.
-func (w *sourceWriter) FlushError() error { return nil }
-
-var (
-	_ Upstream                        = (*nextUpstream)(nil)
-	_ nextWriter                      = (*sourceWriter)(nil)
-	_ interface{ FlushError() error } = (*sourceWriter)(nil)
-)
+var _ Upstream = (*nextUpstream)(nil)

@@ -13,7 +13,7 @@ import (
 
 // idleDelivery has nothing to send; it blocks for as long as its lock is held. It runs until the test ends.
 func idleDelivery(t *testing.T, src *source) *delivery {
-	d := &delivery{source: src, signal: make(chan struct{}, 1), started: true, over: true}
+	d := &delivery{view: &view{source: src}, calls: calls{signal: make(chan struct{}, 1)}, started: true, over: true}
 	running := make(chan struct{})
 	go func() {
 		defer close(running)

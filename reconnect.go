@@ -28,19 +28,19 @@ func (s *source) run() {
 		if s.ctx.Err() != nil {
 			return
 		}
-		h := s.config()
+		c := s.config()
 		if errors.Is(err, errReplaced) {
 			failed = -1
 			continue
 		}
-		if isOver(h, err) {
-			s.finish(h, err)
+		if isOver(c, err) {
+			s.finish(c, err)
 			return
 		}
 		if s.count() != before || time.Since(began) > maxBackoff {
 			failed = 0
 		}
-		s.down(h, err)
+		s.down(c, err)
 		limit := min(minBackoff<<min(failed, 10), maxBackoff)
 		if !s.wait(jitter(limit)) {
 			failed = -1
@@ -77,7 +77,7 @@ func (s *source) waitForStream() {
 func (s *source) isWanted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.streams) > 0 || alwaysShared(s.handler.backend)
+	return len(s.streams) > 0 || s.server.upstream.shared
 }
 
 // count is how many records there have been.
@@ -101,7 +101,7 @@ func (s *source) connect() error {
 	lastID := string(s.lastID)
 	s.mapping.Unlock()
 	s.mu.Lock()
-	h, upstream := s.handler, s.upstream
+	c, upstream := s.server, s.upstream
 	s.reconnect, s.replaced = cancel, false
 	s.inputs, s.unfinished = nil, records.NewBudget(unfinishedSize)
 	if s.skipID {
@@ -109,7 +109,7 @@ func (s *source) connect() error {
 	}
 	s.mu.Unlock()
 
-	err := h.open(ctx, upstream, lastID, s)
+	err := c.upstream.open(ctx, upstream, lastID, s)
 
 	s.mu.Lock()
 	inputs, replaced, live := s.inputs, s.replaced, s.state == isLive
@@ -117,13 +117,8 @@ func (s *source) connect() error {
 	// An id that the upstream cannot take back must not keep it down. If it is not at fault, it is tried again.
 	s.skipID = lastID != "" && len(inputs) == 0 && failure.RefusesRequest(err)
 	s.mu.Unlock()
-	clean := endedCleanly(err)
-	for _, in := range inputs {
-		if endErr := in.End(clean); clean && endErr != nil {
-			clean, err = false, endErr
-		}
-	}
-	if replaced && !clean { // what ends by itself has not been cut off
+	err = endInputs(inputs, err)
+	if replaced && !endedCleanly(err) { // what ends by itself has not been cut off
 		s.begin()
 		// An upstream with ids of its own is told where to go on, as an EventSource would tell it.
 		if live && !s.resumes {
@@ -135,19 +130,19 @@ func (s *source) connect() error {
 	return err
 }
 
-// isOver is whether there is no point in connecting anew.
-func isOver(h *Handler, err error) bool {
-	return errors.Is(err, ErrEnded) || errors.Is(err, errRecordTooLarge) || err == nil && h.End != nil
+// isOver reports whether there is no point in connecting anew.
+func isOver(c *shareServer, err error) bool {
+	return errors.Is(err, ErrEnded) || errors.Is(err, errRecordTooLarge) || err == nil && c.ends
 }
 
 // finish lets the streams read what is left, then end.
-func (s *source) finish(h *Handler, err error) {
+func (s *source) finish(c *shareServer, err error) {
 	switch forGood := errors.Is(err, ErrEnded); {
 	case forGood || err == nil:
-		sources.end(h, s, forGood, time.Duration(h.Share.Keep))
+		sources.end(c, s, forGood, c.keep)
 	default:
-		sources.end(h, s, false, 0)
-		h.warnUpstream(err)
+		sources.end(c, s, false, 0)
+		c.report.failed(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,23 +154,18 @@ func (s *source) finish(h *Handler, err error) {
 }
 
 // down notes that the upstream is not there, and says so once for as long as that lasts.
-func (s *source) down(h *Handler, err error) {
+func (s *source) down(c *shareServer, err error) {
 	s.mu.Lock()
 	s.state = isDown
-	s.reconnects++
+	s.attempts++
 	s.lastErr = err
-	news := err != nil && !s.reported
+	first := !s.reported
 	s.mu.Unlock()
 	if err == nil {
-		h.logger.Debug("upstream has ended, connecting anew", zap.String("backend", h.backendName()))
+		c.report.logger.Debug("upstream has ended, connecting anew", zap.String("backend", c.report.backend))
 		return
 	}
-	h.meters.Failures.Inc()
-	if !news {
-		return
-	}
-	if log := h.warnings(s.warnings); log != nil {
-		log.Warn("upstream failed, connecting anew", zap.Error(failure.Plain(err)))
+	if c.report.failedAgain(err, first, s.warnings) {
 		s.mu.Lock()
 		s.reported = true
 		s.mu.Unlock()

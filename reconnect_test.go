@@ -9,32 +9,24 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
 func TestASourceWithoutStreamsDoesNotReconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &Handler{Share: new(Share), logger: zap.NewNop()}
-		h.setDefaults()
-		if err := h.compile(); err != nil {
-			t.Fatal(err)
-		}
-		h.meters = metrics.New("", "next", endReasons)
+		c := provisioned(t, &Handler{Share: &Share{Lag: lagSkip}}).share
 		upstream := new(connections)
-		s := newSource(h, "", upstream)
+		s := newSource(c, "", upstream)
 		go s.run()
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if n := len(upstream.opened); n != 1 {
 			t.Errorf("%d connections for nobody, want 1", n)
 		}
-		d := &delivery{share: &Share{Lag: lagSkip}}
+		d := &delivery{view: &view{server: c}}
 		s.enter(d)
 		synctest.Wait()
 		if n := len(upstream.opened); n != 2 {
@@ -97,15 +89,10 @@ func TestAnIDThatTheUpstreamRefusesIsLeftOutOnce(t *testing.T) {
 
 	t.Run("and not for ever", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			h := &Handler{Share: &Share{Lag: lagSkip}, logger: zap.NewNop()}
-			h.setDefaults()
-			if err := h.compile(); err != nil {
-				t.Fatal(err)
-			}
-			h.meters = metrics.New("", "next", endReasons)
+			c := provisioned(t, &Handler{Share: &Share{Lag: lagSkip}}).share
 			upstream := new(forgetful)
-			s := newSource(h, "", upstream)
-			s.enter(&delivery{share: h.Share})
+			s := newSource(c, "", upstream)
+			s.enter(&delivery{view: &view{server: c}})
 			go s.run()
 			time.Sleep(10 * time.Minute)
 			s.cancel()

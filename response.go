@@ -7,81 +7,44 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 	"go.uber.org/zap"
-	"golang.org/x/net/http/httpguts"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap/zapcore"
 )
 
-// setStreamHeaders makes a response's headers those of an event stream. What described the upstream's bytes goes:
-// it does not hold for ours. They are set, not added, as the next handler may have put its own beside them.
-func setStreamHeaders(header http.Header) {
-	for _, name := range []string{
-		"Content-Length", "Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Accept-Ranges",
-		"Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Unencoded-Digest",
-		"Trailer",
-	} {
-		header.Del(name)
-	}
-	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", cacheControl(header.Values("Cache-Control")))
-	header.Set("X-Accel-Buffering", "no") // nginx, and who has learnt it from there
-	header.Set("Incremental", "?1")       // RFC 10036: intermediaries must not buffer
-	addVary(header)
-}
-
-// cacheControl is no-cache, and what the response forbids besides.
-func cacheControl(values []string) string {
-	directives := "no-cache"
-	for _, name := range []string{"no-store", "private", "no-transform"} {
-		if httpguts.HeaderValuesContainsToken(values, name) {
-			directives += ", " + name
-		}
-	}
-	return directives
-}
-
-// addVary says that the response depends on the Accept header, beside what it depends on already.
-func addVary(header http.Header) {
-	for _, line := range header["Vary"] {
-		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.TrimSpace(name); name == "*" || strings.EqualFold(name, "Accept") {
-				return
-			}
-		}
-	}
-	header.Set("Vary", strings.Join(append(slices.Clone(header["Vary"]), "Accept"), ", "))
-}
-
-// responseWriter stands between the next handler and the client. It decides, when the next handler sends its
-// headers, what the response becomes: a stream of events, or what it is.
+// responseWriter stands between the next handler and the client, or the source that asks on its own. It decides, when the
+// next handler sends its headers, what the response becomes: a stream of events, or what it is.
 //
 // It overrides all that caddyhttp.ResponseWriterWrapper promotes (ReadFrom above all, which would pass by Write),
 // but keeps its Unwrap for upgrades.
 type responseWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	direct *direct
-	quiet  *atomic.Bool // this response ends without the next handler's complaint
+	upstream *upstreamConfig
+	sink     Sink
+	client   *clientSide // nil: a source asks, which takes nothing but records
+	refuse   func()      // ends the next handler's request
 
-	mayBePart  bool   // the request is for a part of the response
-	refusePart func() // ends one that is
+	mu     sync.Mutex // held while the next handler writes
+	mode   responseMode
+	tunnel bool // the next handler is about to answer CONNECT with a tunnel
+	body   *httpbody.Body
+	err    error       // why the next handler was refused or cut off, if it was us
+	unseen http.Header // what the next handler sets once ours are out
+}
 
-	adoptTimeouts func() // the next handler's are those of the response
-	leave         func() // it is not counted as a stream
-
-	mu      sync.Mutex // held while the next handler writes
-	mode    responseMode
-	tunnel  bool // the next handler is about to answer CONNECT with a tunnel
-	body    *httpbody.Body
-	refusal error       // instead of the response
-	unseen  http.Header // what the next handler sets once ours are out
+// clientSide is whom a next handler answers.
+type clientSide struct {
+	*direct
+	quiet         *atomic.Bool // this response ends without the next handler's complaint
+	mayBePart     bool         // the request is for a part of the response
+	adoptTimeouts func()       // the next handler's are those of the response
+	leave         func()       // it is not counted as a stream
 }
 
 type responseMode uint8
@@ -118,19 +81,22 @@ func (w *responseWriter) Unwrap() http.ResponseWriter {
 	return w.ResponseWriter
 }
 
-// abandon cuts the next handler off from a stream that has ended. One that is on its way to its own response, or
-// has sent it, keeps it.
+// abandon cuts the next handler off from a stream or source that has ended. One that is on its way to its own response
+// to a client, or has sent it, keeps it.
 func (w *responseWriter) abandon() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mode == isUndecided || w.mode == isPassed {
+	if w.client != nil && (w.mode == isUndecided || w.mode == isPassed) {
 		return false
 	}
 	w.mode, w.unseen = isAbandoned, make(http.Header)
 	return true
 }
 
-// isLeftBehind is whether the next handler may still run.
+// isRejected reports whether nothing of the response is taken, so that err is the response.
+func (w *responseWriter) isRejected() bool { return w.err != nil && w.body == nil }
+
+// isLeftBehind reports whether the next handler may still run.
 func (w *responseWriter) isLeftBehind() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -148,43 +114,49 @@ func (w *responseWriter) writeHeader(status int) {
 	case w.mode == isPassed || w.mode == isEvents:
 		w.ResponseWriter.WriteHeader(status) // net/http says what is wrong with that
 	case w.mode != isUndecided:
+	case w.client == nil && status < 200:
 	case 100 <= status && status < 200 && status != http.StatusSwitchingProtocols:
 		w.ResponseWriter.WriteHeader(status) // the final status is yet to come
+	case w.client == nil:
+		w.decideForSource(status)
 	default:
 		w.decide(status)
 	}
 }
 
+func (w *responseWriter) decideForSource(status int) {
+	header := w.ResponseWriter.Header()
+	eventStream := status == http.StatusOK && isEventStream(header)
+	if asksForStream := true; eventStream || w.upstream.converts(status, header, asksForStream) {
+		w.convert(header)
+		return
+	}
+	w.reject(fmt.Errorf("next handler answered with %w and content type %q, which is not a response of records", failure.BadStatus(status), httpbody.ContentType(header)))
+}
+
 func (w *responseWriter) decide(status int) {
-	s, header := w.direct.stream, w.ResponseWriter.Header()
-	h := s.handler
+	s, header := w.client.stream, w.ResponseWriter.Header()
+	asksForStream := namesEventStream(s.request)
 	switch {
 	case s.ended():
-		w.mode, w.refusal, w.unseen = isGone, errStreamEnded, make(http.Header)
-		w.quiet.Store(true)
+		w.client.quiet.Store(true)
+		w.reject(errStreamEnded)
 		return
-	case w.mayBePart && h.isPartOfRecords(status, header, namesEventStream(s.request)):
-		w.mode, w.refusal, w.unseen = isGone, errPartOfRecords, make(http.Header)
-		w.quiet.Store(true)
-		w.refusePart()
+	case w.client.mayBePart && w.upstream.isPartOfRecords(status, header, asksForStream):
+		w.client.quiet.Store(true)
+		w.reject(errPartOfRecords)
 		return
 	case s.request.Method == http.MethodConnect && w.tunnel:
 		w.mode = isPassed
-	case h.converts(status, header, namesEventStream(s.request)):
-		w.mode = isConverted
-		w.quiet.Store(true)
-		s.handler.meters.Connects.Inc()
-		body, err := httpbody.Open(w.direct, header)
-		if err != nil {
-			w.mode, w.refusal = isGone, err
-			s.cancel()
-		}
-		w.body, w.unseen = body, make(http.Header)
+	case w.upstream.converts(status, header, asksForStream):
+		w.client.quiet.Store(true)
+		w.upstream.report.connecting()
+		w.convert(header)
 		return
 	case status == http.StatusOK && isEventStream(header) && s.request.Method != http.MethodHead:
 		w.mode = isEvents
-		w.quiet.Store(true)
-		s.handler.meters.Connects.Inc()
+		w.client.quiet.Store(true)
+		w.upstream.report.connecting()
 		w.logUnchanged(status)
 		s.passThrough(status)
 		s.passEvents(header)
@@ -194,16 +166,35 @@ func (w *responseWriter) decide(status int) {
 	}
 	w.logUnchanged(status)
 	openStreams.remove(s) // not a stream: a stop lets it come to its own end
-	w.leave()
+	w.client.leave()
 	s.releaseDeadline()
-	w.adoptTimeouts()
+	w.client.adoptTimeouts()
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// convert makes records of the response.
+func (w *responseWriter) convert(header http.Header) {
+	body, err := httpbody.Open(w.sink, header)
+	if err != nil {
+		w.reject(err)
+		return
+	}
+	w.mode, w.body, w.unseen = isConverted, body, make(http.Header)
+}
+
+// reject takes nothing of the response.
+func (w *responseWriter) reject(why error) {
+	w.mode, w.err, w.unseen = isGone, why, make(http.Header)
+	w.refuse()
+}
+
+// logUnchanged says at debug that a response passes as it is.
 func (w *responseWriter) logUnchanged(status int) {
-	s, header := w.direct.stream, w.ResponseWriter.Header()
-	why := s.handler.whyUnchanged(status, header, namesEventStream(s.request))
-	s.handler.logUnchanged(s.request, why, zap.Int("status", status), zap.String("content_type", httpbody.ContentType(header)))
+	if log := w.upstream.report.logger.Check(zapcore.DebugLevel, "response passes unchanged"); log != nil {
+		s, header := w.client.stream, w.ResponseWriter.Header()
+		log.Write(zap.Int("status", status), zap.String("content_type", httpbody.ContentType(header)),
+			zap.String("reason", w.upstream.whyUnchanged(status, header, namesEventStream(s.request))), zap.String("uri", s.uri()))
+	}
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {
@@ -214,14 +205,15 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 	switch w.mode {
 	case isEvents:
-		return written(len(p), w.direct.stream.forward(p))
+		return written(len(p), w.client.stream.forward(p))
 	case isConverted:
-		if w.direct.stream.request.Method == http.MethodHead {
+		if w.client != nil && w.client.stream.request.Method == http.MethodHead {
 			return len(p), nil
 		}
 		_, err := w.body.Write(p)
-		if err != nil && !errors.Is(err, errStreamEnded) {
-			w.direct.fail(err)
+		if err != nil && w.err == nil && !errors.Is(err, errStreamEnded) {
+			w.err = err
+			w.refuse()
 		}
 		return written(len(p), err)
 	case isGone, isAbandoned:
@@ -264,7 +256,7 @@ func (w *responseWriter) FlushError() error {
 	}
 	switch w.mode {
 	case isEvents:
-		_ = w.direct.stream.flushForwarded() // as in Write
+		_ = w.client.stream.flushForwarded() // as in Write
 		return nil
 	case isConverted, isGone, isAbandoned:
 		return nil // each write has been flushed
@@ -277,42 +269,48 @@ func (w *responseWriter) FlushError() error {
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mode != isUndecided && w.mode != isPassed {
+	if w.client == nil || w.mode != isUndecided && w.mode != isPassed {
 		return nil, nil, fmt.Errorf("the response is an event stream: %w", http.ErrNotSupported)
 	}
 	w.mode = isPassed
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
-// finish ends the response after the next handler has ended with err, and returns the handler's error.
-func (w *responseWriter) finish(err error) error {
+// ended closes the body after the next handler has ended with err. It returns why there is no more.
+func (w *responseWriter) ended(err error) error {
 	if w.body != nil {
 		if closeErr := w.body.Close(err == nil); err == nil {
 			err = closeErr
 		}
 	}
-	s := w.direct.stream
+	if w.err != nil {
+		return w.err
+	}
+	return err
+}
+
+// finish ends the client's response after the next handler has ended with err, and returns the handler's error.
+func (w *responseWriter) finish(err error) error {
+	err = w.ended(err)
+	s := w.client.stream
 	if err != nil && w.mode == isUndecided && s.request.Context().Err() != nil {
 		s.end(endClientGone) // in the middle of its request's body, say, which reverse_proxy takes for a 502
 	}
-	switch {
-	case w.mode == isPassed, w.mode == isUndecided && !s.ended():
-		s.finish(nil, 0)
-		var handlerError caddyhttp.HandlerError
-		if w.mode == isUndecided && errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
-			s.handler.meters.Connects.Inc() // an attempt, as those of backends that fail are
-			s.warnUpstream(err)
-		}
-		return err
-	default:
-		return w.direct.finish(err)
+	if w.mode != isPassed && (w.mode != isUndecided || s.ended()) {
+		return w.client.finish(err)
 	}
+	s.close()
+	var handlerError caddyhttp.HandlerError
+	if w.mode == isUndecided && errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
+		w.upstream.report.connecting() // an attempt, as those of backends that fail are
+		s.warnUpstream(err)
+	}
+	return err
 }
 
 var (
 	_ http.ResponseWriter             = (*responseWriter)(nil)
 	_ io.ReaderFrom                   = (*responseWriter)(nil)
 	_ http.Hijacker                   = (*responseWriter)(nil)
-	_ nextWriter                      = (*responseWriter)(nil)
 	_ interface{ FlushError() error } = (*responseWriter)(nil)
 )

@@ -23,24 +23,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if !h.accepts(r) {
 		addVary(w.Header())
-		if h.Accept == acceptNegotiate && h.backend == nil {
-			return h.serveNextUnchanged(w, r, next)
+		switch {
+		case h.Accept != acceptNegotiate:
+			return h.streams.refuse(r, metrics.RefusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
+		case h.backend == nil:
+		case alwaysShared(h.backend):
+			return h.streams.refuse(r, metrics.RefusedAccept, h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", backendName(h.backend)))
+		case r.Method == http.MethodHead:
+			return h.serveHead(w, r, addVary)
 		}
-		if h.Accept == acceptNegotiate {
-			if alwaysShared(h.backend) {
-				return h.refuse(r, metrics.RefusedAccept, h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", h.backendName()))
-			}
-			if r.Method == http.MethodHead {
-				return h.serveHead(w, r, addVary)
-			}
-			leave, err := h.limits.enter(h, w, r)
-			if err != nil {
-				return err
-			}
-			defer leave()
-			return h.serveUnchanged(w, r)
+		leave, err := h.limits.enter(w, r)
+		if err != nil {
+			return err
 		}
-		return h.refuse(r, metrics.RefusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
+		defer leave()
+		return h.serveUnchanged(w, r, next, leave)
 	}
 	if h.End != nil && h.End.Stop && lastEventID(r) == eventstream.EndID {
 		addVary(w.Header())
@@ -51,7 +48,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.backend != nil && r.Method == http.MethodHead {
 		return h.serveHead(w, r, setStreamHeaders)
 	}
-	leave, err := h.limits.enter(h, w, r)
+	leave, err := h.limits.enter(w, r)
 	if err != nil {
 		return err
 	}
@@ -59,7 +56,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return h.serve(w, r, next, leave)
 }
 
-// accepts is whether the client takes an event stream.
+// accepts reports whether the client takes an event stream.
 func (h *Handler) accepts(r *http.Request) bool {
 	switch {
 	case h.Accept == acceptOff:
@@ -72,17 +69,3 @@ func (h *Handler) accepts(r *http.Request) bool {
 		return accept.Quality(r.Header["Accept"], "text/event-stream") > 0
 	}
 }
-
-// lastEventID is the id of the last event that the client has seen. The query parameter is for clients that can
-// set no header, and cannot rely on the browser's own reconnect.
-func lastEventID(r *http.Request) string {
-	if id := r.Header.Get("Last-Event-ID"); id != "" {
-		return id
-	}
-	if r.URL.RawQuery == "" {
-		return ""
-	}
-	return r.URL.Query().Get(lastEventIDParameter)
-}
-
-const lastEventIDParameter = "lastEventId"

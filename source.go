@@ -29,50 +29,59 @@ type source struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the upstream has been let go
 
-	// Held while the records of one read are mapped and appended, which takes as long as the config's expressions do.
-	// Neither clients nor the admin API wait for it. It is taken before mu.
-	mapping  sync.Mutex
-	newest   *Handler // handler, as of the beginning of the read
-	taking   []*feed  // feeds, as of the beginning of the read
-	seq      uint64
-	lastID   []byte // the last id that config or upstream gave, for {last_id}
-	resumes  bool   // it is the upstream's own
-	quiet    bool   // the upstream's heartbeat came, and nothing else
-	packed   []byte // scratch
-	fallback []byte // scratch
+	intake
+	connection
 
-	making sync.Mutex // held while a feed is made; taken before mapping
+	making sync.Mutex // held while a feed is made; taken before intake.mapping
 
 	// Held for moments only, and for what follows.
-	mu         sync.Mutex
-	handler    *Handler // the newest config that has asked for this source
-	upstream   Upstream
-	reconnect  context.CancelFunc // lets go of the connection, to open another
-	replaced   bool               // the connection is let go of because a new config has another
-	records    *history.Log       // packed records, from which frames can be made anew
-	feeds      []*feed            // one for each mapping
-	streams    map[*delivery]struct{}
-	checking   bool // for laggards, before long
-	inputs     []*input
-	unfinished *records.Budget // of the connection's inputs
-	committed  uint64          // seq, as of the end of the last read
-
-	state      sourceState
-	reconnects int
-	lastErr    error
-	reported   bool  // that the upstream is down
-	over       error // why there will be no more; nil if there will, or if the upstream came to its end
+	mu        sync.Mutex
+	server    *shareServer // the newest config that has asked for this source
+	records   *history.Log // packed records, from which frames can be made anew
+	feeds     []*feed      // one for each mapping
+	streams   map[*delivery]struct{}
+	checking  bool   // for laggards, before long
+	committed uint64 // seq, as of the end of the last read
 
 	pump       pump
 	heartbeats atomic.Uint64 // of the upstream
 	wish       atomic.Int64  // the upstream's retry, in milliseconds, and 1; 0 if it has none
-	wished     int64         // what the streams have been woken for
-	renewed    chan struct{} // a new config need not wait for the next attempt
-	warnings   *ratelog.Limiter
-
-	entered chan struct{} // a stream has come
-	skipID  bool          // the next connection is opened without lastID, which the upstream has refused
 	holding
+}
+
+// intake takes records in. Its lock is held while the records of one read are mapped and appended, which takes as long as
+// the config's expressions do. Neither clients nor the admin API wait for it. It is taken before source.mu.
+type intake struct {
+	mapping  sync.Mutex
+	newest   *shareServer // source.server, as of the beginning of the read
+	taking   []*feed      // source.feeds, as of the beginning of the read
+	seq      uint64
+	lastID   []byte // the last id that config or upstream gave, for {last_id}
+	resumes  bool   // it is the upstream's own
+	quiet    bool   // the upstream's heartbeat came, and nothing else
+	wished   int64  // source.wish, as the streams have been woken for it
+	packed   []byte // scratch
+	fallback []byte // scratch
+}
+
+// connection is a source's link to its upstream. It is guarded by source.mu.
+type connection struct {
+	upstream   Upstream
+	reconnect  context.CancelFunc // lets go of the connection, to open another
+	replaced   bool               // the connection is let go of because a new config has another
+	inputs     []*input
+	unfinished *records.Budget // of the connection's inputs
+	skipID     bool            // the next connection is opened without lastID, which the upstream has refused
+
+	state    sourceState
+	attempts int // to connect anew
+	lastErr  error
+	reported bool  // that the upstream is down
+	over     error // why there will be no more; nil if there will, or if the upstream came to its end
+
+	renewed  chan struct{} // a new config need not wait for the next attempt
+	entered  chan struct{} // a stream has come
+	warnings *ratelog.Limiter
 }
 
 type sourceState string
@@ -84,14 +93,14 @@ const (
 	isFinished   sourceState = "over"
 )
 
-func newSource(h *Handler, key string, upstream Upstream) *source {
+func newSource(c *shareServer, key string, upstream Upstream) *source {
 	s := &source{
-		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}), renewed: make(chan struct{}, 1), entered: make(chan struct{}, 1),
-		handler: h, upstream: upstream, state: isConnecting,
-		records: history.New(h.Share.limits()), streams: make(map[*delivery]struct{}), warnings: ratelog.Warnings(),
+		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}),
+		connection: connection{upstream: upstream, state: isConnecting, renewed: make(chan struct{}, 1), entered: make(chan struct{}, 1), warnings: ratelog.Warnings()},
+		server:     c, records: history.New(c.kept), streams: make(map[*delivery]struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.feedFor(h, 0) // before the first record
+	s.feedFor(c, 0) // before the first record
 	return s
 }
 
@@ -100,21 +109,10 @@ func newEpoch() string {
 	return strconv.FormatInt(time.Now().UnixMicro(), 36) + strconv.FormatUint(rand.Uint64N(36*36), 36)
 }
 
-// burst is how many events beyond those of the history are kept for streams that are reading already, and burstSize how
-// many bytes at least of both: what a read or two of an upstream bring must not put every client behind.
-const (
-	burst     = 16 << 10
-	burstSize = 256 << 10 // two reads of backend http
-)
-
-func (s *Share) limits() history.Limits {
-	return history.Limits{Count: s.History, Size: int(s.HistorySize), Slack: burst, SlackSize: burstSize}
-}
-
-func (s *source) config() *Handler {
+func (s *source) config() *shareServer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.handler
+	return s.server
 }
 
 // Open takes an upstream that is there.
@@ -135,46 +133,41 @@ func (s *source) Open(contentType string) (Input, error) {
 func (s *source) open(contentType string) (in *input, withoutID bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.handler.checkType(contentType); err != nil {
+	upstream := s.server.upstream
+	if err := upstream.checkType(contentType); err != nil {
 		return nil, false, err
 	}
 	if s.reported {
-		s.handler.logger.Info("upstream is back", zap.String("backend", s.handler.backendName()))
+		upstream.report.logger.Info("upstream is back", zap.String("backend", upstream.report.backend))
 	}
 	s.state, s.reported, s.lastErr = isLive, false, nil
 	withoutID, s.skipID = s.skipID, false
-	in = newInput(s, s.handler.framing.options(contentType), s.unfinished)
-	if len(s.inputs) == 0 || !alwaysShared(s.handler.backend) {
+	in = newInput(s, upstream.options(contentType), s.unfinished)
+	if len(s.inputs) == 0 || !upstream.shared {
 		s.inputs = append(s.inputs, in)
 	}
 	return in, withoutID, nil
 }
 
-func alwaysShared(b Backend) bool {
-	_, ok := b.(AlwaysShared)
-	return ok
-}
-
-// adopt makes a newer config's settings those of the source. What shares the next handler asks the new config's.
-func (s *source) adopt(h *Handler, upstream Upstream) {
-	s.feedFor(h, 0)
+// adopt makes a newer config's settings those of the source. One that shares the next handler asks the new config's.
+func (s *source) adopt(c *shareServer, upstream Upstream) {
+	s.feedFor(c, 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.adoptLocked(h, upstream)
+	s.adoptLocked(c, upstream)
 }
 
-func (s *source) adoptLocked(h *Handler, upstream Upstream) {
-	if h.generation <= s.handler.generation {
+func (s *source) adoptLocked(c *shareServer, upstream Upstream) {
+	if c.generation <= s.server.generation {
 		return
 	}
-	// Routes of one config may share a source. Only another config's next handler is another one.
-	s.handler.meters.SourcesActive.Dec()
-	s.handler = h
-	s.handler.meters.SourcesActive.Inc()
+	s.server.report.meters.SourcesActive.Dec()
+	s.server = c
+	s.server.report.meters.SourcesActive.Inc()
 	s.dropUnusedFeeds()
-	former, isNext := s.upstream.(*nextUpstream)
+	former, ofConfig := s.upstream.(configUpstream)
 	s.upstream = upstream // what the former one was given by its config has been cleaned up
-	if !isNext || former.server == upstream.(*nextUpstream).server {
+	if !ofConfig || !former.ReplacedBy(upstream) {
 		return // but its connection is as good as another
 	}
 	s.replaced = true
@@ -193,19 +186,19 @@ func (s *source) begin() {
 	s.mapping.Lock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.newest, s.taking = s.handler, append(s.taking[:0], s.feeds...)
+	s.newest, s.taking = s.server, append(s.taking[:0], s.feeds...)
 	for _, f := range s.taking {
 		f.begin()
 	}
 }
 
-func (s *source) counts() *metrics.Meters { return s.newest.meters }
+func (s *source) counts() *metrics.Meters { return s.newest.report.meters }
 
 func (s *source) record(rec *records.Record) error {
 	s.seq++
 	rec.Seq = s.seq
 	if rec.Truncated {
-		s.newest.warnTooLarge(tooLargeAlone)
+		s.newest.report.tooLarge(tooLargeAlone)
 	}
 	s.fallback = s.appendID(s.fallback[:0], rec.Seq)
 	if rec.ID != nil { // an empty one takes it back
@@ -231,7 +224,7 @@ func (s *source) record(rec *records.Record) error {
 
 func (s *source) skipped(why string) {
 	s.seq++
-	s.newest.warnTooLarge(why)
+	s.newest.report.tooLarge(why)
 	s.control(s.seq, frame.GapRecordTooLarge)
 }
 
@@ -291,7 +284,7 @@ func (s *source) endLaggards() {
 	defer s.mu.Unlock()
 	s.checking = false
 	for d := range s.streams {
-		if d.share.Lag != lagSkip && d.subscriber.HasLagged() {
+		if !d.server.skipLag && d.subscriber.HasLagged() {
 			d.lag()
 		}
 	}

@@ -12,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -180,14 +178,10 @@ func TestTheWaitBeforeAReconnectGrowsWithFailuresButNotWithSilence(t *testing.T)
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := &Handler{Share: new(Share), logger: zap.NewNop(), meters: metrics.New("", "test", endReasons)}
-				h.setDefaults()
-				if err := h.compile(); err != nil {
-					t.Fatal(err)
-				}
+				c := provisioned(t, &Handler{Share: &Share{Lag: lagSkip}}).share
 				upstream := &connections{last: tc.last}
-				s := newSource(h, "", upstream)
-				s.enter(&delivery{share: &Share{Lag: lagSkip}})
+				s := newSource(c, "", upstream)
+				s.enter(&delivery{view: &view{server: c}})
 				go s.run()
 				time.Sleep(30 * (tc.last + maxBackoff))
 				s.cancel()

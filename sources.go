@@ -7,11 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 )
 
 // sources are those of this process, by key; each is held by the streams that share it.
@@ -28,9 +24,9 @@ type sourcePool struct {
 // holding is what the pool knows of a source. It is guarded by the pool's lock.
 type holding struct {
 	refs    int
-	holders map[*Handler]int // for max_sources
-	ended   bool             // it has no upstream any more
-	forGood bool             // nor would another source have
+	holders map[*shareServer]int // for max_sources
+	ended   bool                 // it has no upstream any more
+	forGood bool                 // nor would another source have
 	closing bool
 	forget  *time.Timer // once keep has passed
 }
@@ -38,39 +34,39 @@ type holding struct {
 var errTooManySources = errors.New("max_sources is reached")
 
 // acquire finds the source with that key, or opens it. Whoever acquires it has to release it.
-func (p *sourcePool) acquire(h *Handler, upstream Upstream, key string) (s *source, opened bool, err error) {
-	if s, opened, err = p.find(h, upstream, key); err == nil && !opened {
-		s.adopt(h, upstream)
+func (p *sourcePool) acquire(c *shareServer, upstream Upstream, key string) (s *source, opened bool, err error) {
+	if s, opened, err = p.find(c, upstream, key); err == nil && !opened {
+		s.adopt(c, upstream)
 	}
 	return s, opened, err
 }
 
-func (p *sourcePool) find(h *Handler, upstream Upstream, key string) (s *source, opened bool, err error) {
+func (p *sourcePool) find(c *shareServer, upstream Upstream, key string) (s *source, opened bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if list := p.byKey[key]; len(list) > 0 {
 		if s := list[len(list)-1]; !s.ended || s.forGood {
-			p.hold(h, s)
+			p.hold(c, s)
 			return s, false, nil
 		}
 	}
-	if h.sources >= h.MaxSources && !alwaysShared(h.backend) {
+	if c.sources >= c.maxSources && !c.upstream.shared {
 		return nil, false, errTooManySources
 	}
 	if p.byKey == nil {
 		p.byKey, p.all = make(map[string][]*source), make(map[*source]struct{})
 	}
-	s = newSource(h, key, upstream)
-	p.hold(h, s)
+	s = newSource(c, key, upstream)
+	p.hold(c, s)
 	p.byKey[key], p.all[s] = append(p.byKey[key], s), struct{}{}
-	h.meters.SourcesActive.Inc()
+	c.report.meters.SourcesActive.Inc()
 	go s.run()
 	return s, true, nil
 }
 
 // candidates are the sources with that key, each of them acquired, if one of them has ended: an id tells which of them a
 // client comes back to. The newest is the first.
-func (p *sourcePool) candidates(h *Handler, key string) []*source {
+func (p *sourcePool) candidates(c *shareServer, key string) []*source {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := slices.Clone(p.byKey[key])
@@ -78,103 +74,83 @@ func (p *sourcePool) candidates(h *Handler, key string) []*source {
 		return nil
 	}
 	for _, s := range list {
-		p.hold(h, s)
+		p.hold(c, s)
 	}
 	slices.Reverse(list)
 	return list
 }
 
 // hold counts a source in. The pool is locked.
-func (p *sourcePool) hold(h *Handler, s *source) {
+func (p *sourcePool) hold(c *shareServer, s *source) {
 	if s.holders == nil {
-		s.holders = make(map[*Handler]int)
+		s.holders = make(map[*shareServer]int)
 	}
-	if s.holders[h] == 0 && !s.ended {
-		h.sources++
+	if s.holders[c] == 0 && !s.ended {
+		c.sources++
 	}
 	s.refs++
-	s.holders[h]++
+	s.holders[c]++
 }
 
 // letGo reverses hold.
-func (p *sourcePool) letGo(h *Handler, s *source) {
+func (p *sourcePool) letGo(c *shareServer, s *source) {
 	s.refs--
-	if s.holders[h]--; s.holders[h] > 0 {
+	if s.holders[c]--; s.holders[c] > 0 {
 		return
 	}
-	delete(s.holders, h)
+	delete(s.holders, c)
 	if !s.ended {
-		h.sources--
+		c.sources--
 	}
 }
 
 // sourceKey tells sources apart: by the upstream or by the config's own key, by what makes records of bytes, and by
 // whether a clean end of the upstream is the source's. An upstream that there is just one of ends for all alike.
-//
-// Next handlers cannot be told apart by what they are. Two routes may ask different ones for the same key, be it the
-// user's or, where matchers decide, that of host and URI; so the handler's route is part of it. So is all that the
-// source's own request takes from a client's, even if the key is the user's: vars, that is.
-func (h *Handler) sourceKey(upstream Upstream, shareKey string) string {
-	identity := Key("upstream", upstream.Key())
-	if shareKey != "" && !alwaysShared(h.backend) {
-		identity = Key("share", h.backendName(), h.backendConfig, shareKey)
+func (c *shareServer) sourceKey(upstream Upstream, shareKey string) string {
+	key := Key("upstream", upstream.Key())
+	if shareKey != "" && !c.upstream.shared {
+		key = Key("share", c.scope, shareKey)
 	}
-	if next, ok := upstream.(*nextUpstream); ok {
-		identity = Key("next", h.route.Digest, keyOfSettings(next.vars), identity)
+	if own, ok := upstream.(configUpstream); ok {
+		key = own.SourceKey(key)
 	}
-	ends := h.End != nil && !alwaysShared(h.backend)
-	return Key(identity, h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize, strconv.FormatBool(ends))
-}
-
-// findRoute finds out what tells the handler's next handler from others. If that is not known, another config's is
-// another one.
-func (h *Handler) findRoute(ctx caddy.Context) {
-	var err error
-	if h.route, err = routeid.Of(ctx); err == nil {
-		return
-	}
-	h.route.Digest = Key("config", strconv.FormatUint(h.generation, 10))
-	if h.unshared = errors.Is(err, routeid.ErrManyPlaces); h.unshared {
-		h.logger.Warn("share has no effect: give each route that invokes the named route an sse of its own", zap.Error(err))
-	} else {
-		h.logger.Warn("sources of this route will not survive a reload, as it cannot be recognized", zap.Error(err))
-	}
+	return Key(key, c.framing, strconv.FormatBool(c.ends && !c.upstream.shared))
 }
 
 // release lets go of the source and of a stream's feed in it, nil if there is none, once linger has passed. It does not
 // wait for the upstream, which may take its time.
-func (p *sourcePool) release(h *Handler, s *source, f *feed, linger time.Duration) {
-	time.AfterFunc(max(linger, 0), func() { p.releaseNow(h, s, f) })
+func (p *sourcePool) release(c *shareServer, s *source, f *feed, linger time.Duration) {
+	time.AfterFunc(max(linger, 0), func() { p.releaseNow(c, s, f) })
 }
 
 // releaseNow is release without linger. It waits until the upstream is let go, if nobody else holds the source.
-func (p *sourcePool) releaseNow(h *Handler, s *source, f *feed) {
+func (p *sourcePool) releaseNow(c *shareServer, s *source, f *feed) {
 	if f != nil {
 		s.leave(f)
 	}
-	p.close(s, func() bool { p.letGo(h, s); return s.refs == 0 })
+	p.close(s, func() bool { p.letGo(c, s); return s.refs == 0 })
 }
 
 // end notes that a source's upstream has come to its end. It is kept for those who come back to it. Others open another,
 // unless the upstream has ended for good.
-func (p *sourcePool) end(h *Handler, s *source, forGood bool, keep time.Duration) {
+func (p *sourcePool) end(c *shareServer, s *source, forGood bool, keep time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endLocked(s)
 	s.forGood = forGood
 	switch {
-	case s.closing, forGood && alwaysShared(h.backend):
+	case s.closing, forGood && c.upstream.shared:
 		return // one that is always shared is kept for as long as a config has it
-	case keep <= 0, alwaysShared(h.backend):
+	case keep <= 0, c.upstream.shared:
 		p.forgetLocked(s)
 		return
 	}
-	p.hold(h, s)
+	p.hold(c, s)
 	s.forget = time.AfterFunc(keep, func() {
 		p.forget(s)
-		p.releaseNow(h, s, nil)
+		p.releaseNow(c, s, nil)
 	})
-	p.dropOldest(h, s.key)
+	p.dropOldest(c, s.key)
 }
 
 func (p *sourcePool) endLocked(s *source) {
@@ -190,11 +166,11 @@ func (p *sourcePool) endLocked(s *source) {
 const maxKept = 4
 
 // dropOldest forgets the sources that are too many. The pool is locked.
-func (p *sourcePool) dropOldest(h *Handler, key string) {
+func (p *sourcePool) dropOldest(c *shareServer, key string) {
 	kept := 0
 	var oldest *source
 	for s := range p.all {
-		if s.forget == nil || s.holders[h] == 0 {
+		if s.forget == nil || s.holders[c] == 0 {
 			continue
 		}
 		if kept++; oldest == nil || s.since.Before(oldest.since) {
@@ -203,7 +179,7 @@ func (p *sourcePool) dropOldest(h *Handler, key string) {
 	}
 	if list := p.byKey[key]; len(list) > maxKept {
 		oldest = list[0]
-	} else if kept <= h.MaxSources {
+	} else if kept <= c.maxSources {
 		return
 	}
 	timer := oldest.forget
@@ -248,7 +224,7 @@ func (p *sourcePool) close(s *source, unused func() bool) {
 	}
 	s.cancel()
 	<-s.done
-	s.config().meters.SourcesActive.Dec()
+	s.config().report.meters.SourcesActive.Dec()
 	p.mu.Lock()
 	delete(p.all, s)
 	p.mu.Unlock()
@@ -276,7 +252,7 @@ func (p *sourcePool) up() map[string]float64 {
 	byName := make(map[string]float64)
 	for _, s := range p.list() {
 		s.mu.Lock()
-		name, state := s.handler.Name, s.state
+		name, state := s.server.report.name, s.state
 		s.mu.Unlock()
 		switch _, known := byName[name]; {
 		case state == isFinished:

@@ -109,7 +109,7 @@ func TestClientsThatStopReadingAtTheSameMomentDelayNoOther(t *testing.T) {
 			r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
 			r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), c, &caddyhttp.Server{})
 			serving.Go(func() {
-				if err := h.serveShared(c, r, metronome(tick)); err != nil {
+				if err := h.share.serve(c, r, metronome(tick)); err != nil {
 					t.Error(err)
 				}
 			})

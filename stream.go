@@ -39,56 +39,70 @@ var errStreamEnded = errors.New("stream has ended")
 
 // stream is one client's event stream, and the only place that writes to that client.
 type stream struct {
-	handler  *Handler
+	group    *streamGroup
 	request  *http.Request
 	clientIP string
-	id       uint64 // in openStreams
-	started  time.Time
+	id       uint64     // in openStreams
 	cancel   func()     // ends the upstream, or wakes the delivery from a shared one
 	behind   func() int // events not yet taken from a shared source; nil without one
 
+	reason atomic.Pointer[string]
+	open   atomic.Bool // the headers of an event stream are out
+	headed bool        // so are those for HEAD, which has no more
+
+	response
+	progress
+	lifetime
+	passing
+}
+
+// response is what a stream is written to.
+type response struct {
 	mu    sync.Mutex // held while writing
 	w     http.ResponseWriter
 	inner http.ResponseWriter // the server's own, below those of all handlers
 	flush func() error
-	done  func()    // of a deadline writer of our own; nil without one
-	held  time.Time // the server's write deadline, for as long as it is not known whether it is to hold
-
-	deadline *writeDeadline // once the server's own are lifted
-	raw      bool           // an event stream of the upstream's own, passed through: nothing may be put in
-	passed   *passedEvents  // of one that gets heartbeats all the same
-
-	cut      bool        // a write has failed: what came before ends anywhere, so nothing may follow
-	draining atomic.Bool // it ends within its handler's drain
-	stopping atomic.Bool // and within that of a stop
-	open     atomic.Bool // the headers are out
-
-	aborting   sync.Mutex // held while the deadline of a blocked write is set
-	finished   bool       // nothing may be written, no deadline set any more
-	unblocking atomic.Bool
+	cut   bool // a write has failed: what came before ends anywhere, so nothing may follow
 
 	unflushed  bool // a flush is due after a large write
 	flushLater *time.Timer
 
-	heartbeat, lifetime *time.Timer
-	stopWatch           func() bool
+	deadlines
+}
 
-	reason   atomic.Pointer[string]
+// progress is how far a stream has come.
+type progress struct {
+	started  time.Time
 	lastByte atomic.Int64 // when the client was last written to, by clock
 	writing  atomic.Int64 // when the write in progress began, by clock, or 0
 	events   atomic.Int64
 	bytes    atomic.Int64
 }
 
+// lifetime is what keeps a stream alive, and what ends it.
+type lifetime struct {
+	heartbeat, longest *time.Timer
+	stopWatch          func() bool
+	draining           atomic.Bool // it ends within its group's drain
+	stopping           atomic.Bool // and within that of a stop
+}
+
+// passing is for a stream that was one already, and passes through.
+type passing struct {
+	raw    bool          // nothing may be put in
+	passed *passedEvents // but for heartbeats between its events
+}
+
 // newStream makes the stream of a request. cancel is called once, by whoever ends the stream first.
-func newStream(h *Handler, w http.ResponseWriter, r *http.Request, cancel func()) *stream {
-	s := &stream{handler: h, request: r, w: w, cancel: cancel, started: time.Now()}
+func (g *streamGroup) newStream(w http.ResponseWriter, r *http.Request, cancel func()) *stream {
+	s := &stream{group: g, request: r, cancel: cancel}
+	s.w, s.started = w, time.Now()
 	s.clientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	openStreams.add(s)
 	s.holdDeadline()
-	if h.draining.Load() { // nobody will tell it, and its upstream may not answer for ever
+	if g.draining.Load() { // nobody will tell it, and its upstream may not answer for ever
 		if caddy.Exiting() {
-			s.drain(time.Duration(h.grace.Load()))
+			s.drain(time.Duration(g.grace.Load()))
 		} else {
 			watchExit()
 		}
@@ -109,13 +123,14 @@ func (s *stream) start(block []byte) error {
 	s.w.WriteHeader(http.StatusOK)
 	s.warnIfBuffered()
 	if s.request.Method == http.MethodHead {
+		s.headed = true
 		return s.flush() // or else HTTP/3 says that the stream has no byte
 	}
 
 	s.register()
 	opening := make([]byte, 0, 64)
-	if s.handler.Retry > 0 {
-		opening = eventstream.AppendRetry(opening, time.Duration(s.handler.Retry))
+	if s.group.retry > 0 {
+		opening = eventstream.AppendRetry(opening, s.group.retry)
 	}
 	opening = append(append(opening, eventstream.Comment...), block...)
 	err := s.write(opening, 0)
@@ -124,7 +139,7 @@ func (s *stream) start(block []byte) error {
 }
 
 func (s *stream) startHeartbeat() {
-	if interval := time.Duration(s.handler.Heartbeat); interval > 0 {
+	if interval := s.group.heartbeat; interval > 0 {
 		s.heartbeat = time.AfterFunc(noLimit, s.beat)
 		s.heartbeat.Reset(interval)
 	}
@@ -166,13 +181,13 @@ func (s *stream) flushForwarded() error {
 func (s *stream) register() {
 	s.lastByte.Store(s.clock())
 	s.open.Store(true)
-	s.handler.meters.StreamsActive.Inc()
-	if limit := time.Duration(s.handler.MaxDuration); limit > 0 {
-		limit -= jitter(time.Duration(s.handler.MaxDurationJitter))
-		s.lifetime = time.AfterFunc(limit, func() { s.end(endMaxDuration) })
+	s.group.report.meters.StreamsActive.Inc()
+	if limit := s.group.maxDuration; limit > 0 {
+		limit -= jitter(s.group.maxDurationJitter)
+		s.longest = time.AfterFunc(limit, func() { s.end(endMaxDuration) })
 	}
-	if s.handler.draining.Load() {
-		s.drain(time.Duration(s.handler.grace.Load())) // came in while the listeners were closing
+	if s.group.draining.Load() {
+		s.drain(time.Duration(s.group.grace.Load())) // came in while the listeners were closing
 	}
 }
 
@@ -259,7 +274,7 @@ func (s *stream) writeFailure(err error) string {
 }
 
 func (s *stream) stalled() bool {
-	limit := time.Duration(s.handler.StallTimeout)
+	limit := s.group.stallTimeout
 	return limit > 0 && s.writingFor() >= limit*8/10
 }
 
@@ -276,7 +291,7 @@ func (s *stream) writingFor() time.Duration {
 
 // beat sends a comment if the client has heard nothing for the time of a heartbeat.
 func (s *stream) beat() {
-	interval := time.Duration(s.handler.Heartbeat)
+	interval := s.group.heartbeat
 	quiet := time.Duration(s.clock() - s.lastByte.Load())
 	// A write in progress is a sign of life as good, and waiting for it would pile up goroutines.
 	if !s.mu.TryLock() {
@@ -305,15 +320,5 @@ func (s *stream) beat() {
 
 // warnUpstream counts and logs that the stream's upstream has failed.
 func (s *stream) warnUpstream(err error) {
-	s.handler.warnUpstream(err, zap.String("uri", s.uri()))
-}
-
-func (s *stream) uri() string { return askedFor(s.request) }
-
-// askedFor is the URI of the client's request, whatever a rewrite has made of it, without what may be secret.
-func askedFor(r *http.Request) string {
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		return withoutSecrets(original.URL)
-	}
-	return withoutSecrets(r.URL)
+	s.group.report.failed(err, zap.String("uri", s.uri()))
 }

@@ -2,18 +2,39 @@ package sse
 
 import (
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// conclude says why the stream ends, if nobody has before, after its upstream has ended with err. It returns what
-// is to be sent last, and how many events that is.
-func (s *stream) conclude(err error) (tail []byte, events int) {
+// finish ends the stream after its upstream has ended with err: it sends what is to come last, if the client is there to
+// take it, and lets go of everything. It returns the handler's error, which makes the response if there is none yet. The
+// handler calls finish or close before it returns.
+func (s *stream) finish(err error) error {
+	if !s.open.Load() {
+		s.close()
+		if s.headed {
+			return nil
+		}
+		return s.refusal(err)
+	}
+	s.closeAfter(s.lastFrame(err))
+	return nil
+}
+
+// close lets go of everything, if nothing is to be sent any more.
+func (s *stream) close() { s.closeAfter(nil, 0) }
+
+// lastFrame says why the stream ends, if nobody has before, after its upstream has ended with err. It returns what is to
+// be sent last, and how many events that is.
+func (s *stream) lastFrame(err error) (tail []byte, events int) {
 	if err != nil && s.request.Context().Err() != nil {
 		s.end(endClientGone) // its watch may not have come to it yet
 	}
@@ -28,7 +49,6 @@ func (s *stream) conclude(err error) (tail []byte, events int) {
 	if !s.reason.CompareAndSwap(nil, &reason) {
 		return nil, 0 // the upstream ended because the stream did
 	}
-	h := s.handler
 	if reason != endUpstreamEnd {
 		if s.behind == nil { // a source that many share has said it, once
 			s.warnUpstream(err)
@@ -39,10 +59,40 @@ func (s *stream) conclude(err error) (tail []byte, events int) {
 		}
 		return frame.AppendError(nil, said), 0
 	}
-	if h.endFrame == nil {
+	last := s.group.endFrame
+	if last == nil {
 		return nil, 0
 	}
-	return h.endFrame[:len(h.endFrame):len(h.endFrame)], 1
+	return last[:len(last):len(last)], 1
+}
+
+// refusal makes the response of a stream whose upstream has ended with err before there was one.
+func (s *stream) refusal(err error) error {
+	if err != nil && s.request.Context().Err() != nil {
+		s.end(endClientGone)
+	}
+	if endedCleanly(err) {
+		if !s.ended() {
+			return nil
+		}
+		err = errStreamEnded
+	}
+	switch {
+	case s.endReason() == endShutdown:
+		s.w.Header().Set("Retry-After", "1")
+		return caddyhttp.Error(http.StatusServiceUnavailable, failure.Plain(err)) // whatever status it had
+	case s.ended():
+		return caddyhttp.Error(499, failure.Plain(err)) // as reverse_proxy has it; nobody is there to read it
+	}
+	status := failure.Status(err)
+	if status >= http.StatusBadGateway {
+		s.warnUpstream(err)
+	}
+	var handlerError caddyhttp.HandlerError
+	if errors.As(err, &handlerError) {
+		return err
+	}
+	return caddyhttp.Error(status, err)
 }
 
 // end makes the stream end for that reason, unless it ends already: then it returns false. It does not wait for it.
@@ -88,9 +138,8 @@ func (s *stream) broken() bool {
 	}
 }
 
-// finish sends what is to come last, if the client is there to take it, and lets go of everything. The handler
-// calls it before it returns.
-func (s *stream) finish(tail []byte, events int) {
+// closeAfter sends the last frame, if the client is there to take it, and lets go of everything.
+func (s *stream) closeAfter(tail []byte, events int) {
 	if s.stopWatch != nil {
 		s.stopWatch()
 	}
@@ -99,7 +148,7 @@ func (s *stream) finish(tail []byte, events int) {
 	if s.open.Load() {
 		s.boundLastWrites()
 		if s.endReason() == endShutdown && s.repeats() {
-			tail = append(eventstream.AppendRetry(tail, s.handler.comeBackAfter()), '\n') // SDKs that need a blank line get the field
+			tail = append(eventstream.AppendRetry(tail, s.group.comeBackAfter()), '\n') // SDKs that need a blank line get the field
 		}
 		if len(tail) > 0 && !s.raw && s.clientListens() {
 			_ = s.send(tail, events, s.flush) // if it fails there is nothing more to do
@@ -107,7 +156,7 @@ func (s *stream) finish(tail []byte, events int) {
 		if s.broken() {
 			s.breakOff()
 		}
-		for _, timer := range []*time.Timer{s.heartbeat, s.lifetime, s.flushLater} {
+		for _, timer := range []*time.Timer{s.heartbeat, s.longest, s.flushLater} {
 			if timer != nil {
 				timer.Stop()
 			}
@@ -130,7 +179,7 @@ func (s *stream) finish(tail []byte, events int) {
 // report says once, everywhere, how the stream went.
 func (s *stream) report() {
 	reason, lasted := s.endReason(), time.Since(s.started)
-	meters := s.handler.meters
+	meters := s.group.report.meters
 	meters.StreamsActive.Dec()
 	meters.StreamsEnded[reason].Inc()
 	meters.StreamDuration.Observe(lasted.Seconds())
@@ -139,9 +188,9 @@ func (s *stream) report() {
 		repl.Set("http.sse.bytes", s.bytes.Load())
 		repl.Set("http.sse.end_reason", reason)
 	}
-	if c := s.handler.logger.Check(zapcore.DebugLevel, "stream ended"); c != nil {
+	if c := s.group.report.logger.Check(zapcore.DebugLevel, "stream ended"); c != nil {
 		c.Write(zap.String("end_reason", reason), zap.Int64("events", s.events.Load()),
 			zap.Int64("bytes", s.bytes.Load()), zap.Duration("duration", lasted),
-			zap.String("backend", s.handler.backendName()), zap.String("client_ip", s.clientIP), zap.String("uri", s.uri()))
+			zap.String("backend", s.group.report.backend), zap.String("client_ip", s.clientIP), zap.String("uri", s.uri()))
 	}
 }

@@ -31,11 +31,13 @@ type Mapping struct {
 	event, id *Template // nil: none
 	where     *Where    // nil: every record is sent
 	onInvalid OnInvalid
+	key       string // the same for equal Specs only
+	idKey     string // the same for equal ids only
 }
 
 // Parse compiles a Spec. The error names the option that is wrong.
 func Parse(spec Spec) (m *Mapping, err error) {
-	m = &Mapping{onInvalid: spec.OnInvalid}
+	m = &Mapping{onInvalid: spec.OnInvalid, key: fmt.Sprintf("%q", spec), idKey: fmt.Sprintf("%q", spec.ID)}
 	if m.data, err = ParseTemplate(spec.Data); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
@@ -56,6 +58,18 @@ func Parse(spec Spec) (m *Mapping, err error) {
 	}
 	return m, nil
 }
+
+// Key returns a text that is the same for mappings that give a source's records the same frames, or, if these depend on
+// the request, the same ids.
+func (m *Mapping) Key() string {
+	if m.PerRequest() {
+		return "per request " + m.idKey
+	}
+	return m.key
+}
+
+// GivesIDs reports whether the config gives events their ids.
+func (m *Mapping) GivesIDs() bool { return m.id != nil }
 
 // PerRequest reports whether the mapping may differ from request to request, as it has placeholders of a request.
 func (m *Mapping) PerRequest() bool {

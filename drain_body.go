@@ -1,0 +1,47 @@
+package sse
+
+import (
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// drainBody reads the request's body beside the stream, which no backend does: over HTTP/1 the server notices that a
+// client has left only once the body has been read. Who still sends it when the stream ends has a moment left, or would
+// be cut off from what was answered. What has not come by then is not waited for; so that nobody takes it for the next
+// request, an HTTP/1 connection ends with the stream.
+func (g *streamGroup) drainBody(w http.ResponseWriter, r *http.Request) (stop func()) {
+	if r.Body == nil || r.ContentLength == 0 { // Caddy wraps http.NoBody, too
+		return func() {}
+	}
+	controller := http.NewResponseController(w)
+	if r.ProtoMajor == 1 {
+		_ = controller.EnableFullDuplex() // or the headers wait for the body
+		w.Header().Set("Connection", "close")
+	}
+	// The server's timeouts for reading it would end the stream.
+	if reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context()); reader != nil {
+		reader.Deadline.HardDeadline = time.Time{}
+		reader.Override(noLimit, 0)
+	}
+	_ = controller.SetReadDeadline(time.Time{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(io.Discard, r.Body)
+	}()
+	return func() {
+		select {
+		case <-done:
+		default:
+			left := lastWrite
+			if stall := g.stallTimeout; stall > 0 {
+				left = min(left, stall/2) // the response's last bytes have no longer than that
+			}
+			_ = controller.SetReadDeadline(time.Now().Add(left))
+			<-done
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package sse
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// lastEventID is the id of the last event that the client has seen. The query parameter is for clients that can
+// set no header, and cannot rely on the browser's own reconnect.
+func lastEventID(r *http.Request) string {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		return id
+	}
+	if r.URL.RawQuery == "" {
+		return ""
+	}
+	return r.URL.Query().Get(lastEventIDParameter)
+}
+
+const lastEventIDParameter = "lastEventId"
+
+// takeLastEventID moves the id of the last event from the query to the header, so that what is left of the URL tells
+// resources apart, and not those who come back to them from those who are new.
+func takeLastEventID(r *http.Request) *http.Request {
+	id := lastEventID(r)
+	query := withoutLastEventID(r.URL.RawQuery)
+	if query == r.URL.RawQuery {
+		return r
+	}
+	r = withHeader(r.Context(), r)
+	r.Header.Set("Last-Event-ID", id)
+	r.URL.RawQuery = query // in place, as rewriting handlers do, so that placeholders see it
+	hideFromOriginal(r)
+	return r
+}
+
+// hideFromOriginal gives the placeholders of the original URI the values that they have without the id. The original
+// itself cannot be changed for those who hold it already.
+func hideFromOriginal(r *http.Request) {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok {
+		return
+	}
+	uri := *original.URL
+	uri.RawQuery = withoutLastEventID(uri.RawQuery)
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	repl.Set("http.request.orig_uri", uri.RequestURI())
+	repl.Set("http.request.orig_uri.query", uri.RawQuery)
+	prefixed := uri.RawQuery
+	if prefixed != "" {
+		prefixed = "?" + prefixed
+	}
+	repl.Set("http.request.orig_uri.prefixed_query", prefixed)
+}
+
+// withoutLastEventID takes that parameter out of a query, and leaves the others as they are.
+func withoutLastEventID(query string) string {
+	parameters := slices.DeleteFunc(strings.Split(query, "&"), func(parameter string) bool {
+		name, _, _ := strings.Cut(parameter, "=")
+		name, err := url.QueryUnescape(name)
+		return err == nil && name == lastEventIDParameter
+	})
+	return strings.Join(parameters, "&")
+}

@@ -1,0 +1,89 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
+)
+
+// nextServer serves streams of the next handler's responses.
+type nextServer struct {
+	upstream *upstreamConfig
+	streams  *streamGroup
+	direct   *directServer
+	route    routeid.Identity // of the next handler, if streams share it
+}
+
+// findRoute finds out what tells the next handler from those of other routes, over reloads. It reports whether streams can
+// share it at all.
+func (c *nextServer) findRoute(ctx caddy.Context, config string) (shareable bool) {
+	var err error
+	if c.route, err = routeid.Of(ctx); err == nil {
+		return true
+	}
+	c.route.Digest = Key("config", config) // another config's next handler is another one
+	logger := c.upstream.report.logger
+	if errors.Is(err, routeid.ErrManyPlaces) {
+		logger.Warn("share has no effect: give each route that invokes the named route an sse of its own", zap.Error(err))
+		return false
+	}
+	logger.Warn("sources of this route will not survive a reload, as it cannot be recognized", zap.Error(err))
+	return true
+}
+
+// serve streams the response of the next handler, if it is one of records. It calls leave if it is no stream.
+func (c *nextServer) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
+	before := w.Header().Clone()
+	quiet := new(atomic.Bool)
+	ctx, cancel := quietContext(r.Context(), quiet.Load)
+	defer cancel()
+	s := c.streams.newStream(w, r, cancel)
+	s.watchClient()
+
+	ctx, adoptTimeouts := withOwnTimeouts(ctx)
+	var rw *responseWriter
+	err := errUpstreamPanicked
+	defer func() {
+		if err == errUpstreamPanicked {
+			_ = rw.finish(err)
+		}
+	}()
+	ask := func(request *http.Request) error {
+		ctx, refuse := context.WithCancelCause(request.Context())
+		defer refuse(nil)
+		d := c.direct.newDirect(s)
+		rw = &responseWriter{
+			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, upstream: c.upstream,
+			sink: d, refuse: func() { refuse(io.EOF) },
+			client: &clientSide{direct: d, quiet: quiet, mayBePart: asksForPart(request.Header), adoptTimeouts: adoptTimeouts, leave: leave},
+		}
+		err := askNext(next, rw, request.WithContext(ctx), quiet.Load)
+		if rw.isRejected() {
+			restoreHeader(w.Header(), before)
+			err = rw.err
+		}
+		return err
+	}
+	request := c.request(ctx, r)
+	whole, url := request, *r.URL
+	if asksForPart(request.Header) {
+		whole = withHeader(ctx, request)
+		deleteAll(whole.Header, partialFields)
+		request = request.WithContext(withOwnGroups(ctx))
+	}
+	if err = ask(request); err == errPartOfRecords && !rw.isLeftBehind() {
+		*whole.URL = url // handlers rewrite it in place, where placeholders see it
+		quiet.Store(false)
+		err = errUpstreamPanicked
+		err = ask(whole)
+	}
+	return rw.finish(err)
+}

@@ -1,0 +1,109 @@
+package sse
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+)
+
+// openStreams are the streams of this process, whichever config they were opened under.
+var openStreams registry
+
+type registry struct {
+	mu      sync.Mutex
+	streams map[uint64]*stream
+	last    uint64
+	ended   map[string]sent // what was sent to streams that have ended, by the name of their sse
+}
+
+func init() {
+	metrics.CountOnDemand("events_total", "Number of events sent to clients.",
+		func() map[string]float64 { return openStreams.sent(func(s sent) int64 { return s.events }) })
+	metrics.CountOnDemand("bytes_total", "Number of bytes of event streams sent to clients, before compression.",
+		func() map[string]float64 { return openStreams.sent(func(s sent) int64 { return s.bytes }) })
+}
+
+// sent is what was sent to clients.
+type sent struct{ events, bytes int64 }
+
+func (reg *registry) add(s *stream) {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	if reg.streams == nil {
+		reg.streams = make(map[uint64]*stream)
+	}
+	reg.last++
+	s.id = reg.last
+	reg.streams[s.id] = s
+}
+
+func (reg *registry) remove(s *stream) {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	if reg.streams[s.id] == s {
+		delete(reg.streams, s.id)
+		reg.countLocked(s.group.report.name, sent{s.events.Load(), s.bytes.Load()})
+	}
+}
+
+// count adds to what was sent to streams that have ended.
+func (reg *registry) count(name string, more sent) {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	reg.countLocked(name, more)
+}
+
+func (reg *registry) countLocked(name string, more sent) {
+	if reg.ended == nil {
+		reg.ended = make(map[string]sent)
+	}
+	total := reg.ended[name]
+	reg.ended[name] = sent{total.events + more.events, total.bytes + more.bytes}
+}
+
+// sent is how much has been sent to all streams there have been, by name. It is added up when somebody asks: a counter
+// for all, which every processor writes to for each event of each client, would cost more than the rest of the
+// accounting.
+func (reg *registry) sent(amount func(sent) int64) map[string]float64 {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	byName := make(map[string]float64, len(reg.ended))
+	for name, s := range reg.ended {
+		byName[name] = float64(amount(s))
+	}
+	for _, s := range reg.streams {
+		byName[s.group.report.name] += float64(amount(sent{s.events.Load(), s.bytes.Load()}))
+	}
+	return byName
+}
+
+func (reg *registry) get(id uint64) *stream {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	return reg.streams[id]
+}
+
+// all is every stream, oldest first.
+func (reg *registry) all() []*stream {
+	reg.mu.Lock()
+	streams := make([]*stream, 0, len(reg.streams))
+	for _, s := range reg.streams {
+		streams = append(streams, s)
+	}
+	reg.mu.Unlock()
+	slices.SortFunc(streams, func(a, b *stream) int { return int(int64(a.id) - int64(b.id)) })
+	return streams
+}
+
+// outliveConfig reports whether there are streams whose config another has taken over.
+func (reg *registry) outliveConfig() bool {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	for _, s := range reg.streams {
+		if s.group.draining.Load() {
+			return true
+		}
+	}
+	return false
+}

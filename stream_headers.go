@@ -1,0 +1,49 @@
+package sse
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// setStreamHeaders makes a response's headers those of an event stream. What described the upstream's bytes goes:
+// it does not hold for ours. They are set, not added, as the next handler may have put its own beside them.
+func setStreamHeaders(header http.Header) {
+	for _, name := range []string{
+		"Content-Length", "Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Accept-Ranges",
+		"Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Unencoded-Digest",
+		"Trailer",
+	} {
+		header.Del(name)
+	}
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", cacheControl(header.Values("Cache-Control")))
+	header.Set("X-Accel-Buffering", "no") // nginx, and who has learnt it from there
+	header.Set("Incremental", "?1")       // RFC 10036: intermediaries must not buffer
+	addVary(header)
+}
+
+// cacheControl is no-cache, and what the response forbids besides.
+func cacheControl(values []string) string {
+	directives := "no-cache"
+	for _, name := range []string{"no-store", "private", "no-transform"} {
+		if httpguts.HeaderValuesContainsToken(values, name) {
+			directives += ", " + name
+		}
+	}
+	return directives
+}
+
+// addVary says that the response depends on the Accept header, beside what it depends on already.
+func addVary(header http.Header) {
+	for _, line := range header["Vary"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = strings.TrimSpace(name); name == "*" || strings.EqualFold(name, "Accept") {
+				return
+			}
+		}
+	}
+	header.Set("Vary", strings.Join(append(slices.Clone(header["Vary"]), "Accept"), ", "))
+}

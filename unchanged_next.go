@@ -1,0 +1,48 @@
+package sse
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// serveUnchanged answers a client that has negotiated for the next handler's own format. Records are as long for it as
+// for those who get events, and count as their streams do.
+func (c *nextServer) serveUnchanged(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
+	return next.ServeHTTP(&unchangedWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, c, leave, false}, r)
+}
+
+// unchangedWriter lets go of a stream's place if the response has no records.
+type unchangedWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	server  *nextServer
+	leave   func()
+	decided bool
+}
+
+func (w *unchangedWriter) WriteHeader(status int) {
+	w.decide(status)
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+func (w *unchangedWriter) Write(p []byte) (int, error) {
+	w.decide(http.StatusOK)
+	return w.ResponseWriterWrapper.Write(p)
+}
+
+func (w *unchangedWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.decide(http.StatusOK)
+	return w.ResponseWriterWrapper.ReadFrom(r)
+}
+
+func (w *unchangedWriter) decide(status int) {
+	if w.decided || status < 200 && status != http.StatusSwitchingProtocols {
+		return // the final status is yet to come
+	}
+	w.decided = true
+	header := w.Header()
+	if asksForStream := true; !isEventStream(header) && !w.server.upstream.converts(status, header, asksForStream) {
+		w.leave()
+	}
+}

@@ -1,0 +1,197 @@
+package sse
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+)
+
+// view is a source's history as one stream sees it: frames of a feed that others get, too, or, where the mapping depends
+// on the request, records that are mapped for it alone.
+type view struct {
+	server *shareServer
+	source *source
+	feed   *feed
+	batch  mapping.Batch // without a mapper: the frames are the feed's
+
+	rec      records.Record
+	entries  []history.Entry // scratch
+	fallback []byte          // scratch
+}
+
+func newView(c *shareServer, r *http.Request, src *source) *view {
+	v := &view{server: c, source: src}
+	if c.perRequest {
+		v.batch.Mapper = c.mapping.Bind(argument.Lookup(r))
+	}
+	v.feed = src.feedFor(c, 1)
+	return v
+}
+
+// leave lets go of the source, which is kept for linger.
+func (v *view) leave(linger time.Duration) {
+	sources.release(v.server, v.source, v.feed, linger)
+}
+
+// beginning is where in the history a stream begins.
+type beginning struct {
+	at      history.Cursor
+	told    uint64 // number of the record before it
+	opening []byte // what the stream opens with: what the client has lost, and an id, from which one that sees no event resumes
+	lost    bool
+}
+
+// beginning finds where in the history the stream begins.
+func (v *view) beginning(lastID string, opened bool) (p beginning) {
+	if lastID != "" {
+		var found bool
+		p.at, found = v.find(lastID)
+		p.lost = !found
+		v.batch.LastID = v.canonical(lastID)
+	} else {
+		p.at = v.tail(v.server.replay)
+	}
+	if opened && (p.lost || lastID == "") {
+		p.at = 0 // even if there is more already than the history keeps
+	}
+	if p.lost || lastID == "" {
+		v.batch.LastID = v.standing(p.at)
+	}
+	p.told = v.feed.frames.Number(p.at)
+	if p.lost { // before the id: a client that is cut off between the two resumes there, and must know
+		p.opening = frame.AppendGap(nil, frame.Gap{Reason: frame.GapHistory, LastEventID: lastID, OldestID: v.oldestID()})
+	}
+	p.opening = frame.AppendPosition(p.opening, v.batch.LastID)
+	return p
+}
+
+// tail is history.Log.Tail, with the events that this stream's mapping makes.
+func (v *view) tail(replay int) (at history.Cursor) {
+	if v.batch.Mapper == nil || replay == 0 {
+		return v.feed.frames.Tail(replay)
+	}
+	var events []history.Cursor
+	v.each(func(place history.Cursor) bool {
+		if _, sent := v.mapped(); sent {
+			events = append(events, place)
+		}
+		return true
+	})
+	if len(events) == 0 {
+		return v.feed.frames.Tail(0)
+	}
+	return events[max(0, len(events)-replay)]
+}
+
+// find finds the place after the event with that id.
+func (v *view) find(id string) (at history.Cursor, ok bool) {
+	if seq, ok := v.source.seqOf(id); ok {
+		return v.feed.frames.AfterSeq(seq)
+	}
+	if v.batch.Mapper != nil {
+		at, ok = v.findMapped(id)
+	} else {
+		at, ok = v.feed.frames.AfterID(id)
+	}
+	if ok || v.server.mapping.GivesIDs() || v.feed.frames.HasID(id) {
+		return at, ok
+	}
+	// The client may have the event from the mapping of an earlier config, while the current one leaves it out.
+	if seq, ok := v.source.seqOfUpstreamID(id); ok {
+		return v.feed.frames.AfterSeq(seq)
+	}
+	return at, false
+}
+
+// findMapped is history.Log.AfterID for ids that only this stream's mapping gives.
+func (v *view) findMapped(id string) (at history.Cursor, ok bool) {
+	oldest := v.feed.frames.Oldest()
+	runs, within := 0, false
+	whole := v.each(func(place history.Cursor) bool {
+		given, sent := v.mapped()
+		if !sent {
+			return true
+		}
+		before := within
+		if within = string(given) == id; within && !before {
+			at = place + 1
+			runs++
+		}
+		return true
+	})
+	if runs != 1 || !whole {
+		return oldest, false
+	}
+	return at, true
+}
+
+// mapped is the id of the event that v.rec becomes for this stream, and whether it becomes one. Nothing is counted.
+func (v *view) mapped() (id []byte, sent bool) {
+	v.fallback = v.source.appendID(v.fallback[:0], v.rec.Seq)
+	var r mapping.Result
+	v.batch.Frames, r = v.batch.Mapper.Append(v.batch.Frames[:0], &v.rec, v.fallback)
+	return r.ID, r.Outcome == mapping.Sent
+}
+
+// each goes through the records of the history, as long as do returns true: v.rec is the one at place. It is false if
+// some have left the history meanwhile.
+func (v *view) each(do func(place history.Cursor) bool) (whole bool) {
+	place := v.feed.frames.Oldest()
+	reader := v.feed.frames.Subscribe(place, idle{})
+	defer reader.Close()
+	for {
+		var state history.State
+		if v.entries, state, _ = reader.NextEntries(v.entries[:0]); state != history.Ready {
+			return state != history.Lagged
+		}
+		for _, e := range v.entries {
+			if _, isRecord := unpack(e, &v.rec); isRecord && !do(place) {
+				return true
+			}
+			place++
+		}
+	}
+}
+
+// standing is the id of the last event before that place.
+func (v *view) standing(at history.Cursor) []byte {
+	if id, _ := v.feed.frames.Before(at); id != "" {
+		return []byte(id)
+	}
+	return v.source.appendID(nil, v.feed.frames.Number(at))
+}
+
+// canonical is an id of the history as this server writes it.
+func (v *view) canonical(id string) []byte {
+	if seq, ok := v.source.seqOf(id); ok {
+		return v.source.appendID(nil, seq)
+	}
+	return []byte(id)
+}
+
+// oldestID is the id of the oldest event that the history has for this stream.
+func (v *view) oldestID() (oldest string) {
+	if v.batch.Mapper != nil {
+		v.each(func(history.Cursor) bool {
+			id, sent := v.mapped()
+			if sent {
+				oldest = string(id)
+			}
+			return !sent
+		})
+		return oldest
+	}
+	stats := v.feed.frames.Stats()
+	if stats.Events == 0 {
+		return ""
+	}
+	if stats.OldestID != "" {
+		return stats.OldestID
+	}
+	return string(v.source.appendID(nil, stats.OldestSeq))
+}
