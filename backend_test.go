@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -13,9 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
-	"go.uber.org/zap"
 )
 
 // An hour of silence at the default heartbeat is 240 comments.
@@ -199,19 +196,6 @@ func TestABackendsContentTypeHasToBeOneOfRecords(t *testing.T) {
 	line := server.WaitLog("the refusal", func(l ssetest.Log) bool { return l.Message == "upstream failed, connecting anew" })
 	if got := fmt.Sprint(line.Fields["error"]); !strings.Contains(got, `"text/html"`) {
 		t.Errorf("the log says %q", got)
-	}
-}
-
-// panicking is an Upstream that does not do what it should.
-type panicking struct{}
-
-func (panicking) Key() string                                { return Key("panicking") }
-func (panicking) Stream(context.Context, string, Sink) error { panic("the test says so") }
-
-func TestABackendThatPanicsFails(t *testing.T) {
-	c := &upstreamConfig{report: &reporter{logger: zap.NewNop(), meters: metrics.New("", "test", endReasons)}}
-	if err := c.open(t.Context(), panicking{}, "", nil); err != errUpstreamPanicked {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -53,11 +52,7 @@ func (h *Handler) compileUpstream() (err error) {
 	name := backendName(h.backend)
 	c := &upstreamConfig{
 		isNext: h.backend == nil, shared: alwaysShared(h.backend), maxSize: int(h.MaxRecordSize), match: h.Match,
-		report: &reporter{
-			failures: ratelog.Warnings(), sizes: ratelog.Warnings(), refusals: ratelog.Warnings(),
-			name: h.Name, backend: name, logger: h.logger, meters: metrics.New(h.Name, name, endReasons),
-			maxRecordSize: h.MaxRecordSize, oversize: h.Oversize,
-		},
+		report: newReporter(h.Name, name, h.logger, metrics.New(h.Name, name, endReasons), h.MaxRecordSize, h.Oversize),
 	}
 	if c.format, err = records.ParseFormat(h.Format); err != nil {
 		return fmt.Errorf("format: %w", err)

@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 
@@ -70,10 +69,6 @@ func (c *upstreamConfig) isPartOfRecords(status int, header http.Header, asksFor
 		return false
 	}
 }
-
-// errPartOfRecords says that the whole response has to be asked for: a part cannot be converted, and a server may ignore
-// that a client wants no more (RFC 9110 §14.2).
-var errPartOfRecords = errors.New("next handler answered with a part of the records")
 
 func isEventStream(header http.Header) bool {
 	return mediaType(httpbody.ContentType(header)) == "text/event-stream"

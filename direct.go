@@ -77,7 +77,7 @@ func (d *direct) Open(contentType string) (Input, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.unfinished == nil {
-		d.unfinished = records.NewBudget(unfinishedSize)
+		d.unfinished = newBudget()
 	}
 	in := newInput(d, config.options(contentType), d.unfinished)
 	d.inputs = append(d.inputs, in)

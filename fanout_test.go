@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"testing"
 
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
-	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 	"github.com/seed-4dedbcea/caddy-sse/modules/stdin"
+	"go.uber.org/zap"
 )
 
 // only is an upstream of which there is just one.
@@ -18,43 +18,6 @@ type only struct{ Upstream }
 
 func (u only) Stream(ctx context.Context, _ string, sink Sink) error {
 	return streamOnly(ctx, u.Upstream, sink)
-}
-
-// A socket's connections and datagrams must not be divided among those who listen to it.
-func TestHandlersThatMakeRecordsInDifferentWaysHearTheSameSenders(t *testing.T) {
-	for _, network := range []string{"tcp", "udp"} {
-		t.Run(network, func(t *testing.T) {
-			ssetest.NoLeaks(t)
-			address := ssetest.FreeAddress(t)
-			handler := "sse {\nbackend listen " + network + "/" + address + "\nshare {\nreplay 100\nlinger 0\n}\n"
-			server := ssetest.Start(t, ssetest.Site("handle /lines {\n"+handler+"}\n}\nhandle /ndjson {\n"+handler+"format ndjson\n}\n}"))
-			for want := range 20 {
-				ssetest.Wait(t, "sources to hear", func() bool { return slices.Equal(liveCounts(), []int{want, want}) })
-				ssetest.Send(t, network, address, "[1]\n").Close()
-			}
-			for _, path := range []string{"/lines", "/ndjson"} {
-				s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", path))
-				if events := s.WaitEvents(20); len(events) != 20 || events[19].Data != "[1]" {
-					t.Errorf("%s has %v", path, events)
-				}
-				s.Close()
-			}
-		})
-	}
-}
-
-// liveCounts are the numbers of records that the sources have whose upstream is there, in order.
-func liveCounts() []int {
-	var counts []int
-	for _, s := range sources.list() {
-		s.mu.Lock()
-		if s.state == isLive {
-			counts = append(counts, int(s.committed))
-		}
-		s.mu.Unlock()
-	}
-	slices.Sort(counts)
-	return counts
 }
 
 func TestAnInputOfWhichThereIsOneIsHeardByAllWhoTakeIt(t *testing.T) {
@@ -139,4 +102,17 @@ func TestATakerThatFailsIsNobodyElsesBusiness(t *testing.T) {
 	}
 	stays.Hears(t, "a\nb\n")
 	w.Close()
+}
+
+// panicking is an Upstream that does not do what it should.
+type panicking struct{}
+
+func (panicking) Key() string                                { return Key("panicking") }
+func (panicking) Stream(context.Context, string, Sink) error { panic("the test says so") }
+
+func TestABackendThatPanicsFails(t *testing.T) {
+	c := &upstreamConfig{report: newReporter("", "test", zap.NewNop(), metrics.New("", "test", nil), 0, "")}
+	if err := c.open(t.Context(), panicking{}, "", nil); err != errUpstreamPanicked {
+		t.Errorf("got %v", err)
+	}
 }

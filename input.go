@@ -23,6 +23,9 @@ const (
 // unfinishedSize is how much an upstream's senders may leave unfinished together.
 const unfinishedSize = 64 << 20
 
+// newBudget returns the budget of an upstream's inputs.
+func newBudget() *records.Budget { return records.NewBudget(unfinishedSize) }
+
 // consumer is where records go: a stream of its own, or a source that streams share.
 type consumer interface {
 	counts() *metrics.Meters          // of the config, between begin and commit

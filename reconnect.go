@@ -7,7 +7,6 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
-	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"go.uber.org/zap"
 )
 
@@ -103,7 +102,7 @@ func (s *source) connect() error {
 	s.mu.Lock()
 	c, upstream := s.server, s.upstream
 	s.reconnect, s.replaced = cancel, false
-	s.inputs, s.unfinished = nil, records.NewBudget(unfinishedSize)
+	s.inputs, s.unfinished = nil, newBudget()
 	if s.skipID {
 		lastID = ""
 	}

@@ -223,6 +223,10 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 }
 
+// errPartOfRecords says that the whole response has to be asked for: a part cannot be converted, and a server may ignore
+// that a client wants no more (RFC 9110 §14.2).
+var errPartOfRecords = errors.New("next handler answered with a part of the records")
+
 // written is what Write returns after it has taken n bytes.
 func written(n int, err error) (int, error) {
 	if err != nil {

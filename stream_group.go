@@ -4,10 +4,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // streamConfig says how the streams of one sse start, run and end.
@@ -32,16 +28,7 @@ type streamGroup struct {
 	grace    atomic.Int64 // Caddy's grace period, once draining
 }
 
-// refuse counts a stream that a client asked for and does not get, and logs why: at warn, as Caddy does, if it is not the
-// client's fault. It returns the handler's error.
+// refuse reports a stream that a client asked for and does not get. It returns the handler's error.
 func (g *streamGroup) refuse(r *http.Request, reason string, status int, err error) error {
-	report := g.report
-	report.meters.StreamsRefused[reason].Inc()
-	about := []zap.Field{zap.String("reason", reason), zap.Int("status", status), zap.String("uri", askedFor(r)), zap.Error(err)}
-	if status < http.StatusInternalServerError {
-		report.logger.Debug("stream refused", about...)
-	} else if log := report.warnings(report.refusals); log != nil {
-		log.Warn("stream refused", about...)
-	}
-	return caddyhttp.Error(status, err)
+	return g.report.refused(askedFor(r), reason, status, err)
 }

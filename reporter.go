@@ -1,22 +1,32 @@
 package sse
 
 import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 	"go.uber.org/zap"
 )
 
-// reporter counts what happens to the upstreams of one sse, and logs what goes wrong with them.
+// reporter counts what happens to the upstreams and streams of one sse, and logs what goes wrong with them.
 type reporter struct {
 	name, backend string // of the sse, and of its backend, as metrics and logs call them
 	logger        *zap.Logger
 	meters        *metrics.Meters
 
-	maxRecordSize int64
-	oversize      string
-
+	record                    []zap.Field // what the config says of large records
 	failures, sizes, refusals *ratelog.Limiter
+}
+
+// newReporter returns the reporter of an sse with this name and backend, whose records may have maxRecordSize bytes.
+func newReporter(name, backend string, logger *zap.Logger, meters *metrics.Meters, maxRecordSize int64, oversize string) *reporter {
+	return &reporter{
+		name: name, backend: backend, logger: logger, meters: meters,
+		record:   []zap.Field{zap.Int64("max_record_size", maxRecordSize), zap.String("policy", oversize)},
+		failures: ratelog.Warnings(), sizes: ratelog.Warnings(), refusals: ratelog.Warnings(),
+	}
 }
 
 // connecting counts an attempt to open an upstream.
@@ -48,8 +58,21 @@ func (r *reporter) failedAgain(err error, first bool, limit *ratelog.Limiter) (l
 // tooLarge logs that a record is larger than the config allows, or than there is room for.
 func (r *reporter) tooLarge(why string) {
 	if log := r.warnings(r.sizes); log != nil {
-		log.Warn(why, zap.Int64("max_record_size", r.maxRecordSize), zap.String("policy", r.oversize))
+		log.Warn(why, r.record...)
 	}
+}
+
+// refused counts a stream that a client asked for and does not get, and logs why: at warn, as Caddy does, if it is not the
+// client's fault. It returns the handler's error.
+func (r *reporter) refused(uri, reason string, status int, err error) error {
+	r.meters.StreamsRefused[reason].Inc()
+	about := []zap.Field{zap.String("reason", reason), zap.Int("status", status), zap.String("uri", uri), zap.Error(err)}
+	if status < http.StatusInternalServerError {
+		r.logger.Debug("stream refused", about...)
+	} else if log := r.warnings(r.refusals); log != nil {
+		log.Warn("stream refused", about...)
+	}
+	return caddyhttp.Error(status, err)
 }
 
 // warnings returns the log for a warning of a kind, which says how many were left out since the last one. It is nil if
