@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // askNext runs the next handler. After its headers reverse_proxy reports every failure as a panic with
@@ -47,18 +48,18 @@ func askNext(next caddyhttp.Handler, w *responseWriter, r *http.Request, catch f
 		case e = <-ended:
 		case <-time.After(lastWrite):
 			if w.abandon() {
-				return errUpstreamBroke
+				return upstream.ErrBroke
 			}
 			e = <-ended
 		}
 	}
 	switch {
 	case e.panicked == nil && e.err == nil && broke.Load():
-		return errUpstreamBroke
+		return upstream.ErrBroke
 	case e.panicked == nil:
 		return e.err
 	case e.panicked == http.ErrAbortHandler && catch():
-		return errUpstreamBroke
+		return upstream.ErrBroke
 	default:
 		panic(e.panicked)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // request is a client's request as the next handler gets it: without what would turn the records into something
@@ -35,7 +36,7 @@ func (c *nextServer) request(ctx context.Context, r *http.Request) *http.Request
 func (c *nextServer) setAccept(header http.Header) {
 	header.Set("Accept-Encoding", "identity")
 	header.Set("Accept", httpbody.AcceptRecords)
-	if c.upstream.format == records.EventStream {
+	if c.upstream.Format == records.EventStream {
 		header.Set("Accept", acceptEvents)
 	}
 }
@@ -47,7 +48,7 @@ const acceptEvents = "text/event-stream, application/json"
 // expectsStream reports whether the client or the config says that the response is to be a stream. Other requests may be for
 // anything on the site, such as a video that a browser reads in parts.
 func (c *nextServer) expectsStream(r *http.Request) bool {
-	return c.upstream.format != records.Auto || namesEventStream(r)
+	return c.upstream.Format != records.Auto || upstream.NamesEventStream(r)
 }
 
 // partialFields ask for a part of the response, or for what has changed of it (RFC 9110 §14.2, RFC 3229 §10.5.3).

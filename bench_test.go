@@ -15,6 +15,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -31,20 +32,20 @@ type frames struct {
 	out    []byte
 }
 
-func (f *frames) begin()                  { f.out = f.out[:0] }
-func (f *frames) counts() *metrics.Meters { return f.meters }
-func (f *frames) record(rec *records.Record) error {
+func (f *frames) Begin()                  { f.out = f.out[:0] }
+func (f *frames) Counts() *metrics.Meters { return f.meters }
+func (f *frames) Record(rec *records.Record) error {
 	var r mapping.Result
 	f.out, r = f.mapper.Append(f.out, rec, nil)
 	f.meters.CountMapped(r)
 	return nil
 }
-func (f *frames) skipped(string) {}
-func (f *frames) blank()         {}
-func (*frames) retry(int64)      {}
-func (*frames) position([]byte)  {}
-func (f *frames) gap(string)     {}
-func (f *frames) commit() error  { return nil }
+func (f *frames) Skipped(string) {}
+func (f *frames) Blank()         {}
+func (*frames) Retry(int64)      {}
+func (*frames) Position([]byte)  {}
+func (f *frames) Gap(string)     {}
+func (f *frames) Commit() error  { return nil }
 
 // provisioned is a handler as Caddy would have it after Provision.
 func provisioned(tb testing.TB, h *Handler) *Handler {
@@ -69,7 +70,7 @@ func BenchmarkPipeline(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
 				h = provisioned(b, h)
-				in := newInput(&frames{mapper: h.direct.mapping.Bind(caddy.NewReplacer().GetString), meters: h.upstream.report.meters}, h.upstream.options("application/x-ndjson"), nil)
+				in := upstream.NewInput(&frames{mapper: h.direct.mapping.Bind(caddy.NewReplacer().GetString), meters: h.upstream.Report.Meters}, h.upstream.Options("application/x-ndjson"), nil)
 				b.SetBytes(int64(len(read)))
 				b.ReportAllocs()
 				for b.Loop() {

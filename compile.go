@@ -14,6 +14,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"go.uber.org/zap"
 )
 
@@ -30,7 +31,7 @@ func (h *Handler) compile() error {
 		retry: time.Duration(h.Retry), heartbeat: time.Duration(h.Heartbeat), stallTimeout: time.Duration(h.StallTimeout),
 		maxDuration: time.Duration(h.MaxDuration), maxDurationJitter: time.Duration(h.MaxDurationJitter),
 		drainTime: time.Duration(h.Drain), defaultDrain: h.defaultDrain, drainMode: h.DrainMode, onReload: h.OnReload,
-		endFrame: end, report: h.upstream.report,
+		endFrame: end, report: h.upstream.Report,
 	}}
 	m, err := mapping.Parse(mapping.Spec{
 		Data: *h.Data, Event: h.Event, ID: h.ID, Where: h.Where, OnInvalid: mapping.OnInvalid(h.OnInvalid),
@@ -50,22 +51,22 @@ func (h *Handler) compile() error {
 
 func (h *Handler) compileUpstream() (err error) {
 	name := backendName(h.backend)
-	c := &upstreamConfig{
-		isNext: h.backend == nil, shared: alwaysShared(h.backend), maxSize: int(h.MaxRecordSize), match: h.Match,
-		report: newReporter(h.Name, name, h.logger, metrics.New(h.Name, name, endReasons), h.MaxRecordSize, h.Oversize),
+	c := &upstream.Config{
+		IsNext: h.backend == nil, Shared: upstream.AlwaysShared(h.backend), MaxSize: int(h.MaxRecordSize), Match: h.Match,
+		Report: upstream.NewReporter(h.Name, name, h.logger, metrics.New(h.Name, name, endReasons), h.MaxRecordSize, h.Oversize),
 	}
-	if c.format, err = records.ParseFormat(h.Format); err != nil {
+	if c.Format, err = records.ParseFormat(h.Format); err != nil {
 		return fmt.Errorf("format: %w", err)
 	}
 	if h.Charset != "" {
-		if c.charset, err = records.LookupCharset(h.Charset); err != nil {
+		if c.Charset, err = records.LookupCharset(h.Charset); err != nil {
 			return fmt.Errorf("charset: %w", err)
 		}
 	}
 	if h.charsetOfEventStream() {
 		return errCharsetOfEventStream
 	}
-	if c.oversize, err = records.ParseOversize(h.Oversize); err != nil {
+	if c.Oversize, err = records.ParseOversize(h.Oversize); err != nil {
 		return fmt.Errorf("max_record_size: %w", err)
 	}
 	openStreams.count(h.Name, sent{}) // so that its series is there from the start
@@ -88,7 +89,7 @@ func (h *Handler) compileShare() error {
 		linger: time.Duration(s.Linger), keep: time.Duration(s.Keep),
 		afterReload: max(time.Duration(h.Retry), time.Second) + 2*max(time.Duration(h.Drain), 0) + 10*time.Second,
 		skipLag:     s.Lag == lagSkip, ends: h.End != nil,
-		scope:   Key(h.upstream.report.backend, h.backendConfig),
+		scope:   Key(h.upstream.Report.Backend, h.backendConfig),
 		framing: Key(h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize),
 		mapping: h.direct.mapping, upstream: h.upstream, streams: h.streams, direct: h.direct,
 	})

@@ -67,7 +67,7 @@ func (s *stream) liftDeadlines() {
 			Ctrl:                  http.NewResponseController(s.w),
 			Deadline:              caddyhttp.IdleDeadline{Start: time.Now(), Timeout: stall},
 			ClearBetweenWrites:    s.request.ProtoMajor == 2,
-			Logger:                s.group.report.logger,
+			Logger:                s.group.report.Logger,
 		}
 		s.w, s.done = writer, writer.HandlerDone
 	}
@@ -198,7 +198,7 @@ func (s *stream) flusher() func() error {
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = t.Unwrap()
 		default:
-			s.group.report.logger.Error("response cannot be flushed, events will be late: a handler outside of sse wraps the response in a writer without Unwrap or FlushError",
+			s.group.report.Logger.Error("response cannot be flushed, events will be late: a handler outside of sse wraps the response in a writer without Unwrap or FlushError",
 				zap.String("writer", fmt.Sprintf("%T", t)))
 			return func() error { return nil }
 		}
@@ -210,7 +210,7 @@ func (s *stream) flusher() func() error {
 func (s *stream) warnIfBuffered() {
 	for w := s.w; ; {
 		if recorder, ok := w.(interface{ Buffered() bool }); ok && recorder.Buffered() {
-			s.group.report.logger.Error("response is buffered, events will be late: a handler outside of sse, such as templates or intercept, waits for the whole response",
+			s.group.report.Logger.Error("response is buffered, events will be late: a handler outside of sse, such as templates or intercept, waits for the whole response",
 				zap.String("writer", fmt.Sprintf("%T", w)))
 			return
 		}

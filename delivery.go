@@ -11,6 +11,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // delivery takes what a source has to one stream.
@@ -73,7 +74,7 @@ func (d *delivery) endErr() error {
 	case d.err != nil:
 		return d.err
 	case d.feed.failed.Load():
-		return errRecordInvalid
+		return upstream.ErrRecordInvalid
 	default:
 		return d.source.over
 	}
@@ -215,7 +216,7 @@ func (d *delivery) send() {
 				d.lag()
 				return
 			}
-			d.server.report.meters.ClientsLagged.Inc()
+			d.server.report.Meters.ClientsLagged.Inc()
 			d.err = d.stream.write(frame.AppendGap(nil, frame.Gap{Reason: frame.GapLag, LastEventID: string(d.batch.LastID), OldestID: d.oldestID()}), 0)
 		}
 	}
@@ -225,7 +226,7 @@ func (d *delivery) send() {
 // lag ends a stream that is behind the history.
 func (d *delivery) lag() {
 	if d.stream.end(endLag) {
-		d.server.report.meters.ClientsLagged.Inc()
+		d.server.report.Meters.ClientsLagged.Inc()
 	}
 }
 
@@ -245,11 +246,11 @@ func (d *delivery) deliverMapped() history.State {
 		done = e.Seq
 		d.fallback = d.source.appendID(d.fallback[:0], e.Seq)
 		r := d.batch.Add(&d.rec, d.fallback)
-		d.server.report.meters.CountMapped(r)
+		d.server.report.Meters.CountMapped(r)
 		if r.Outcome == mapping.Sent {
 			d.told, d.untold = e.Seq, 0
 		} else if r.Outcome == mapping.Refused {
-			d.err = errRecordInvalid
+			d.err = upstream.ErrRecordInvalid
 			d.batch.Position(d.fallback) // as in feed.refuse
 			break
 		}

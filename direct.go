@@ -12,6 +12,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // maxBatch is how many bytes of frames are gathered before they are written, however many records arrived
@@ -20,7 +21,7 @@ const maxBatch = 64 << 10
 
 // directServer serves streams that have an upstream each.
 type directServer struct {
-	upstream *upstreamConfig
+	upstream *upstream.Config
 	streams  *streamGroup
 	mapping  *mapping.Mapping
 }
@@ -32,7 +33,7 @@ func (c *directServer) serve(w http.ResponseWriter, r *http.Request, upstream Up
 	s := c.streams.newStream(w, r, cancel)
 	s.watchClient()
 	d := c.newDirect(s)
-	return d.finish(c.upstream.open(ctx, upstream, lastEventID(r), d))
+	return d.finish(c.upstream.Open(ctx, upstream, lastEventID(r), d))
 }
 
 // serveUnchanged streams an upstream's bytes as they are.
@@ -41,7 +42,7 @@ func (c *directServer) serveUnchanged(w http.ResponseWriter, r *http.Request, up
 	defer cancel()
 	s := c.streams.newStream(w, r, cancel)
 	s.watchClient()
-	return s.finish(c.upstream.open(ctx, upstream, lastEventID(r), &unchanged{s}))
+	return s.finish(c.upstream.Open(ctx, upstream, lastEventID(r), &unchanged{s}))
 }
 
 // direct takes the records of an upstream to the one stream that it was opened for. It is that upstream's Sink.
@@ -50,7 +51,7 @@ type direct struct {
 	stream *stream
 
 	mu         sync.Mutex // held while the records of one read are taken
-	inputs     []*input
+	inputs     []*upstream.Input
 	unfinished *records.Budget // of all inputs
 	batch      mapping.Batch
 	seq        uint64
@@ -65,7 +66,7 @@ func (c *directServer) newDirect(s *stream) *direct {
 // Open starts the client's response.
 func (d *direct) Open(contentType string) (Input, error) {
 	config := d.server.upstream
-	if err := config.checkType(contentType); err != nil {
+	if err := config.CheckType(contentType); err != nil {
 		return nil, err
 	}
 	if d.batch.Mapper == nil {
@@ -77,26 +78,26 @@ func (d *direct) Open(contentType string) (Input, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.unfinished == nil {
-		d.unfinished = newBudget()
+		d.unfinished = upstream.NewBudget()
 	}
-	in := newInput(d, config.options(contentType), d.unfinished)
+	in := upstream.NewInput(d, config.Options(contentType), d.unfinished)
 	d.inputs = append(d.inputs, in)
 	return in, nil
 }
 
-func (d *direct) begin()                  { d.mu.Lock() }
-func (d *direct) counts() *metrics.Meters { return d.server.upstream.report.meters }
+func (d *direct) Begin()                  { d.mu.Lock() }
+func (d *direct) Counts() *metrics.Meters { return d.server.upstream.Report.Meters }
 
-func (d *direct) record(rec *records.Record) error {
+func (d *direct) Record(rec *records.Record) error {
 	d.seq++
 	rec.Seq = d.seq
 	if rec.Truncated {
-		d.server.upstream.report.tooLarge(tooLargeAlone)
+		d.server.upstream.Report.TooLarge(upstream.RecordTooLarge)
 	}
 	r := d.batch.Add(rec, nil)
-	d.counts().CountMapped(r)
+	d.Counts().CountMapped(r)
 	if r.Outcome == mapping.Refused {
-		return errRecordInvalid
+		return upstream.ErrRecordInvalid
 	}
 	if len(d.batch.Frames) >= maxBatch {
 		return d.send()
@@ -104,32 +105,32 @@ func (d *direct) record(rec *records.Record) error {
 	return nil
 }
 
-func (d *direct) skipped(why string) {
+func (d *direct) Skipped(why string) {
 	d.seq++
-	d.server.upstream.report.tooLarge(why)
-	d.gap(frame.GapRecordTooLarge)
+	d.server.upstream.Report.TooLarge(why)
+	d.Gap(frame.GapRecordTooLarge)
 }
 
-func (d *direct) blank() { d.quiet = true }
+func (d *direct) Blank() { d.quiet = true }
 
-// retry passes on what the upstream says, unless the config says it already.
-func (d *direct) retry(ms int64) {
+// Retry passes on what the upstream says, unless the config says it already.
+func (d *direct) Retry(ms int64) {
 	if d.server.streams.retry == 0 {
 		d.wish = ms + 1
 	}
 }
 
-// position passes on an id that comes without an event, so that a client comes back with it as it would without us. One
+// Position passes on an id that comes without an event, so that a client comes back with it as it would without us. One
 // that cannot be sent is counted with the record that has it.
-func (d *direct) position(id []byte) {
+func (d *direct) Position(id []byte) {
 	if !d.batch.Mapper.GivesIDs() { // else ids are the config's
 		d.batch.Position(id)
 	}
 }
 
-func (d *direct) gap(reason string) { d.batch.Gap(reason, lastEventID(d.stream.request)) }
+func (d *direct) Gap(reason string) { d.batch.Gap(reason, lastEventID(d.stream.request)) }
 
-func (d *direct) commit() error {
+func (d *direct) Commit() error {
 	defer d.mu.Unlock()
 	return d.send()
 }
@@ -154,10 +155,10 @@ func (d *direct) send() error {
 
 // finish ends the stream after its upstream has ended with err, and returns the handler's error.
 func (d *direct) finish(err error) error {
-	return d.stream.finish(endInputs(d.inputs, err))
+	return d.stream.finish(upstream.EndInputs(d.inputs, err))
 }
 
 var (
-	_ Sink     = (*direct)(nil)
-	_ consumer = (*direct)(nil)
+	_ Sink              = (*direct)(nil)
+	_ upstream.Consumer = (*direct)(nil)
 )

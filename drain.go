@@ -30,7 +30,7 @@ func (g *streamGroup) drain(grace time.Duration) {
 	if ending == 0 {
 		return
 	}
-	g.report.logger.Info("ending streams", zap.Int("streams", ending), zap.Duration("drain", g.drainTime))
+	g.report.Logger.Info("ending streams", zap.Int("streams", ending), zap.Duration("drain", g.drainTime))
 }
 
 // watchExit drains the streams that have outlived their config when the process exits: nobody tells them, if the config

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // feed is a source's records as frames of one mapping: each is made once and sent to all streams that map alike, and
@@ -44,7 +45,7 @@ type feed struct {
 // begin begins a read. The source's mapping and mu are held.
 func (f *feed) begin() {
 	f.current = f.server
-	f.counts = f.current.report.meters
+	f.counts = f.current.report.Meters
 	if f.current.stopped.Load() {
 		f.counts = nil // the config that takes over counts
 	}
@@ -96,7 +97,7 @@ func (f *feed) gap(seq uint64, reason string) {
 // refuse ends the feed's streams. They are told the record's id, so that those who come back go on after it.
 func (f *feed) refuse(seq uint64, id []byte) {
 	f.failed.Store(true)
-	f.current.report.failed(errRecordInvalid)
+	f.current.report.Failed(upstream.ErrRecordInvalid)
 	f.frames.Append(history.Entry{Seq: seq, Bytes: frame.AppendPosition(nil, id)})
 	f.frames.Close()
 }

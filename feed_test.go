@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -61,7 +62,7 @@ func TestAMappingThatIsNewGetsEachRecordOnceWhileTheUpstreamGoesOn(t *testing.T)
 	}
 	for _, kept := range []int{100, 20_000} {
 		src := newSource(config("{record}", kept), "", nil)
-		in := newInput(src, src.server.upstream.options(""), nil)
+		in := upstream.NewInput(src, src.server.upstream.Options(""), nil)
 		stop := make(chan struct{})
 		var speaking sync.WaitGroup
 		speaking.Go(func() {

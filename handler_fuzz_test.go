@@ -14,6 +14,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -34,22 +35,22 @@ type collector struct {
 	retries bool // the upstream has set a reconnection time
 }
 
-func (c *collector) begin()                  {}
-func (c *collector) counts() *metrics.Meters { return c.meters }
-func (c *collector) skipped(string)          { c.seq++ }
-func (c *collector) blank()                  { c.frames = append(c.frames, eventstream.Comment...) }
-func (c *collector) retry(ms int64) {
+func (c *collector) Begin()                  {}
+func (c *collector) Counts() *metrics.Meters { return c.meters }
+func (c *collector) Skipped(string)          { c.seq++ }
+func (c *collector) Blank()                  { c.frames = append(c.frames, eventstream.Comment...) }
+func (c *collector) Retry(ms int64) {
 	c.frames, c.retries = eventstream.AppendRetry(c.frames, time.Duration(ms)*time.Millisecond), true
 }
-func (c *collector) position([]byte) {}
-func (c *collector) gap(string)      {}
-func (c *collector) commit() error   { return nil }
+func (c *collector) Position([]byte) {}
+func (c *collector) Gap(string)      {}
+func (c *collector) Commit() error   { return nil }
 func (c *collector) text(template *mapping.Template, rec *records.Record) []byte {
 	c.twice.Reset(rec.Text, rec.Seq)
 	return template.Append(nil, &c.twice)
 }
 
-func (c *collector) record(rec *records.Record) error {
+func (c *collector) Record(rec *records.Record) error {
 	c.seq++
 	rec.Seq = c.seq
 	before := len(c.frames)
@@ -99,7 +100,7 @@ func FuzzEncoding(f *testing.F) {
 		f.Add([]byte("id: 1\nevent: e\ndata: {\"a\":null}\n\ndata\n\n"), format, "{record}", "", "", "record.a == null", byte(1))
 		f.Add([]byte("\ufeff\xff\x00 {\"a\":\"\\u0000\"}\n"), format, "{record}\r\ndata:", "{record}", "{record}", "seq > 0", byte(2))
 	}
-	f.Fuzz(func(t *testing.T, upstream []byte, format byte, data, event, id, where string, policies byte) {
+	f.Fuzz(func(t *testing.T, said []byte, format byte, data, event, id, where string, policies byte) {
 		if where != "" {
 			where = "record.a != 'x'" // compiling any expression is the business of the mapping's own tests
 		}
@@ -127,13 +128,13 @@ func FuzzEncoding(f *testing.F) {
 			}
 			return template.Bind(find)
 		}
-		c := &collector{t: t, mapper: h.direct.mapping.Bind(find), meters: h.upstream.report.meters, event: bound(event), id: bound(id)}
+		c := &collector{t: t, mapper: h.direct.mapping.Bind(find), meters: h.upstream.Report.Meters, event: bound(event), id: bound(id)}
 		if c.data = bound(data); c.data == nil {
 			c.data = new(mapping.Template)
 		}
-		in := newInput(c, h.upstream.options("text/plain"), nil)
-		cut := min(int(policies), len(upstream))
-		for _, piece := range [][]byte{upstream[:cut], upstream[cut:]} {
+		in := upstream.NewInput(c, h.upstream.Options("text/plain"), nil)
+		cut := min(int(policies), len(said))
+		for _, piece := range [][]byte{said[:cut], said[cut:]} {
 			if _, err := in.Write(piece); err != nil {
 				t.Fatal(err)
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 func init() {
@@ -136,7 +137,7 @@ type Handler struct {
 	logger        *zap.Logger
 
 	// The engine, made of the options when the config loads.
-	upstream *upstreamConfig
+	upstream *upstream.Config
 	streams  *streamGroup
 	direct   *directServer
 	next     *nextServer

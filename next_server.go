@@ -12,11 +12,12 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // nextServer serves streams of the next handler's responses.
 type nextServer struct {
-	upstream *upstreamConfig
+	upstream *upstream.Config
 	streams  *streamGroup
 	direct   *directServer
 	route    routeid.Identity // of the next handler, if streams share it
@@ -30,7 +31,7 @@ func (c *nextServer) findRoute(ctx caddy.Context, config string) (shareable bool
 		return true
 	}
 	c.route.Digest = Key("config", config) // another config's next handler is another one
-	logger := c.upstream.report.logger
+	logger := c.upstream.Report.Logger
 	if errors.Is(err, routeid.ErrManyPlaces) {
 		logger.Warn("share has no effect: give each route that invokes the named route an sse of its own", zap.Error(err))
 		return false
@@ -50,9 +51,9 @@ func (c *nextServer) serve(w http.ResponseWriter, r *http.Request, next caddyhtt
 
 	ctx, adoptTimeouts := withOwnTimeouts(ctx)
 	var rw *responseWriter
-	err := errUpstreamPanicked
+	err := upstream.ErrPanicked
 	defer func() {
-		if err == errUpstreamPanicked {
+		if err == upstream.ErrPanicked {
 			_ = rw.finish(err)
 		}
 	}()
@@ -82,7 +83,7 @@ func (c *nextServer) serve(w http.ResponseWriter, r *http.Request, next caddyhtt
 	if err = ask(request); err == errPartOfRecords && !rw.isLeftBehind() {
 		*whole.URL = url // handlers rewrite it in place, where placeholders see it
 		quiet.Store(false)
-		err = errUpstreamPanicked
+		err = upstream.ErrPanicked
 		err = ask(whole)
 	}
 	return rw.finish(err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"go.uber.org/zap"
 )
 
@@ -76,7 +77,7 @@ func (s *source) waitForStream() {
 func (s *source) isWanted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.streams) > 0 || s.server.upstream.shared
+	return len(s.streams) > 0 || s.server.upstream.Shared
 }
 
 // count is how many records there have been.
@@ -100,15 +101,15 @@ func (s *source) connect() error {
 	lastID := string(s.lastID)
 	s.mapping.Unlock()
 	s.mu.Lock()
-	c, upstream := s.server, s.upstream
+	c, asked := s.server, s.upstream
 	s.reconnect, s.replaced = cancel, false
-	s.inputs, s.unfinished = nil, newBudget()
+	s.inputs, s.unfinished = nil, upstream.NewBudget()
 	if s.skipID {
 		lastID = ""
 	}
 	s.mu.Unlock()
 
-	err := c.upstream.open(ctx, upstream, lastID, s)
+	err := c.upstream.Open(ctx, asked, lastID, s)
 
 	s.mu.Lock()
 	inputs, replaced, live := s.inputs, s.replaced, s.state == isLive
@@ -116,14 +117,14 @@ func (s *source) connect() error {
 	// An id that the upstream cannot take back must not keep it down. If it is not at fault, it is tried again.
 	s.skipID = lastID != "" && len(inputs) == 0 && failure.RefusesRequest(err)
 	s.mu.Unlock()
-	err = endInputs(inputs, err)
-	if replaced && !endedCleanly(err) { // what ends by itself has not been cut off
-		s.begin()
+	err = upstream.EndInputs(inputs, err)
+	if replaced && !upstream.EndedCleanly(err) { // what ends by itself has not been cut off
+		s.Begin()
 		// An upstream with ids of its own is told where to go on, as an EventSource would tell it.
 		if live && !s.resumes {
-			s.gap(frame.GapUpstream)
+			s.Gap(frame.GapUpstream)
 		}
-		_ = s.commit()
+		_ = s.Commit()
 		return errReplaced
 	}
 	return err
@@ -131,7 +132,7 @@ func (s *source) connect() error {
 
 // isOver reports whether there is no point in connecting anew.
 func isOver(c *shareServer, err error) bool {
-	return errors.Is(err, ErrEnded) || errors.Is(err, errRecordTooLarge) || err == nil && c.ends
+	return errors.Is(err, ErrEnded) || errors.Is(err, upstream.ErrRecordTooLarge) || err == nil && c.ends
 }
 
 // finish lets the streams read what is left, then end.
@@ -141,7 +142,7 @@ func (s *source) finish(c *shareServer, err error) {
 		sources.end(c, s, forGood, c.keep)
 	default:
 		sources.end(c, s, false, 0)
-		c.report.failed(err)
+		c.report.Failed(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,10 +162,10 @@ func (s *source) down(c *shareServer, err error) {
 	first := !s.reported
 	s.mu.Unlock()
 	if err == nil {
-		c.report.logger.Debug("upstream has ended, connecting anew", zap.String("backend", c.report.backend))
+		c.report.Logger.Debug("upstream has ended, connecting anew", zap.String("backend", c.report.Backend))
 		return
 	}
-	if c.report.failedAgain(err, first, s.warnings) {
+	if c.report.FailedAgain(err, first, s.warnings) {
 		s.mu.Lock()
 		s.reported = true
 		s.mu.Unlock()

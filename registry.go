@@ -43,7 +43,7 @@ func (reg *registry) remove(s *stream) {
 	defer reg.mu.Unlock()
 	if reg.streams[s.id] == s {
 		delete(reg.streams, s.id)
-		reg.countLocked(s.group.report.name, sent{s.events.Load(), s.bytes.Load()})
+		reg.countLocked(s.group.report.Name, sent{s.events.Load(), s.bytes.Load()})
 	}
 }
 
@@ -73,7 +73,7 @@ func (reg *registry) sent(amount func(sent) int64) map[string]float64 {
 		byName[name] = float64(amount(s))
 	}
 	for _, s := range reg.streams {
-		byName[s.group.report.name] += float64(amount(sent{s.events.Load(), s.bytes.Load()}))
+		byName[s.group.report.Name] += float64(amount(sent{s.events.Load(), s.bytes.Load()}))
 	}
 	return byName
 }

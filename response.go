@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -25,7 +26,7 @@ import (
 // but keeps its Unwrap for upgrades.
 type responseWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	upstream *upstreamConfig
+	upstream *upstream.Config
 	sink     Sink
 	client   *clientSide // nil: a source asks, which takes nothing but records
 	refuse   func()      // ends the next handler's request
@@ -126,8 +127,8 @@ func (w *responseWriter) writeHeader(status int) {
 
 func (w *responseWriter) decideForSource(status int) {
 	header := w.ResponseWriter.Header()
-	eventStream := status == http.StatusOK && isEventStream(header)
-	if asksForStream := true; eventStream || w.upstream.converts(status, header, asksForStream) {
+	eventStream := status == http.StatusOK && upstream.IsEventStream(header)
+	if asksForStream := true; eventStream || w.upstream.Converts(status, header, asksForStream) {
 		w.convert(header)
 		return
 	}
@@ -136,27 +137,27 @@ func (w *responseWriter) decideForSource(status int) {
 
 func (w *responseWriter) decide(status int) {
 	s, header := w.client.stream, w.ResponseWriter.Header()
-	asksForStream := namesEventStream(s.request)
+	asksForStream := upstream.NamesEventStream(s.request)
 	switch {
 	case s.ended():
 		w.client.quiet.Store(true)
 		w.reject(errStreamEnded)
 		return
-	case w.client.mayBePart && w.upstream.isPartOfRecords(status, header, asksForStream):
+	case w.client.mayBePart && w.upstream.IsPartOfRecords(status, header, asksForStream):
 		w.client.quiet.Store(true)
 		w.reject(errPartOfRecords)
 		return
 	case s.request.Method == http.MethodConnect && w.tunnel:
 		w.mode = isPassed
-	case w.upstream.converts(status, header, asksForStream):
+	case w.upstream.Converts(status, header, asksForStream):
 		w.client.quiet.Store(true)
-		w.upstream.report.connecting()
+		w.upstream.Report.Connecting()
 		w.convert(header)
 		return
-	case status == http.StatusOK && isEventStream(header) && s.request.Method != http.MethodHead:
+	case status == http.StatusOK && upstream.IsEventStream(header) && s.request.Method != http.MethodHead:
 		w.mode = isEvents
 		w.client.quiet.Store(true)
-		w.upstream.report.connecting()
+		w.upstream.Report.Connecting()
 		w.logUnchanged(status)
 		s.passThrough(status)
 		s.passEvents(header)
@@ -190,10 +191,10 @@ func (w *responseWriter) reject(why error) {
 
 // logUnchanged says at debug that a response passes as it is.
 func (w *responseWriter) logUnchanged(status int) {
-	if log := w.upstream.report.logger.Check(zapcore.DebugLevel, "response passes unchanged"); log != nil {
+	if log := w.upstream.Report.Logger.Check(zapcore.DebugLevel, "response passes unchanged"); log != nil {
 		s, header := w.client.stream, w.ResponseWriter.Header()
 		log.Write(zap.Int("status", status), zap.String("content_type", httpbody.ContentType(header)),
-			zap.String("reason", w.upstream.whyUnchanged(status, header, namesEventStream(s.request))), zap.String("uri", s.uri()))
+			zap.String("reason", w.upstream.WhyUnchanged(status, header, upstream.NamesEventStream(s.request))), zap.String("uri", s.uri()))
 	}
 }
 
@@ -306,7 +307,7 @@ func (w *responseWriter) finish(err error) error {
 	s.close()
 	var handlerError caddyhttp.HandlerError
 	if w.mode == isUndecided && errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
-		w.upstream.report.connecting() // an attempt, as those of backends that fail are
+		w.upstream.Report.Connecting() // an attempt, as those of backends that fail are
 		s.warnUpstream(err)
 	}
 	return err

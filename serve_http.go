@@ -9,6 +9,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // ServeHTTP serves an event stream, or lets the request pass.
@@ -27,7 +28,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		case h.Accept != acceptNegotiate:
 			return h.streams.refuse(r, metrics.RefusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
 		case h.backend == nil:
-		case alwaysShared(h.backend):
+		case upstream.AlwaysShared(h.backend):
 			return h.streams.refuse(r, metrics.RefusedAccept, h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", backendName(h.backend)))
 		case r.Method == http.MethodHead:
 			return h.serveHead(w, r, addVary)
@@ -62,7 +63,7 @@ func (h *Handler) accepts(r *http.Request) bool {
 	case h.Accept == acceptOff:
 		return true
 	case h.Accept == acceptStrict:
-		return namesEventStream(r)
+		return upstream.NamesEventStream(r)
 	case h.Accept == acceptStandard && r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return true // language models' SDKs POST for a stream with Accept: application/json
 	default:

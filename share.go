@@ -11,6 +11,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // shareConfig says how the streams of one sse share upstreams.
@@ -32,7 +33,7 @@ type shareConfig struct {
 	mapping    *mapping.Mapping
 	perRequest bool // the mapping depends on the request
 
-	upstream *upstreamConfig
+	upstream *upstream.Config
 	streams  *streamGroup
 	direct   *directServer
 }
@@ -40,7 +41,7 @@ type shareConfig struct {
 // shareServer serves streams that share upstreams.
 type shareServer struct {
 	shareConfig
-	report *reporter
+	report *upstream.Reporter
 
 	generation uint64      // the newer the config, the higher
 	stopped    atomic.Bool // another config has taken over
@@ -55,7 +56,7 @@ func newShareServer(c shareConfig) *shareServer {
 	c.kept.Slack, c.kept.SlackSize = burst, burstSize
 	c.perRequest = c.mapping.PerRequest()
 	c.feed = Key(c.mapping.Key(), strconv.Itoa(c.kept.Count), strconv.Itoa(c.kept.Size))
-	return &shareServer{shareConfig: c, report: c.upstream.report, generation: generations.Add(1)}
+	return &shareServer{shareConfig: c, report: c.upstream.Report, generation: generations.Add(1)}
 }
 
 // burst is how many events beyond those of the history are kept for streams that are reading already, and burstSize how
@@ -136,7 +137,7 @@ func (c *shareServer) join(r *http.Request, upstream Upstream, key, lastID strin
 // lingerAfter is how long the source is kept after this stream. A source that is always shared is open for as long as a
 // config has it, and no longer.
 func (c *shareServer) lingerAfter(s *stream) time.Duration {
-	if c.upstream.shared {
+	if c.upstream.Shared {
 		return 0
 	}
 	if s.endReason() == endShutdown && !caddy.Exiting() {

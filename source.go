@@ -16,6 +16,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // source is an upstream that streams share: it numbers the upstream's records, keeps the last of them, and has a
@@ -69,7 +70,7 @@ type connection struct {
 	upstream   Upstream
 	reconnect  context.CancelFunc // lets go of the connection, to open another
 	replaced   bool               // the connection is let go of because a new config has another
-	inputs     []*input
+	inputs     []*upstream.Input
 	unfinished *records.Budget // of the connection's inputs
 	skipID     bool            // the next connection is opened without lastID, which the upstream has refused
 
@@ -119,10 +120,10 @@ func (s *source) config() *shareServer {
 func (s *source) Open(contentType string) (Input, error) {
 	in, withoutID, err := s.open(contentType)
 	if withoutID {
-		s.begin()
+		s.Begin()
 		s.lastID = nil
-		s.gap(frame.GapUpstream) // there may be records between
-		_ = s.commit()
+		s.Gap(frame.GapUpstream) // there may be records between
+		_ = s.Commit()
 	}
 	if err != nil {
 		return nil, err
@@ -130,20 +131,20 @@ func (s *source) Open(contentType string) (Input, error) {
 	return in, nil
 }
 
-func (s *source) open(contentType string) (in *input, withoutID bool, err error) {
+func (s *source) open(contentType string) (in *upstream.Input, withoutID bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	upstream := s.server.upstream
-	if err := upstream.checkType(contentType); err != nil {
+	config := s.server.upstream
+	if err := config.CheckType(contentType); err != nil {
 		return nil, false, err
 	}
 	if s.reported {
-		upstream.report.logger.Info("upstream is back", zap.String("backend", upstream.report.backend))
+		config.Report.Logger.Info("upstream is back", zap.String("backend", config.Report.Backend))
 	}
 	s.state, s.reported, s.lastErr = isLive, false, nil
 	withoutID, s.skipID = s.skipID, false
-	in = newInput(s, upstream.options(contentType), s.unfinished)
-	if len(s.inputs) == 0 || !upstream.shared {
+	in = upstream.NewInput(s, config.Options(contentType), s.unfinished)
+	if len(s.inputs) == 0 || !config.Shared {
 		s.inputs = append(s.inputs, in)
 	}
 	return in, withoutID, nil
@@ -161,9 +162,9 @@ func (s *source) adoptLocked(c *shareServer, upstream Upstream) {
 	if c.generation <= s.server.generation {
 		return
 	}
-	s.server.report.meters.SourcesActive.Dec()
+	s.server.report.Meters.SourcesActive.Dec()
 	s.server = c
-	s.server.report.meters.SourcesActive.Inc()
+	s.server.report.Meters.SourcesActive.Inc()
 	s.dropUnusedFeeds()
 	former, ofConfig := s.upstream.(configUpstream)
 	s.upstream = upstream // what the former one was given by its config has been cleaned up
@@ -182,7 +183,7 @@ func (s *source) adoptLocked(c *shareServer, upstream Upstream) {
 
 // The source as a consumer of its inputs' records.
 
-func (s *source) begin() {
+func (s *source) Begin() {
 	s.mapping.Lock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,13 +193,13 @@ func (s *source) begin() {
 	}
 }
 
-func (s *source) counts() *metrics.Meters { return s.newest.report.meters }
+func (s *source) Counts() *metrics.Meters { return s.newest.report.Meters }
 
-func (s *source) record(rec *records.Record) error {
+func (s *source) Record(rec *records.Record) error {
 	s.seq++
 	rec.Seq = s.seq
 	if rec.Truncated {
-		s.newest.report.tooLarge(tooLargeAlone)
+		s.newest.report.TooLarge(upstream.RecordTooLarge)
 	}
 	s.fallback = s.appendID(s.fallback[:0], rec.Seq)
 	if rec.ID != nil { // an empty one takes it back
@@ -222,23 +223,23 @@ func (s *source) record(rec *records.Record) error {
 	return nil
 }
 
-func (s *source) skipped(why string) {
+func (s *source) Skipped(why string) {
 	s.seq++
-	s.newest.report.tooLarge(why)
+	s.newest.report.TooLarge(why)
 	s.control(s.seq, frame.GapRecordTooLarge)
 }
 
-func (s *source) blank() { s.quiet = true }
+func (s *source) Blank() { s.quiet = true }
 
-// retry is for all streams, those that are yet to open, too. It is not in the log: it would drive events out of the
+// Retry is for all streams, those that are yet to open, too. It is not in the log: it would drive events out of the
 // history.
-func (s *source) retry(ms int64) { s.wish.Store(ms + 1) }
+func (s *source) Retry(ms int64) { s.wish.Store(ms + 1) }
 
-// position is of no use to those who share: each has a place in the log, and the next record's id names it.
-func (s *source) position([]byte) {}
+// Position is of no use to those who share: each has a place in the log, and the next record's id names it.
+func (s *source) Position([]byte) {}
 
-// gap lies behind the last record, so that who resumes after that is told, too.
-func (s *source) gap(reason string) { s.control(s.seq+1, reason) }
+// Gap lies behind the last record, so that who resumes after that is told, too.
+func (s *source) Gap(reason string) { s.control(s.seq+1, reason) }
 
 // control appends a gap that is to reach every stream.
 func (s *source) control(seq uint64, reason string) {
@@ -250,7 +251,7 @@ func (s *source) control(seq uint64, reason string) {
 	}
 }
 
-func (s *source) commit() error {
+func (s *source) Commit() error {
 	defer s.mapping.Unlock()
 	if s.quiet {
 		s.heartbeats.Add(1)
@@ -307,6 +308,6 @@ func (s *source) exit(d *delivery) {
 }
 
 var (
-	_ Sink     = (*source)(nil)
-	_ consumer = (*source)(nil)
+	_ Sink              = (*source)(nil)
+	_ upstream.Consumer = (*source)(nil)
 )

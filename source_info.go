@@ -30,7 +30,7 @@ func (s *source) info() sourceInfo {
 	stats := s.records.Stats()
 	key := sha256.Sum256([]byte(s.key))
 	info := sourceInfo{
-		Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Name: s.server.report.name, Backend: s.server.report.backend, State: s.state, Since: s.since,
+		Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Name: s.server.report.Name, Backend: s.server.report.Backend, State: s.state, Since: s.since,
 		Streams: stats.Subscribers, History: stats.Events, Bytes: stats.Bytes, Records: s.committed,
 		Reconnects: s.attempts,
 	}

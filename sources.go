@@ -50,7 +50,7 @@ func (p *sourcePool) find(c *shareServer, upstream Upstream, key string) (s *sou
 			return s, false, nil
 		}
 	}
-	if c.sources >= c.maxSources && !c.upstream.shared {
+	if c.sources >= c.maxSources && !c.upstream.Shared {
 		return nil, false, errTooManySources
 	}
 	if p.byKey == nil {
@@ -59,7 +59,7 @@ func (p *sourcePool) find(c *shareServer, upstream Upstream, key string) (s *sou
 	s = newSource(c, key, upstream)
 	p.hold(c, s)
 	p.byKey[key], p.all[s] = append(p.byKey[key], s), struct{}{}
-	c.report.meters.SourcesActive.Inc()
+	c.report.Meters.SourcesActive.Inc()
 	go s.run()
 	return s, true, nil
 }
@@ -108,13 +108,13 @@ func (p *sourcePool) letGo(c *shareServer, s *source) {
 // whether a clean end of the upstream is the source's. An upstream that there is just one of ends for all alike.
 func (c *shareServer) sourceKey(upstream Upstream, shareKey string) string {
 	key := Key("upstream", upstream.Key())
-	if shareKey != "" && !c.upstream.shared {
+	if shareKey != "" && !c.upstream.Shared {
 		key = Key("share", c.scope, shareKey)
 	}
 	if own, ok := upstream.(configUpstream); ok {
 		key = own.SourceKey(key)
 	}
-	return Key(key, c.framing, strconv.FormatBool(c.ends && !c.upstream.shared))
+	return Key(key, c.framing, strconv.FormatBool(c.ends && !c.upstream.Shared))
 }
 
 // release lets go of the source and of a stream's feed in it, nil if there is none, once linger has passed. It does not
@@ -139,9 +139,9 @@ func (p *sourcePool) end(c *shareServer, s *source, forGood bool, keep time.Dura
 	p.endLocked(s)
 	s.forGood = forGood
 	switch {
-	case s.closing, forGood && c.upstream.shared:
+	case s.closing, forGood && c.upstream.Shared:
 		return // one that is always shared is kept for as long as a config has it
-	case keep <= 0, c.upstream.shared:
+	case keep <= 0, c.upstream.Shared:
 		p.forgetLocked(s)
 		return
 	}
@@ -224,7 +224,7 @@ func (p *sourcePool) close(s *source, unused func() bool) {
 	}
 	s.cancel()
 	<-s.done
-	s.config().report.meters.SourcesActive.Dec()
+	s.config().report.Meters.SourcesActive.Dec()
 	p.mu.Lock()
 	delete(p.all, s)
 	p.mu.Unlock()
@@ -252,7 +252,7 @@ func (p *sourcePool) up() map[string]float64 {
 	byName := make(map[string]float64)
 	for _, s := range p.list() {
 		s.mu.Lock()
-		name, state := s.server.report.name, s.state
+		name, state := s.server.report.Name, s.state
 		s.mu.Unlock()
 		switch _, known := byName[name]; {
 		case state == isFinished:

@@ -181,7 +181,7 @@ func (s *stream) flushForwarded() error {
 func (s *stream) register() {
 	s.lastByte.Store(s.clock())
 	s.open.Store(true)
-	s.group.report.meters.StreamsActive.Inc()
+	s.group.report.Meters.StreamsActive.Inc()
 	if limit := s.group.maxDuration; limit > 0 {
 		limit -= jitter(s.group.maxDurationJitter)
 		s.longest = time.AfterFunc(limit, func() { s.end(endMaxDuration) })
@@ -320,5 +320,5 @@ func (s *stream) beat() {
 
 // warnUpstream counts and logs that the stream's upstream has failed.
 func (s *stream) warnUpstream(err error) {
-	s.group.report.failed(err, zap.String("uri", s.uri()))
+	s.group.report.Failed(err, zap.String("uri", s.uri()))
 }

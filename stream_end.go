@@ -10,6 +10,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -40,8 +41,8 @@ func (s *stream) lastFrame(err error) (tail []byte, events int) {
 	}
 	reason := endUpstreamEnd
 	switch {
-	case endedCleanly(err):
-	case errors.Is(err, errRecordTooLarge):
+	case upstream.EndedCleanly(err):
+	case errors.Is(err, upstream.ErrRecordTooLarge):
 		reason = endRecordTooLarge
 	default:
 		reason = endUpstreamError
@@ -54,7 +55,7 @@ func (s *stream) lastFrame(err error) (tail []byte, events int) {
 			s.warnUpstream(err)
 		}
 		said := reason
-		if errors.Is(err, errRecordInvalid) {
+		if errors.Is(err, upstream.ErrRecordInvalid) {
 			said = "invalid_record"
 		}
 		return frame.AppendError(nil, said), 0
@@ -71,7 +72,7 @@ func (s *stream) refusal(err error) error {
 	if err != nil && s.request.Context().Err() != nil {
 		s.end(endClientGone)
 	}
-	if endedCleanly(err) {
+	if upstream.EndedCleanly(err) {
 		if !s.ended() {
 			return nil
 		}
@@ -179,7 +180,7 @@ func (s *stream) closeAfter(tail []byte, events int) {
 // report says once, everywhere, how the stream went.
 func (s *stream) report() {
 	reason, lasted := s.endReason(), time.Since(s.started)
-	meters := s.group.report.meters
+	meters := s.group.report.Meters
 	meters.StreamsActive.Dec()
 	meters.StreamsEnded[reason].Inc()
 	meters.StreamDuration.Observe(lasted.Seconds())
@@ -188,9 +189,9 @@ func (s *stream) report() {
 		repl.Set("http.sse.bytes", s.bytes.Load())
 		repl.Set("http.sse.end_reason", reason)
 	}
-	if c := s.group.report.logger.Check(zapcore.DebugLevel, "stream ended"); c != nil {
+	if c := s.group.report.Logger.Check(zapcore.DebugLevel, "stream ended"); c != nil {
 		c.Write(zap.String("end_reason", reason), zap.Int64("events", s.events.Load()),
 			zap.Int64("bytes", s.bytes.Load()), zap.Duration("duration", lasted),
-			zap.String("backend", s.group.report.backend), zap.String("client_ip", s.clientIP), zap.String("uri", s.uri()))
+			zap.String("backend", s.group.report.Backend), zap.String("client_ip", s.clientIP), zap.String("uri", s.uri()))
 	}
 }

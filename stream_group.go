@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,7 @@ type streamConfig struct {
 	onReload     string // empty: by the method
 	endFrame     []byte // nil: a clean end has no event
 
-	report *reporter
+	report *upstream.Reporter
 }
 
 // streamGroup is the streams of one sse.
@@ -30,5 +31,5 @@ type streamGroup struct {
 
 // refuse reports a stream that a client asked for and does not get. It returns the handler's error.
 func (g *streamGroup) refuse(r *http.Request, reason string, status int, err error) error {
-	return g.report.refused(askedFor(r), reason, status, err)
+	return g.report.Refused(askedFor(r), reason, status, err)
 }

@@ -27,7 +27,7 @@ type streamInfo struct {
 
 func (s *stream) info() streamInfo {
 	info := streamInfo{
-		ID: strconv.FormatUint(s.id, 10), Name: s.group.report.name, Backend: s.group.report.backend, ClientIP: s.clientIP,
+		ID: strconv.FormatUint(s.id, 10), Name: s.group.report.Name, Backend: s.group.report.Backend, ClientIP: s.clientIP,
 		URI: s.uri(), Protocol: s.request.Proto, Since: s.started,
 		Events: s.events.Load(), Bytes: s.bytes.Load(),
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // serveUnchanged answers a client that has negotiated for the next handler's own format. Records are as long for it as
@@ -42,7 +43,7 @@ func (w *unchangedWriter) decide(status int) {
 	}
 	w.decided = true
 	header := w.Header()
-	if asksForStream := true; !isEventStream(header) && !w.server.upstream.converts(status, header, asksForStream) {
+	if asksForStream := true; !upstream.IsEventStream(header) && !w.server.upstream.Converts(status, header, asksForStream) {
 		w.leave()
 	}
 }

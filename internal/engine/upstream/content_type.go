@@ -1,4 +1,4 @@
-package sse
+package upstream
 
 import (
 	"net/http"
@@ -9,14 +9,14 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// converts tells whether a response of the next handler becomes an event stream.
-func (c *upstreamConfig) converts(status int, header http.Header, asksForStream bool) bool {
-	return c.whyUnchanged(status, header, asksForStream) == ""
+// Converts tells whether a response of the next handler becomes an event stream.
+func (c *Config) Converts(status int, header http.Header, asksForStream bool) bool {
+	return c.WhyUnchanged(status, header, asksForStream) == ""
 }
 
-// whyUnchanged says why a response of the next handler does not become an event stream; it is empty if it does. A type that
+// WhyUnchanged says why a response of the next handler does not become an event stream; it is empty if it does. A type that
 // may be records or a document is converted only for who asks for a stream: a site has JSON and text that are none.
-func (c *upstreamConfig) whyUnchanged(status int, header http.Header, asksForStream bool) string {
+func (c *Config) WhyUnchanged(status int, header http.Header, asksForStream bool) string {
 	switch status {
 	case http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:
 		return "a response of this status has no body, or not a whole one"
@@ -24,8 +24,8 @@ func (c *upstreamConfig) whyUnchanged(status int, header http.Header, asksForStr
 	if status < 200 {
 		return "the connection now speaks another protocol"
 	}
-	if c.match != nil {
-		if c.match.Match(status, header) {
+	if c.Match != nil {
+		if c.Match.Match(status, header) {
 			return ""
 		}
 		return "match does not select it"
@@ -35,42 +35,42 @@ func (c *upstreamConfig) whyUnchanged(status int, header http.Header, asksForStr
 	}
 	format, announced := records.ForContentType(httpbody.ContentType(header))
 	switch {
-	case format == records.EventStream && c.format != records.EventStream:
+	case format == records.EventStream && c.Format != records.EventStream:
 		return "it is an event stream already: format event_stream converts it"
-	case c.format == records.EventStream && format.IsJSON():
+	case c.Format == records.EventStream && format.IsJSON():
 		return "it is a JSON document, not an event stream" // as MCP servers answer with
 	case format == records.EventStream, announced == records.AreRecords:
 		return ""
 	case announced != records.MaybeRecords:
 		return "its content type is not one of records: match can select it"
-	case asksForStream || c.format != records.Auto:
+	case asksForStream || c.Format != records.Auto:
 		return ""
 	default:
 		return "its content type may be that of a document, and the client did not ask for text/event-stream by name: set a format"
 	}
 }
 
-// namesEventStream is whether the client asks for a stream, as EventSource does, and fetch does not.
-func namesEventStream(r *http.Request) bool {
+// NamesEventStream is whether the client asks for a stream, as EventSource does, and fetch does not.
+func NamesEventStream(r *http.Request) bool {
 	return accept.Named(r.Header["Accept"], "text/event-stream") > 0
 }
 
-// isPartOfRecords is whether this is a part of a response that would become an event stream, or be one, if it were whole.
+// IsPartOfRecords is whether this is a part of a response that would become an event stream, or be one, if it were whole.
 // Of several parts in one response the type is not known, nor need an answer to If-Range name it (RFC 9110 §15.3.7).
-func (c *upstreamConfig) isPartOfRecords(status int, header http.Header, asksForStream bool) bool {
+func (c *Config) IsPartOfRecords(status int, header http.Header, asksForStream bool) bool {
 	switch status {
 	case http.StatusPartialContent, http.StatusIMUsed:
 		switch mediaType(httpbody.ContentType(header)) {
 		case "", "multipart/byteranges", "text/event-stream":
 			return true
 		}
-		return c.converts(http.StatusOK, header, asksForStream)
+		return c.Converts(http.StatusOK, header, asksForStream)
 	default:
 		return false
 	}
 }
 
-func isEventStream(header http.Header) bool {
+func IsEventStream(header http.Header) bool {
 	return mediaType(httpbody.ContentType(header)) == "text/event-stream"
 }
 

@@ -1,10 +1,12 @@
-package sse
+package upstream
 
 import (
 	"bytes"
 	"context"
 	"slices"
 	"sync"
+
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
 // fanOut is an upstream of which there is just one, such as a socket. It is opened once, however many sources make
@@ -23,7 +25,7 @@ type fanOut struct {
 
 // taker is a source that takes what the upstream says.
 type taker struct {
-	sink   Sink
+	sink   backend.Sink
 	failed chan error
 }
 
@@ -41,7 +43,7 @@ var fanOuts = struct {
 }{byKey: make(map[string]*fanOut)}
 
 // streamOnly is Upstream.Stream for an upstream of which there is just one.
-func streamOnly(ctx context.Context, upstream Upstream, sink Sink) error {
+func streamOnly(ctx context.Context, upstream backend.Upstream, sink backend.Sink) error {
 	t := &taker{sink: sink, failed: make(chan error, 1)}
 	f := joinFanOut(upstream, t)
 	defer f.leave(t)
@@ -56,7 +58,7 @@ func streamOnly(ctx context.Context, upstream Upstream, sink Sink) error {
 }
 
 // joinFanOut opens the upstream, if nobody has yet.
-func joinFanOut(upstream Upstream, t *taker) *fanOut {
+func joinFanOut(upstream backend.Upstream, t *taker) *fanOut {
 	key := upstream.Key()
 	for {
 		fanOuts.mu.Lock()
@@ -75,7 +77,7 @@ func joinFanOut(upstream Upstream, t *taker) *fanOut {
 	}
 }
 
-func (f *fanOut) run(ctx context.Context, upstream Upstream, key string) {
+func (f *fanOut) run(ctx context.Context, upstream backend.Upstream, key string) {
 	f.err = upstream.Stream(ctx, "", f)
 	f.cancel()
 	fanOuts.mu.Lock()
@@ -114,7 +116,7 @@ func (f *fanOut) leave(t *taker) {
 }
 
 // Open opens an input of each taker.
-func (f *fanOut) Open(contentType string) (Input, error) {
+func (f *fanOut) Open(contentType string) (backend.Input, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	in := &fanInput{fanOut: f, contentType: contentType}
@@ -136,7 +138,7 @@ type fanInput struct {
 
 type tap struct {
 	taker  *taker
-	input  Input
+	input  backend.Input
 	within bool // the line that its taker has come into is not for it
 }
 
@@ -210,6 +212,6 @@ func (in *fanInput) Gap() error {
 }
 
 var (
-	_ Sink  = (*fanOut)(nil)
-	_ Input = (*fanInput)(nil)
+	_ backend.Sink  = (*fanOut)(nil)
+	_ backend.Input = (*fanInput)(nil)
 )

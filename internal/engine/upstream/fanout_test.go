@@ -1,4 +1,4 @@
-package sse
+package upstream
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
@@ -14,9 +15,9 @@ import (
 )
 
 // only is an upstream of which there is just one.
-type only struct{ Upstream }
+type only struct{ backend.Upstream }
 
-func (u only) Stream(ctx context.Context, _ string, sink Sink) error {
+func (u only) Stream(ctx context.Context, _ string, sink backend.Sink) error {
 	return streamOnly(ctx, u.Upstream, sink)
 }
 
@@ -55,10 +56,10 @@ func TestAnInputOfWhichThereIsOneIsHeardByAllWhoTakeIt(t *testing.T) {
 	say("d\n")
 	third.Hears(t, "d\n")
 	w.Close()
-	if err := third.Wait(t); err != ErrEnded {
+	if err := third.Wait(t); err != backend.ErrEnded {
 		t.Errorf("at the end: got %v", err)
 	}
-	if err := upstreamtest.Run(t, u, "").Wait(t); err != ErrEnded {
+	if err := upstreamtest.Run(t, u, "").Wait(t); err != backend.ErrEnded {
 		t.Errorf("after the end: got %v", err)
 	}
 }
@@ -107,12 +108,12 @@ func TestATakerThatFailsIsNobodyElsesBusiness(t *testing.T) {
 // panicking is an Upstream that does not do what it should.
 type panicking struct{}
 
-func (panicking) Key() string                                { return Key("panicking") }
-func (panicking) Stream(context.Context, string, Sink) error { panic("the test says so") }
+func (panicking) Key() string                                        { return backend.Key("panicking") }
+func (panicking) Stream(context.Context, string, backend.Sink) error { panic("the test says so") }
 
 func TestABackendThatPanicsFails(t *testing.T) {
-	c := &upstreamConfig{report: newReporter("", "test", zap.NewNop(), metrics.New("", "test", nil), 0, "")}
-	if err := c.open(t.Context(), panicking{}, "", nil); err != errUpstreamPanicked {
+	c := &Config{Report: NewReporter("", "test", zap.NewNop(), metrics.New("", "test", nil), 0, "")}
+	if err := c.Open(t.Context(), panicking{}, "", nil); err != ErrPanicked {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,0 +1,172 @@
+package upstream
+
+import (
+	"errors"
+
+	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+)
+
+// Errors that end a stream because of a record, by config.
+var (
+	ErrRecordTooLarge = errors.New("a record is larger than max_record_size")
+	ErrRecordInvalid  = errors.New("a record is not JSON, and on_invalid is error")
+)
+
+// Reasons for which a record is skipped, as the log says them.
+const (
+	RecordTooLarge   = "record is larger than max_record_size"
+	tooLargeTogether = "unfinished record dropped, as those of all senders are too large together"
+)
+
+// unfinishedSize is how much an upstream's senders may leave unfinished together.
+const unfinishedSize = 64 << 20
+
+// NewBudget returns the budget of an upstream's inputs.
+func NewBudget() *records.Budget { return records.NewBudget(unfinishedSize) }
+
+// Consumer is where records go: a stream of its own, or a source that streams share.
+type Consumer interface {
+	Counts() *metrics.Meters          // of the config, between begin and commit
+	Begin()                           // the records of one read follow; no other input's come between
+	Record(rec *records.Record) error // takes it; sets its number
+	Skipped(why string)               // a record was larger than allowed
+	Blank()                           // the upstream's heartbeat
+	Retry(ms int64)                   // the upstream says when to come back
+	Position(id []byte)               // an event stream's id without an event; the next record has it too
+	Gap(reason string)                // records were lost
+	Commit() error                    // what came together leaves together
+}
+
+// Input makes records of an upstream's bytes. It implements Input.
+type Input struct {
+	to       Consumer
+	options  records.Options
+	splitter *records.Splitter
+	rec      records.Record
+	err      error // nobody wants more
+
+	// For records whose id is their place (At): what makes it, and the offset of the splitter's first byte.
+	appendID func(dst []byte, offset int64) []byte
+	origin   int64
+	fed      int64
+	placeID  []byte
+}
+
+// NewInput makes an input. The budget bounds what all inputs of an upstream leave unfinished; nil: nothing does.
+func NewInput(to Consumer, o records.Options, budget *records.Budget) *Input {
+	o.Budget = budget
+	return &Input{to: to, options: o, splitter: records.New(o), rec: records.Record{WantsJSON: o.Format.IsJSON()}}
+}
+
+func (in *Input) Write(p []byte) (int, error) {
+	in.splitter.Feed(p)
+	in.fed += int64(len(p))
+	if err := in.deliver(); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (in *Input) End(clean bool) error {
+	in.splitter.Finish(clean)
+	err := in.deliver()
+	in.splitter = records.New(in.options)
+	in.origin += in.fed
+	in.fed = 0
+	return err
+}
+
+func (in *Input) At(appendID func([]byte, int64) []byte, offset int64) {
+	in.appendID = appendID
+	in.origin = offset - in.fed
+	if in.fed == 0 && offset > 0 {
+		in.splitter.Resume()
+	}
+}
+
+func (in *Input) Gap() error {
+	in.to.Begin()
+	in.to.Gap(frame.GapUpstream)
+	return in.to.Commit()
+}
+
+func (in *Input) deliver() error {
+	if in.err != nil {
+		return in.err
+	}
+	in.to.Begin()
+	in.err = in.next()
+	if err := in.to.Commit(); in.err == nil {
+		in.err = err
+	}
+	return in.err
+}
+
+func (in *Input) next() error {
+	for {
+		switch in.splitter.Next(&in.rec) {
+		case records.NeedMore:
+			return in.lost()
+		case records.IsRecord:
+			if in.rec.Truncated {
+				in.to.Counts().RecordsDropped.Truncated.Inc()
+			}
+			if in.rec.IDDropped {
+				in.to.Counts().FieldsDropped.ID.Inc()
+			}
+			if in.rec.EventDropped {
+				in.to.Counts().FieldsDropped.Event.Inc()
+			}
+			if in.appendID != nil {
+				in.placeID = in.appendID(in.placeID[:0], in.origin+in.rec.End)
+				in.rec.ID = in.placeID
+			}
+			if err := in.to.Record(&in.rec); err != nil {
+				return err
+			}
+		case records.IsBlank:
+			in.to.Blank()
+		case records.IsRetry:
+			in.to.Retry(in.rec.Retry)
+		case records.IsID:
+			if in.appendID == nil {
+				in.to.Position(in.rec.ID)
+			}
+		case records.IsSkipped:
+			in.to.Counts().RecordsDropped.TooLarge.Inc()
+			in.to.Skipped(RecordTooLarge)
+		case records.IsTooLarge:
+			in.to.Counts().RecordsDropped.TooLarge.Inc()
+			return ErrRecordTooLarge
+		}
+	}
+}
+
+// lost tells of records that had to go to make room for what this input was given. They need not be its own.
+func (in *Input) lost() error {
+	for range in.options.Budget.TakeLost() {
+		in.to.Counts().RecordsDropped.TooLarge.Inc()
+		if in.options.Oversize == records.Fail {
+			return ErrRecordTooLarge
+		}
+		in.to.Skipped(tooLargeTogether)
+	}
+	return nil
+}
+
+// EndInputs ends an upstream's inputs after it has ended with err. It returns how it has ended, records in progress
+// included.
+func EndInputs(inputs []*Input, err error) error {
+	clean := EndedCleanly(err)
+	for _, in := range inputs {
+		if endErr := in.End(clean); clean && endErr != nil {
+			clean, err = false, endErr
+		}
+	}
+	return err
+}
+
+var _ backend.Input = (*Input)(nil)
