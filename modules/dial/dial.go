@@ -31,15 +31,14 @@ type Backend struct {
 	// The network address to connect to, with one port: host:port, tcp6/host:port, unix//path.
 	Address string `json:"address"`
 
-	// What is sent when the connection is there. \r, \n, \t, \\ and \xNN stand for bytes; \{ and \} for braces that
-	// are no placeholder's. Nothing is added, no line end either. Default: nothing.
+	// The text that is sent once the connection is there. \r, \n, \t, \\ and \xNN stand for bytes; \{ and \} stand for
+	// braces that are no placeholder's. Nothing is added, not even a line end. Default: nothing.
 	Send string `json:"send,omitempty"`
 
-	// Makes it a TLS connection. The roots that the server's certificate is verified with are the system's.
-	// Default: no TLS.
+	// Speaks TLS. The server's certificate is verified with the system's roots. Default: no TLS.
 	TLS *TLS `json:"tls,omitempty"`
 
-	// How long it may take until the connection is there, TLS and what is sent included. Default: 10s.
+	// How long it may take to connect, including TLS and the text to send. Default: 10s.
 	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
 
 	address    argument.Argument
@@ -49,7 +48,7 @@ type Backend struct {
 
 // TLS says how Backend speaks TLS.
 type TLS struct {
-	// The name that the server's certificate has to be for. Default: the host of the address.
+	// The name that the server's certificate must be for. Default: the host of the address.
 	ServerName string `json:"server_name,omitempty"`
 }
 

@@ -4,5 +4,5 @@ package follow
 
 import "os"
 
-// systemBirth is 0: unknown.
+// systemBirth does not know.
 func systemBirth(os.FileInfo, *os.File, string) int64 { return 0 }

@@ -1,7 +1,8 @@
 // Package follow follows a file by its name, as tail -F does: through rotation
 // by rename, truncation, deletion and re-creation. Unlike tail it loses nothing
 // that still exists: it reads files that were rotated away unseen, in order, and
-// a [Position] resumes exactly, in a rotated file too.
+// a [Position] resumes exactly, in a rotated file too. Tail packages have no such
+// position.
 package follow
 
 import (

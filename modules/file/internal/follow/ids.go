@@ -11,17 +11,17 @@ import (
 	"strings"
 )
 
-// Key makes ids that only those who have it can make.
+// Key makes ids that nobody can make without it.
 type Key [32]byte
 
 // IDs makes event ids of the positions in one file, and reads them:
-// "<generation>-<offset>-<digest>". A client that could make them up could
-// begin in the middle of a line, before the place that it was let in at, or in
-// another file of the folder. IDs is for one goroutine at a time.
+// "<generation>-<offset>-<digest>". A client that could make them up could begin
+// in the middle of a line, before the place where it was let in, or in another
+// file of the folder. One goroutine uses IDs at a time.
 type IDs struct {
 	key        Key
 	path       string
-	generation string       // that block is for
+	generation string       // the one that block is for
 	block      cipher.Block // nil at first
 	in, out    [aes.BlockSize]byte
 }
@@ -29,8 +29,8 @@ type IDs struct {
 // NewIDs returns the ids of the file that is followed by this path.
 func NewIDs(key Key, path string) *IDs { return &IDs{key: key, path: path} }
 
-// digestSize is how many bytes of a digest an id has: enough, as each guess
-// takes a request.
+// digestSize is how many bytes of a digest an id has. They are enough, because
+// each guess takes a request.
 const digestSize = 8
 
 // maxID is longer than any id.
@@ -74,9 +74,9 @@ func (ids *IDs) Parse(s string) (Position, bool) {
 	return Position{}, false
 }
 
-// digest is one block of AES, which is a pseudo-random function of the offset;
-// its key is one of the path and the generation. It costs a record far less than
-// a hash.
+// digest returns one block of AES, a pseudo-random function of the offset. Its key
+// is made of the path and the generation. For each record, that costs far less
+// than a hash.
 func (ids *IDs) digest(p Position) []byte {
 	if ids.block == nil || ids.generation != p.Generation {
 		mac := hmac.New(sha256.New, ids.key[:])

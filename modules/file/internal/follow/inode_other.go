@@ -4,5 +4,5 @@ package follow
 
 import "os"
 
-// inode is 0: without inode numbers, a file is known by its first bytes alone.
+// inode returns 0. Without inode numbers, a file is known by its first bytes alone.
 func inode(os.FileInfo) uint64 { return 0 }

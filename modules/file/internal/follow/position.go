@@ -17,9 +17,9 @@ type Position struct {
 	// Offset counts bytes from the start of that file.
 	Offset int64
 
-	// InLine: the byte before Offset is not the LF that ends a line, as after
-	// the last line of a file, or between JSON values. Where the file says
-	// otherwise, it is not the one that it was.
+	// InLine says that the byte before Offset is not the LF that ends a line, as
+	// after the last line of a file, or between JSON values. If the file says
+	// otherwise, it is no longer the same.
 	InLine bool
 }
 
@@ -27,13 +27,13 @@ type Position struct {
 // 64 bits, a checksum and the characters between them.
 const maxGeneration = 64
 
-// headSize is how many of a file's first bytes tell it from another file that
-// got the same inode number later. A log's first line has its time in it.
+// headSize is how many of a file's first bytes tell it from a later file with the
+// same inode number. The first line of a log has a time in it.
 const headSize = 256
 
-// generation is what the name of a generation says about a file: its inode
-// number and the checksum of its first bytes. A file that had only few bytes
-// when it was named gets further names as it grows; all of them are true.
+// generation holds what the name of a generation says about a file: its inode
+// number and the checksum of its first bytes. A file that had only a few bytes
+// when it was named gets more names as it grows. All of them are valid.
 type generation struct {
 	inode uint64 // 0 where the system has no inode numbers
 	head  int    // how many bytes sum covers
@@ -44,8 +44,8 @@ func newGeneration(inode uint64, head []byte) generation {
 	return generation{inode: inode, head: len(head), sum: crc32.ChecksumIEEE(head)}
 }
 
-// String is "<inode>.<head>.<sum>", the numbers to base 36 and the sum as eight
-// hexadecimal digits. No hyphen: that separates it from the offset.
+// String returns "<inode>.<head>.<sum>": the numbers to base 36, and the sum as
+// eight hexadecimal digits. It has no hyphen, which separates it from the offset.
 func (g generation) String() string {
 	return fmt.Sprintf("%s.%s.%08x",
 		strconv.FormatUint(g.inode, 36), strconv.FormatInt(int64(g.head), 36), g.sum)

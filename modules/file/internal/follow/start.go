@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// Start says where in a file that is there already following begins. The zero
-// value is [FromEnd].
+// Start says where to begin in a file that exists already. The zero value is
+// [FromEnd].
 type Start struct {
 	all   bool
 	lines int
@@ -17,9 +17,9 @@ var (
 	// FromStart begins with the file's first byte.
 	FromStart = Start{all: true}
 
-	// FromEnd begins with what is appended from now on. If the file ends in
+	// FromEnd begins with the next bytes that are appended. If the file ends in
 	// the middle of a line, that line is delivered whole, unless more than
-	// 64 KiB of it are there already.
+	// 64 KiB of it are written already.
 	FromEnd = Start{}
 )
 
@@ -27,23 +27,23 @@ var (
 // 64 MiB. A last line that has no LF yet comes in addition to them.
 func Last(n int) Start { return Start{lines: max(n, 0)} }
 
-// block is how much of a file is read at once when it is searched backwards,
-// and how much of an unfinished line FromEnd goes back for.
+// block is how much is read at once when a file is searched backwards, and how far
+// FromEnd goes back for the beginning of an unfinished line.
 const block = 64 << 10
 
-// farthest is how far the file is searched backwards, however few lines it has
-// there: a sparse file has terabytes without one.
+// farthest is how far a file is searched backwards, however few lines it has: a
+// sparse file has terabytes without one.
 const farthest = 64 << 20
 
-// offset is where s is in a file of the given size.
+// offset returns where s is in a file of the given size.
 func (s Start) offset(ctx context.Context, r io.ReaderAt, size int64) (int64, error) {
 	if s.all || size == 0 {
 		return 0, nil
 	}
-	// The wanted place is behind the LF that ends the line before the first
-	// wanted one.
+	// The wanted place is after the LF that ends the line before the first wanted
+	// one.
 	wanted := s.lines + 1
-	first := size // where the first line begins that has been found
+	first := size // where the first line found so far begins
 	bound := max(size-farthest, 0)
 	buf := make([]byte, min(block, size))
 	for end := size; end > bound; {
@@ -53,7 +53,7 @@ func (s Start) offset(ctx context.Context, r io.ReaderAt, size int64) (int64, er
 		piece := buf[:min(block, end-bound)]
 		begin := end - int64(len(piece))
 		if n, err := r.ReadAt(piece, begin); n < len(piece) {
-			if err == io.EOF { // truncated meanwhile, which the first read will find out
+			if err == io.EOF { // truncated meanwhile: the first read will notice
 				return size, nil
 			}
 			return 0, err

@@ -11,8 +11,8 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// How often names are looked at: slowly as a safety net below notifications
-// (NFS and overlays may give none), and fast where there can be no watch.
+// How often the poll looks at names: slowly as a safety net below notifications,
+// which NFS and overlays may not give, and fast where there can be no watch.
 const (
 	pollWatched   = time.Second
 	pollUnwatched = 250 * time.Millisecond
@@ -21,35 +21,35 @@ const (
 // newWatcher is replaced in tests.
 var newWatcher = fsnotify.NewWatcher
 
-// shared is the one hub of the process. It lives from the first subscription
-// to the last.
+// shared holds the one hub of the process. The hub lives from the first
+// subscription to the last.
 var shared struct {
-	sync.Mutex // also guards what the hub says it does
+	sync.Mutex // also guards fields of the hub, as noted there
 	hub        *hub
 }
 
 // hub wakes the subscribers of names with one watcher and one poll for all.
 type hub struct {
-	watcher *fsnotify.Watcher // nil: there is none to be had
+	watcher *fsnotify.Watcher // nil if the system gives none
 	topics  map[string]*topic // by path; guarded by shared
-	watched map[string]bool   // by directory, whether a watch could be set; guarded by shared
+	watched map[string]bool   // whether a watch could be set, by directory; guarded by shared
 
-	// routes is apart from the lock above since watcher calls are made under
-	// that one, and on some systems they wait until an event is taken.
+	// routes is not the lock above, because the watcher is called under that one.
+	// On some systems such a call waits until an event is taken.
 	routes sync.Mutex
-	dirs   map[string][]*topic // who wants the events of a directory
+	dirs   map[string][]*topic // the topics that want the events of a directory
 
-	nudge chan struct{} // polls at once
+	nudge chan struct{} // makes the poll look at once
 	stop  chan struct{}
 	done  sync.WaitGroup
 }
 
-// topic is a name with everybody who follows it.
+// topic is a name and all who follow it.
 type topic struct {
 	path    string
-	places  []string // as of the last look; guarded by routes
+	places  []string // at the last look; guarded by routes
 	readers map[*subscription]struct{}
-	seen    os.FileInfo // as the poll last saw it; the poll's own
+	seen    os.FileInfo // as the poll last saw it; used by the poll alone
 	census  census
 }
 
@@ -58,7 +58,7 @@ type subscription struct {
 	hub   *hub
 	topic *topic
 	wake  chan struct{} // something happened
-	moved atomic.Bool   // maybe the name stands for another file
+	moved atomic.Bool   // the name may stand for another file
 }
 
 func (s *subscription) notify(moved bool) {
@@ -71,9 +71,9 @@ func (s *subscription) notify(moved bool) {
 	}
 }
 
-// places are the names whose directories tell of changes to path: path itself
-// and, if it is a symbolic link, the file it leads to. Directories are without
-// symbolic links, as a directory can be watched under one name only.
+// places returns the names whose directories tell of changes to path: path itself
+// and, if it is a symbolic link, the file that it leads to. The directories have no
+// symbolic links, because a directory can be watched under one name only.
 func places(path string) []string {
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
@@ -90,7 +90,7 @@ func places(path string) []string {
 // subscribe returns once changes to the name are watched.
 func subscribe(name name) *subscription {
 	path := name.path
-	places := places(path) // may take long where a network file system is gone
+	places := places(path) // may take long if a network file system is gone
 	s := newSubscription(path, places)
 	if !name.alone && !s.topic.census.wanted.Swap(true) {
 		s.topic.census.take(path)
@@ -120,7 +120,7 @@ func newSubscription(path string, places []string) *subscription {
 	return s
 }
 
-// cancel ends a subscription; the last one waits until the hub is gone.
+// cancel ends a subscription. The last one waits until the hub is gone.
 func (s *subscription) cancel() {
 	h, t := s.hub, s.topic
 	shared.Lock()
@@ -163,7 +163,7 @@ func newHub() *hub {
 	return h
 }
 
-// place puts a topic where its events come from. The caller holds shared.
+// place subscribes a topic to the directories of its places. The caller holds shared.
 func (h *hub) place(t *topic, places []string) {
 	if slices.Equal(t.places, places) {
 		return
@@ -203,13 +203,13 @@ func (h *hub) place(t *topic, places []string) {
 	}
 }
 
-// watch sets a watch, or sets it anew on a directory that has been replaced.
-// The caller holds shared.
+// watch sets a watch. It sets it anew on a directory that has been replaced. The
+// caller holds shared.
 func (h *hub) watch(dir string) {
 	h.watched[dir] = h.watcher != nil && h.watcher.Add(dir) == nil
 }
 
-// dispatch hands notifications to those whose file they are about.
+// dispatch hands each notification to the topics that it is about.
 func (h *hub) dispatch() {
 	for {
 		select {
@@ -222,7 +222,7 @@ func (h *hub) dispatch() {
 			if !ok {
 				return
 			}
-			// Events have been dropped, nobody knows which.
+			// Events have been dropped. It is not known which.
 			h.routes.Lock()
 			for _, topics := range h.dirs {
 				for _, t := range topics {
@@ -249,8 +249,8 @@ func (h *hub) route(event fsnotify.Event) {
 			if moved {
 				t.census.stale.Store(true)
 			}
-			// A link may lead to another directory now, and what is beside the
-			// file is to be known before that is rotated.
+			// A link may lead to another directory now. And the files beside
+			// this one must be known before it is rotated.
 			if moved && (len(t.places) > 1 || base != name && t.census.wanted.Load()) {
 				select {
 				case h.nudge <- struct{}{}:
@@ -290,9 +290,9 @@ func (h *hub) poll() {
 	}
 }
 
-// look sets the watches that are missing and then wakes the readers of files
-// that have changed since the last time: in this order nothing falls between.
-// The file system is asked without a lock where it may hang.
+// look sets the watches that are missing, and then wakes the readers of files that
+// have changed since the last look. In this order nothing is missed. It holds no
+// lock where the file system may hang.
 func (h *hub) look() {
 	shared.Lock()
 	topics := make([]*topic, 0, len(h.topics))
@@ -315,8 +315,8 @@ func (h *hub) look() {
 		seen := t.census.take(t.path)
 
 		info, err := os.Stat(t.path)
-		// While the name leads to nothing or to an empty file, the one before
-		// may still grow.
+		// While the name leads to nothing or to an empty file, the file before may
+		// still grow.
 		changed := seen || err != nil || info.Size() == 0 || t.seen == nil || !os.SameFile(t.seen, info) ||
 			t.seen.Size() != info.Size() || t.seen.Mode() != info.Mode() || !t.seen.ModTime().Equal(info.ModTime())
 		t.seen = info
