@@ -19,14 +19,18 @@ func TestAReadThatTakesLongHoldsUpNeitherOtherClientsNorTheAdminAPI(t *testing.T
 	wantEvents(t, first, "1")
 	src := theSource(t)
 	src.mapping.Lock()
+	unlock := sync.OnceFunc(src.mapping.Unlock)
+	defer unlock() // or the server could not stop, if somebody has to wait
 	second := get(t, server, "/")
 	wantEvents(t, second, "1")
-	if got := src.info().Records; got != 1 {
-		t.Errorf("the admin API shows %d records, want 1", got)
-	}
+	ssetest.Within(t, "the admin API", func() {
+		if got := src.info().Records; got != 1 {
+			t.Errorf("the admin API shows %d records, want 1", got)
+		}
+	})
 	second.Close()
 	ssetest.Wait(t, "one stream", func() bool { return src.info().Streams == 1 })
-	src.mapping.Unlock()
+	unlock()
 	u.say("2\n")
 	wantEvents(t, first, "1 2")
 }
@@ -43,16 +47,18 @@ func TestClientsGetEventsWhileAnotherMappingIsMadeOfALongHistory(t *testing.T) {
 	wantEvents(t, a, "a1")
 	src := theSource(t)
 	src.making.Lock()
+	unlock := sync.OnceFunc(src.making.Unlock)
 	b, client := make(chan *ssetest.Stream, 1), ssetest.Client(t, "h1")
 	go func() {
 		defer close(b)
 		b <- ssetest.Get(t, client, server.URL("h1", "/b"))
 	}()
+	opened := sync.OnceValue(func() *ssetest.Stream { unlock(); return <-b })
+	defer opened()
 	u.say("2\n")
 	wantEvents(t, a, "a1 a2")
 	wantEvents(t, get(t, server, "/a"), "a1 a2")
-	src.making.Unlock()
-	wantEvents(t, <-b, "b1 b2")
+	wantEvents(t, opened(), "b1 b2")
 }
 
 // A feed is made while the upstream goes on; the records that come meanwhile are in it once, too.

@@ -172,7 +172,8 @@ func TestWhateverAClientSendsItGetsTheStreamThatTheConfigPromises(t *testing.T) 
 		for _, accept := range []string{"text/event-stream", "*/*"} {
 			for name, change := range hostile {
 				for _, path := range paths {
-					r, err := http.NewRequest("GET", server.URL(protocol, path), nil)
+					ctx, cancel := context.WithTimeout(context.Background(), 2*ssetest.Patience) // a stream that nobody expects never ends
+					r, err := http.NewRequestWithContext(ctx, "GET", server.URL(protocol, path), nil)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -188,7 +189,12 @@ func TestWhateverAClientSendsItGetsTheStreamThatTheConfigPromises(t *testing.T) 
 					}
 					text, _ := io.ReadAll(response.Body)
 					_ = response.Body.Close()
+					overdue := ctx.Err() != nil
+					cancel()
 					about := fmt.Sprintf("%s %s as %s with %s", protocol, path, accept, name)
+					if overdue {
+						t.Fatalf("%s: status %d, not over after %v, %q", about, response.StatusCode, 2*ssetest.Patience, text)
+					}
 					if strings.Contains(string(text), "HIDDEN") || strings.Contains(string(text), "public") {
 						t.Errorf("%s: status %d, the client sees %q", about, response.StatusCode, text)
 					}
@@ -229,7 +235,7 @@ func TestWhateverAClientSendsItIsRefusedAsTheConfigSays(t *testing.T) {
 					}
 				})
 				if response.StatusCode != want {
-					t.Errorf("%s %s with %s: status %d, want %d", protocol, path, name, response.StatusCode, want)
+					t.Fatalf("%s %s with %s: status %d, want %d", protocol, path, name, response.StatusCode, want)
 				}
 			}
 		}

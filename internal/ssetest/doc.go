@@ -12,6 +12,21 @@ import (
 // Patience bounds every wait for a condition: long enough for a loaded machine, since only a test that fails waits it out.
 const Patience = 30 * time.Second
 
+// Within runs f, which is over within Patience, or the test fails and names what it waited for. Nothing stops f then.
+func Within(t testing.TB, what string, f func()) {
+	t.Helper()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		f()
+	}()
+	select {
+	case <-over:
+	case <-time.After(Patience):
+		t.Fatalf("still waiting for %s after %s", what, Patience)
+	}
+}
+
 // Wait polls until condition holds, and fails the test, naming what it waited for, when that takes longer than Patience.
 func Wait(t testing.TB, what string, condition func() bool) {
 	t.Helper()
