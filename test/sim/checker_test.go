@@ -59,6 +59,7 @@ type follower struct {
 	others   map[int]int
 	epoch    string // of the last event
 	seq      uint64
+	fresh    bool   // the last event was said after the config had come, so that no former mapping has left out the next
 	standing string // the last id
 	eventID  string // that of the last event
 	gap      string // the reason of one since the last event
@@ -201,8 +202,8 @@ func (f *follower) check(r record, e ssetest.Event) error {
 
 // numbered checks the number that the source has given.
 func (f *follower) numbered(conn *connection, r record, epoch string, seq uint64) error {
-	known, before := f.epoch, f.seq
-	f.epoch, f.seq = epoch, seq
+	known, before, fresh := f.epoch, f.seq, f.fresh
+	f.epoch, f.seq, f.fresh = epoch, seq, conn.after(f.generation, r.n)
 	if !f.seen.many() {
 		if err := conn.numbered(epoch, seq, r.n); err != nil {
 			return err
@@ -214,7 +215,7 @@ func (f *follower) numbered(conn *connection, r record, epoch string, seq uint64
 		return fmt.Errorf("another epoch, %s, and no gap", epoch)
 	case seq <= before:
 		return fmt.Errorf("number %d after %d", seq, before)
-	case seq != before+1 && f.seen.mapping.where == nil && f.same:
+	case seq != before+1 && f.seen.mapping.where == nil && f.same && fresh && f.fresh:
 		return fmt.Errorf("number %d after %d, and no gap", seq, before)
 	}
 	return nil

@@ -195,7 +195,7 @@ func (c *client) visit(ctx context.Context, round http.RoundTripper) error {
 	c.note("generation %d, last id %q (in the query: %t), status %d", generation, c.last, byQuery, response.StatusCode)
 	c.mu.Unlock()
 	switch {
-	case response.StatusCode == http.StatusBadGateway, response.StatusCode == http.StatusServiceUnavailable:
+	case response.StatusCode >= http.StatusBadGateway && response.StatusCode <= http.StatusGatewayTimeout:
 		c.count(fmt.Sprint("status ", response.StatusCode), 1)
 		return nil
 	case r == nil:

@@ -153,6 +153,14 @@ func (c *connection) while(generation, n int) bool {
 	return c.born <= generation+1 && n > c.marks[generation-1] && (!come || n <= next)
 }
 
+// after tells that a record was said after a config had come.
+func (c *connection) after(generation, n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	mark, come := c.marks[generation]
+	return c.born >= generation || come && n > mark
+}
+
 // cut notes that all up to there may be lost to whoever has not read it.
 func (c *connection) cut(n int) {
 	c.mu.Lock()
