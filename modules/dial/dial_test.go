@@ -152,7 +152,7 @@ func TestDialLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-// The system's roots are read once in a process, so that the test needs one of its own.
+// A process reads the system's roots once, so the test needs a process of its own.
 func TestDialVerifiesTheServersCertificate(t *testing.T) {
 	const variable = "SSE_TEST_TLS_ADDRESS"
 	if address := os.Getenv(variable); address != "" {

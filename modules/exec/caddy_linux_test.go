@@ -26,8 +26,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/modules/exec"
 )
 
-// A serverProcess is this test's binary once more: a Caddy that may be under a limit of processes and threads, which
-// does not bind root, and that can be ended by a signal.
+// serverProcess is this test's binary run once more: a Caddy that can be ended by a signal, and that may have a limit of
+// processes and threads. Such a limit does not bind root.
 type serverProcess struct {
 	url   string
 	limit int
@@ -58,7 +58,7 @@ func (b *lockedBuffer) String() string {
 	return b.text.String()
 }
 
-// startServerProcess starts one that may have so many processes and threads, 0 for no limit.
+// startServerProcess starts a server with a limit of processes and threads, or none if limit is 0.
 func startServerProcess(t *testing.T, limit int, directives string) *serverProcess {
 	t.Helper()
 	s := &serverProcess{limit: limit, dir: t.TempDir(), said: new(lockedBuffer), ready: make(chan struct{})}
@@ -158,7 +158,7 @@ func TestServerProcess(t *testing.T) {
 	_ = caddy.Stop()
 }
 
-// open returns the first line of a stream's first event, or the status of a response that is none.
+// open returns the first line of a stream's first event, or the status of a response that is no stream.
 func (s *serverProcess) open(ctx context.Context, path string) (string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
 	if err != nil {
@@ -225,7 +225,7 @@ func TestExecAtTheProcessLimitIsRefusedAndTheServerLives(t *testing.T) {
 		t.Errorf("the log says %d times that there is no room", n)
 	}
 
-	// Those who have left make room for others.
+	// Clients that have left make room for others.
 	cancel()
 	ctx, cancel = context.WithCancel(context.Background())
 	defer cancel()

@@ -103,7 +103,7 @@ func TestExecExitStatus(t *testing.T) {
 	}
 }
 
-// isAlive is whether a process is there and not just waiting to be noticed as dead.
+// isAlive reports whether a process runs. A zombie does not.
 func isAlive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -113,7 +113,7 @@ func isAlive(pid int) bool {
 	return !strings.HasPrefix(string(after), " Z")
 }
 
-// pids waits for the process ids that a command says, one a line.
+// pids waits for the process ids that a command prints, one a line.
 func pids(t *testing.T, r *upstreamtest.Running, n int) []int {
 	t.Helper()
 	upstreamtest.Eventually(t, func() bool { return strings.Count(r.Text(), "\n") >= n }, r.Text)
@@ -204,7 +204,7 @@ func TestExecOutputBeforeTheEndIsNotLostOnASlowClient(t *testing.T) {
 	}
 }
 
-// slowSink is one whose client takes its time.
+// slowSink is a sink that takes its time.
 type slowSink struct{ n int }
 
 func (s *slowSink) Open(string) (backend.Input, error) { return &slowInput{sink: s}, nil }
@@ -263,7 +263,7 @@ func TestExecStderrFloodDoesNotFillTheLog(t *testing.T) {
 }
 
 func TestExecOnATerminalIsHeardLineByLine(t *testing.T) {
-	// grep holds back its output in a pipe until it has some kilobytes, or its input ends.
+	// In a pipe, grep holds back its output until it has some kilobytes or its input ends.
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
@@ -318,7 +318,7 @@ func TestExecLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// Without a thread that lives as long as the command, the kernel would take the end of any thread for the server's.
+// The kernel takes the end of the thread that started a command for the end of the server.
 func TestExecOutlivesTheThreadThatStartedIt(t *testing.T) {
 	var all []*upstreamtest.Running
 	for range 20 {

@@ -47,7 +47,7 @@ func (w *logWriter) write(text string) {
 	}
 }
 
-// settle writes what is left of the lines so far.
+// settle writes the rest of the lines so far.
 func (w *logWriter) settle() {
 	w.write(w.pending.String())
 	w.pending.Reset()
@@ -112,7 +112,7 @@ func testLog(t *testing.T, lines int) {
 		w.settle()
 	}()
 
-	// One that is killed again and again, over a restart of the server too, and resumes where it was.
+	// A client that is killed again and again, even over a restart of the server, resumes where it was.
 	var last string
 	got := 0
 	for kills := 0; got < lines; kills++ {
@@ -152,7 +152,7 @@ func testLog(t *testing.T, lines int) {
 		}
 	}
 
-	// What truncation has destroyed is told.
+	// The client learns of lines that truncation has destroyed.
 	<-written
 	if err := os.Truncate(path, 0); err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func TestARecordHasTheSameDataWhereverReadingBegins(t *testing.T) {
 	}
 }
 
-// A name that a request has a say in may be that of another's rotated file.
+// A name that a request chooses may be the name of another log's rotated file.
 func TestRotatedFilesAreNotReadWhereARequestChoosesTheName(t *testing.T) {
 	for path, others := range map[string]bool{"{query.name}.log": false, "app.log": true} {
 		t.Run(path, func(t *testing.T) {

@@ -24,7 +24,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
-// echoRequest answers with what it was asked.
+// echoRequest answers with the request.
 func echoRequest(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	fmt.Fprintf(w, "%s %s %s [%s]", r.Method, r.Host, r.RequestURI, body)
@@ -92,7 +92,7 @@ func TestHTTPAsksForTheRequestsOwnPathAndQuery(t *testing.T) {
 		t.Errorf("a path that leads upwards: got %v, want a 400", err)
 	}
 
-	// What another handler has made of the path is no part of the host.
+	// A path that another handler has rewritten does not extend the host.
 	request := upstreamtest.Request("/")
 	request.URL.Path = ".evil.test"
 	u, err = upstreamtest.Backend(t, "http "+server+"{http.request.uri.path}").Bind(request)

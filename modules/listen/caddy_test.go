@@ -58,7 +58,7 @@ func TestListenBoundsWhatAllSendersLeaveUnfinished(t *testing.T) {
 	for _, conn := range conns {
 		write(t, conn, "\"}\n")
 	}
-	// Each is either delivered whole or told as lost.
+	// Each record is either delivered whole or reported as lost.
 	s.WaitEvents(senders)
 	lost := 0
 	for _, e := range s.Events() {

@@ -151,7 +151,7 @@ func TestListenTakesADatagramOfAUnixSocketWhole(t *testing.T) {
 	has(t, r, "a"+large+"b", true, true, true)
 }
 
-// packets is a socket whose datagrams are larger than any room.
+// packets is a socket whose datagrams are larger than any buffer.
 type packets struct {
 	net.PacketConn
 	left int

@@ -50,7 +50,7 @@ func TestStdinLosesNothingWhileNobodyListens(t *testing.T) {
 		if err := r.Wait(t); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		// The goroutine that reads takes this, and nobody is there.
+		// The goroutine that reads takes this while there is no stream.
 		if _, err := w.Write([]byte("unheard\n")); err != nil {
 			t.Fatal(err)
 		}
