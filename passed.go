@@ -14,12 +14,14 @@ type passedEvents struct {
 	led   bool // a comment of ours has come before its first byte
 }
 
-// passEvents makes a stream that passes through one with heartbeats, unless its headers say that its bytes are counted or
-// encoded.
-func (s *stream) passEvents(header http.Header) {
-	if httpbody.IsEncoded(header) || header.Get("Content-Length") != "" {
-		return
-	}
+// takesComments reports whether comments can be added to an event stream with these headers: its bytes are neither counted
+// nor encoded.
+func takesComments(header http.Header) bool {
+	return !httpbody.IsEncoded(header) && header.Get("Content-Length") == ""
+}
+
+// passEvents adds heartbeats to a stream that passes through.
+func (s *stream) passEvents() {
 	s.passed = &passedEvents{tail: [3]byte{'\n', '\n', '\n'}}
 	s.startHeartbeat()
 }

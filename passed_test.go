@@ -1,7 +1,9 @@
 package sse
 
 import (
+	"bufio"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -52,4 +54,36 @@ func TestAPassedEventStreamThatIsCountedOrCompressedHasNoHeartbeats(t *testing.T
 			}
 		})
 	}
+}
+
+func TestAPassedEventStreamHasHeartbeatsUnderEncode(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := newScript("text/event-stream")
+	server := ssetest.Start(t, ssetest.Site("encode gzip\nsse {\nheartbeat 1ms\n}\nreverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)))
+	r, _ := http.NewRequest("GET", server.URL("h1", "/"), nil)
+	r.Header.Set("Accept-Encoding", "gzip")
+	response, err := ssetest.Client(t, "h1").Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	upstream.say("data: 1\n\n")
+	plain, err := decompress("gzip", response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(plain)
+	event := false
+	for lines.Scan() {
+		switch lines.Text() {
+		case "data: 1":
+			event = true
+			time.AfterFunc(5*time.Second, func() { _ = response.Body.Close() }) // ends the test if there are none
+		case ":":
+			if event {
+				return
+			}
+		}
+	}
+	t.Errorf("no heartbeat: %v", lines.Err())
 }

@@ -159,8 +159,11 @@ func (w *responseWriter) decide(status int) {
 		w.client.quiet.Store(true)
 		w.upstream.Report.Connecting()
 		w.logUnchanged(status)
+		commented := takesComments(header) // encode writes its Content-Encoding to the same header
 		s.passThrough(status)
-		s.passEvents(header)
+		if commented {
+			s.passEvents()
+		}
 		return
 	default:
 		w.mode = isPassed

@@ -132,6 +132,8 @@ func (s *stream) broken() bool {
 	switch s.endReason() {
 	case endUpstreamError, endRecordTooLarge:
 		return true
+	case endClientGone, endClientStalled:
+		return true // it may still be reading: it may have closed its own side only, or be late with the request's body
 	case endShutdown, endMaxDuration, endLag, endAdmin:
 		return s.cut || !s.repeats()
 	default:
