@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
 func init() {
@@ -43,13 +44,7 @@ func (adminAPI) listStreams(w http.ResponseWriter, r *http.Request) error {
 	if err := allow(w, r, http.MethodGet); err != nil {
 		return err
 	}
-	list := []streamInfo{}
-	for _, s := range openStreams.all() {
-		if s.open.Load() {
-			list = append(list, s.info())
-		}
-	}
-	return writeJSON(w, list)
+	return writeJSON(w, stream.List())
 }
 
 func (adminAPI) listSources(w http.ResponseWriter, r *http.Request) error {
@@ -69,12 +64,9 @@ func (adminAPI) endStream(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	id, err := strconv.ParseUint(strings.TrimPrefix(r.URL.Path, "/sse/streams/"), 10, 64)
-	s := openStreams.get(id)
-	if err != nil || s == nil || !s.open.Load() {
+	if err != nil || !stream.EndByID(id) {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no open stream has that id")}
 	}
-	s.end(endAdmin)
-	s.unblockWrites() // of one that ends already, but whose client takes nothing
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -8,13 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
 // listStreams is what the admin API says of the streams.
-func listStreams(t *testing.T, server *ssetest.Server) []streamInfo {
+func listStreams(t *testing.T, server *ssetest.Server) []stream.Info {
 	t.Helper()
-	return listed[streamInfo](t, server, "/sse/streams")
+	return listed[stream.Info](t, server, "/sse/streams")
 }
 
 func listSources(t *testing.T, server *ssetest.Server) []sourceInfo {
@@ -70,7 +71,7 @@ func TestAdminEndsOneStreamOfMany(t *testing.T) {
 	if _, body := askAdmin(t, server, http.MethodGet, "/sse/streams"); strings.Contains(body, secret) {
 		t.Errorf("a secret is shown: %.300s", body)
 	}
-	var target streamInfo
+	var target stream.Info
 	ids := make(map[string]bool)
 	for _, s := range listStreams(t, server) {
 		ids[s.ID] = true
@@ -288,11 +289,11 @@ func TestAdminEndsAStreamThatEndsAlready(t *testing.T) {
 	s.WaitEvents(1)
 	s.Pause()
 	close(upstream.pieces)
-	stream := openStreams.all()[0]
-	ssetest.Wait(t, "the stream's last event to be stuck", func() bool { return stream.ended() && stream.writingFor() > 0 })
+	stuck := stream.All()[0]
+	ssetest.Wait(t, "the stream's last event to be stuck", func() bool { return stuck.Ended() && stuck.WritingFor() > 0 })
 	response, _ := askAdmin(t, server, http.MethodDelete, "/sse/streams/"+listStreams(t, server)[0].ID)
 	if response.StatusCode != http.StatusNoContent {
 		t.Errorf("status %d", response.StatusCode)
 	}
-	ssetest.Wait(t, "the stream's end", func() bool { return len(openStreams.all()) == 0 })
+	ssetest.Wait(t, "the stream's end", func() bool { return len(stream.All()) == 0 })
 }

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
@@ -28,7 +28,7 @@ func askNext(next caddyhttp.Handler, w *responseWriter, r *http.Request, catch f
 	}
 	ended := make(chan end, 1)
 	broke := new(atomic.Bool)
-	r = r.WithContext(context.WithValue(r.Context(), brokenOff, broke))
+	r = r.WithContext(context.WithValue(r.Context(), stream.BrokenOff, broke))
 	go func() {
 		var e end
 		defer func() {
@@ -46,7 +46,7 @@ func askNext(next caddyhttp.Handler, w *responseWriter, r *http.Request, catch f
 	case <-r.Context().Done():
 		select {
 		case e = <-ended:
-		case <-time.After(lastWrite):
+		case <-time.After(stream.LastWrite):
 			if w.abandon() {
 				return upstream.ErrBroke
 			}
@@ -64,10 +64,6 @@ func askNext(next caddyhttp.Handler, w *responseWriter, r *http.Request, catch f
 		panic(e.panicked)
 	}
 }
-
-// brokenOff is the key of a context's *atomic.Bool that a next handler sets if it is an sse, too, and breaks its stream
-// off: it is for the outer one to do so then.
-const brokenOff = caddy.CtxKey("sse_broken_off")
 
 // quietContext is the context of a request to the next handler whose end leaves no line in the log: once quiet
 // says so, it ends with io.EOF as its cause, which Go's HTTP/1 transport returns from the body's Read, so that

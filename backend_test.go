@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -109,7 +110,7 @@ func TestABackendsStreamNeitherWaitsForTheRequestsBodyNorDoesAStop(t *testing.T)
 				u.wait(t, i+1)
 			}
 			server.Stop()
-			ssetest.Wait(t, "the streams to end", func() bool { return len(openStreams.all()) == 0 })
+			ssetest.Wait(t, "the streams to end", func() bool { return len(stream.All()) == 0 })
 		})
 	}
 }

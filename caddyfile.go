@@ -18,6 +18,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
 func init() {
@@ -120,7 +121,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "drain":
 			h.Drain, h.DrainMode, err = parseDrain(d)
 		case "on_reload":
-			h.OnReload, err = directive.OneOf(d, onReloadEnd, onReloadKeep)
+			h.OnReload, err = directive.OneOf(d, stream.OnReloadEnd, stream.OnReloadKeep)
 		case "match":
 			h.Match, err = parseMatch(d)
 		case "viewer":
@@ -212,9 +213,9 @@ func parseDrain(d *caddyfile.Dispenser) (limit caddy.Duration, mode string, err 
 		return 0, "", err
 	}
 	switch mode = given[1]; mode {
-	case "", drainSpread, drainWait:
+	case "", stream.DrainSpread, stream.DrainWait:
 	default:
-		return 0, "", d.Errf("drain must be %s or %s, not %q", drainSpread, drainWait, mode)
+		return 0, "", d.Errf("drain must be %s or %s, not %q", stream.DrainSpread, stream.DrainWait, mode)
 	}
 	limit, err = directive.ParseDurationOrZero(d, name, given[0])
 	return limit, mode, err

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/modules/commandline"
 	"github.com/seed-4dedbcea/caddy-sse/modules/loopback"
 
@@ -220,7 +221,7 @@ func commandURL(address caddy.NetworkAddress, path string) string {
 
 // waitForStreams gives clients time to read what is left.
 func waitForStreams(most time.Duration) {
-	for deadline := time.Now().Add(most); time.Now().Before(deadline) && len(openStreams.all()) > 0; {
+	for deadline := time.Now().Add(most); time.Now().Before(deadline) && len(stream.All()) > 0; {
 		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"go.uber.org/zap"
 )
@@ -27,12 +28,12 @@ func (h *Handler) compile() error {
 	if err != nil {
 		return err
 	}
-	h.streams = &streamGroup{streamConfig: streamConfig{
-		retry: time.Duration(h.Retry), heartbeat: time.Duration(h.Heartbeat), stallTimeout: time.Duration(h.StallTimeout),
-		maxDuration: time.Duration(h.MaxDuration), maxDurationJitter: time.Duration(h.MaxDurationJitter),
-		drainTime: time.Duration(h.Drain), defaultDrain: h.defaultDrain, drainMode: h.DrainMode, onReload: h.OnReload,
-		endFrame: end, report: h.upstream.Report,
-	}}
+	h.streams = stream.NewGroup(stream.Config{
+		Retry: time.Duration(h.Retry), Heartbeat: time.Duration(h.Heartbeat), StallTimeout: time.Duration(h.StallTimeout),
+		MaxDuration: time.Duration(h.MaxDuration), MaxDurationJitter: time.Duration(h.MaxDurationJitter),
+		DrainTime: time.Duration(h.Drain), DefaultDrain: h.defaultDrain, DrainMode: h.DrainMode, OnReload: h.OnReload,
+		EndFrame: end, Report: h.upstream.Report,
+	})
 	m, err := mapping.Parse(mapping.Spec{
 		Data: *h.Data, Event: h.Event, ID: h.ID, Where: h.Where, OnInvalid: mapping.OnInvalid(h.OnInvalid),
 	})
@@ -53,7 +54,7 @@ func (h *Handler) compileUpstream() (err error) {
 	name := backendName(h.backend)
 	c := &upstream.Config{
 		IsNext: h.backend == nil, Shared: upstream.AlwaysShared(h.backend), MaxSize: int(h.MaxRecordSize), Match: h.Match,
-		Report: upstream.NewReporter(h.Name, name, h.logger, metrics.New(h.Name, name, endReasons), h.MaxRecordSize, h.Oversize),
+		Report: upstream.NewReporter(h.Name, name, h.logger, metrics.New(h.Name, name, stream.EndReasons), h.MaxRecordSize, h.Oversize),
 	}
 	if c.Format, err = records.ParseFormat(h.Format); err != nil {
 		return fmt.Errorf("format: %w", err)
@@ -69,7 +70,6 @@ func (h *Handler) compileUpstream() (err error) {
 	if c.Oversize, err = records.ParseOversize(h.Oversize); err != nil {
 		return fmt.Errorf("max_record_size: %w", err)
 	}
-	openStreams.count(h.Name, sent{}) // so that its series is there from the start
 	h.upstream = c
 	return nil
 }
@@ -140,8 +140,8 @@ func (h *Handler) Validate() error {
 	err := errors.Join(
 		oneOf("on_invalid", h.OnInvalid, string(mapping.Pass), string(mapping.Skip), string(mapping.Fail)),
 		oneOf("accept", h.Accept, acceptStandard, acceptStrict, acceptNegotiate, acceptOff),
-		oneOf("drain_mode", h.DrainMode, "", drainSpread, drainWait),
-		oneOf("on_reload", h.OnReload, "", onReloadEnd, onReloadKeep),
+		oneOf("drain_mode", h.DrainMode, "", stream.DrainSpread, stream.DrainWait),
+		oneOf("on_reload", h.OnReload, "", stream.OnReloadEnd, stream.OnReloadKeep),
 	)
 	if nameErr := metrics.CheckName(h.Name); h.Name != "" && nameErr != nil {
 		err = errors.Join(err, fmt.Errorf("name %w", nameErr))

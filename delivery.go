@@ -11,6 +11,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
@@ -20,7 +21,7 @@ import (
 // delivers on that goroutine instead, where it is in nobody's way.
 type delivery struct {
 	*view
-	stream     *stream
+	stream     *stream.Stream
 	subscriber *history.Subscriber
 	opening    []byte
 
@@ -52,9 +53,9 @@ func newDelivery(v *view, from beginning, w http.ResponseWriter, r *http.Request
 		view: v, opening: from.opening, told: from.told,
 		calls: calls{signal: make(chan struct{}, 1)}, heartbeats: v.source.heartbeats.Load(),
 	}
-	d.stream = v.server.streams.newStream(w, r, d.stop)
+	d.stream = v.server.streams.New(w, r, d.stop)
 	d.subscriber = v.feed.frames.Subscribe(from.at, d)
-	d.stream.behind = d.subscriber.Behind
+	d.stream.Behind = d.subscriber.Behind
 	v.source.enter(d)
 	return d
 }
@@ -115,14 +116,14 @@ func (d *delivery) run(client context.Context) (panicked any) {
 				d.deliver()
 			}
 		case <-client.Done():
-			d.stream.end(endClientGone)
+			d.stream.End(stream.EndClientGone)
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.over = true
 	if !d.started {
-		d.panicked = catch(func() { d.err = d.stream.start(d.opening) }) // a response all the same
+		d.panicked = catch(func() { d.err = d.stream.Start(d.opening) }) // a response all the same
 	}
 	return d.panicked
 }
@@ -142,7 +143,7 @@ func (d *delivery) deliver() {
 	d.queued.Store(false) // whatever comes from here on has it called again
 	if !d.over && d.panicked == nil {
 		if d.panicked = catch(d.send); d.panicked != nil {
-			d.stream.end(endClientGone)
+			d.stream.End(stream.EndClientGone)
 			d.stop()
 		}
 	}
@@ -169,23 +170,23 @@ func catch(f func()) (panicked any) {
 func (d *delivery) send() {
 	if !d.started {
 		d.started = true
-		if d.err = d.stream.start(d.opening); d.err != nil {
+		if d.err = d.stream.Start(d.opening); d.err != nil {
 			d.stop()
 			return
 		}
 	}
-	for d.err == nil && !d.stream.ended() {
+	for d.err == nil && !d.stream.Ended() {
 		// The upstream's heartbeat is not in its log: it would drive events out of the history.
 		if heard := d.source.heartbeats.Load(); heard != d.heartbeats {
 			d.heartbeats = heard
-			if d.err = d.stream.write([]byte(eventstream.Comment), 0); d.err != nil {
+			if d.err = d.stream.Write([]byte(eventstream.Comment), 0); d.err != nil {
 				break
 			}
 		}
 		if wish := d.source.wish.Load(); wish != d.wish {
 			d.wish = wish
-			if d.server.streams.retry == 0 {
-				if d.err = d.stream.write(eventstream.AppendRetry(nil, time.Duration(wish-1)*time.Millisecond), 0); d.err != nil {
+			if d.server.streams.Retry == 0 {
+				if d.err = d.stream.Write(eventstream.AppendRetry(nil, time.Duration(wish-1)*time.Millisecond), 0); d.err != nil {
 					break
 				}
 			}
@@ -194,7 +195,7 @@ func (d *delivery) send() {
 		if d.batch.Mapper == nil {
 			batch := d.subscriber.Next()
 			if state = batch.State; state == history.Ready {
-				d.err = d.stream.write(batch.Bytes, batch.Events)
+				d.err = d.stream.Write(batch.Bytes, batch.Events)
 				if d.server.skipLag && len(batch.LastID) > 0 {
 					d.batch.LastID = append(d.batch.LastID[:0], batch.LastID...)
 				}
@@ -217,7 +218,7 @@ func (d *delivery) send() {
 				return
 			}
 			d.server.report.Meters.ClientsLagged.Inc()
-			d.err = d.stream.write(frame.AppendGap(nil, frame.Gap{Reason: frame.GapLag, LastEventID: string(d.batch.LastID), OldestID: d.oldestID()}), 0)
+			d.err = d.stream.Write(frame.AppendGap(nil, frame.Gap{Reason: frame.GapLag, LastEventID: string(d.batch.LastID), OldestID: d.oldestID()}), 0)
 		}
 	}
 	d.stop()
@@ -225,7 +226,7 @@ func (d *delivery) send() {
 
 // lag ends a stream that is behind the history.
 func (d *delivery) lag() {
-	if d.stream.end(endLag) {
+	if d.stream.End(stream.EndLag) {
 		d.server.report.Meters.ClientsLagged.Inc()
 	}
 }
@@ -257,7 +258,7 @@ func (d *delivery) deliverMapped() history.State {
 	}
 	d.tellPosition(done)
 	if len(d.batch.Frames) > 0 {
-		if err := d.stream.write(d.batch.Frames, d.batch.Events); err != nil {
+		if err := d.stream.Write(d.batch.Frames, d.batch.Events); err != nil {
 			d.err = err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
@@ -22,7 +23,7 @@ const maxBatch = 64 << 10
 // directServer serves streams that have an upstream each.
 type directServer struct {
 	upstream *upstream.Config
-	streams  *streamGroup
+	streams  *stream.Group
 	mapping  *mapping.Mapping
 }
 
@@ -30,25 +31,25 @@ type directServer struct {
 func (c *directServer) serve(w http.ResponseWriter, r *http.Request, upstream Upstream) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	s := c.streams.newStream(w, r, cancel)
-	s.watchClient()
+	s := c.streams.New(w, r, cancel)
+	s.WatchClient()
 	d := c.newDirect(s)
-	return d.finish(c.upstream.Open(ctx, upstream, lastEventID(r), d))
+	return d.finish(c.upstream.Open(ctx, upstream, stream.LastEventID(r), d))
 }
 
 // serveUnchanged streams an upstream's bytes as they are.
 func (c *directServer) serveUnchanged(w http.ResponseWriter, r *http.Request, upstream Upstream) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	s := c.streams.newStream(w, r, cancel)
-	s.watchClient()
-	return s.finish(c.upstream.Open(ctx, upstream, lastEventID(r), &unchanged{s}))
+	s := c.streams.New(w, r, cancel)
+	s.WatchClient()
+	return s.Finish(c.upstream.Open(ctx, upstream, stream.LastEventID(r), &unchanged{s}))
 }
 
 // direct takes the records of an upstream to the one stream that it was opened for. It is that upstream's Sink.
 type direct struct {
 	server *directServer
-	stream *stream
+	stream *stream.Stream
 
 	mu         sync.Mutex // held while the records of one read are taken
 	inputs     []*upstream.Input
@@ -59,7 +60,7 @@ type direct struct {
 	wish       int64 // so did its retry, in milliseconds, and 1; 0 if it did not
 }
 
-func (c *directServer) newDirect(s *stream) *direct {
+func (c *directServer) newDirect(s *stream.Stream) *direct {
 	return &direct{server: c, stream: s}
 }
 
@@ -70,8 +71,8 @@ func (d *direct) Open(contentType string) (Input, error) {
 		return nil, err
 	}
 	if d.batch.Mapper == nil {
-		d.batch.Mapper = d.server.mapping.Bind(argument.Lookup(d.stream.request))
-		if err := d.stream.start(nil); err != nil {
+		d.batch.Mapper = d.server.mapping.Bind(argument.Lookup(d.stream.Request))
+		if err := d.stream.Start(nil); err != nil {
 			return nil, err
 		}
 	}
@@ -115,7 +116,7 @@ func (d *direct) Blank() { d.quiet = true }
 
 // Retry passes on what the upstream says, unless the config says it already.
 func (d *direct) Retry(ms int64) {
-	if d.server.streams.retry == 0 {
+	if d.server.streams.Retry == 0 {
 		d.wish = ms + 1
 	}
 }
@@ -128,7 +129,7 @@ func (d *direct) Position(id []byte) {
 	}
 }
 
-func (d *direct) Gap(reason string) { d.batch.Gap(reason, lastEventID(d.stream.request)) }
+func (d *direct) Gap(reason string) { d.batch.Gap(reason, stream.LastEventID(d.stream.Request)) }
 
 func (d *direct) Commit() error {
 	defer d.mu.Unlock()
@@ -148,14 +149,14 @@ func (d *direct) send() error {
 	if len(b.Frames) == 0 {
 		return nil
 	}
-	err := d.stream.write(b.Frames, b.Events)
+	err := d.stream.Write(b.Frames, b.Events)
 	b.Reset(4 * maxBatch) // there are many streams, and few large records
 	return err
 }
 
 // finish ends the stream after its upstream has ended with err, and returns the handler's error.
 func (d *direct) finish(err error) error {
-	return d.stream.finish(upstream.EndInputs(d.inputs, err))
+	return d.stream.Finish(upstream.EndInputs(d.inputs, err))
 }
 
 var (

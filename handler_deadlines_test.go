@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -340,7 +341,7 @@ func TestAHandlerThatDoesNotEndIsLeftBehind(t *testing.T) {
 				}
 			}
 			server.Reload(ssetest.Site("respond new"))
-			ssetest.Wait(t, "the streams to end", func() bool { return len(openStreams.all()) == 0 })
+			ssetest.Wait(t, "the streams to end", func() bool { return len(stream.All()) == 0 })
 			for range handlers {
 				release <- struct{}{}
 				if err := <-ended; err == nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -200,15 +201,15 @@ func TestAReloadDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
 	}
 	ssetest.Wait(t, "all streams to be stuck", func() bool {
 		stuck := 0
-		for _, s := range openStreams.all() {
-			if s.writingFor() > 100*time.Millisecond {
+		for _, s := range stream.All() {
+			if s.WritingFor() > 100*time.Millisecond {
 				stuck++
 			}
 		}
 		return stuck == len(ssetest.Protocols)
 	})
 	server.Reload(ssetest.Site("respond new"))
-	ssetest.Wait(t, "the streams to end", func() bool { return len(openStreams.all()) == 0 })
+	ssetest.Wait(t, "the streams to end", func() bool { return len(stream.All()) == 0 })
 	for _, protocol := range ssetest.Protocols {
 		if access := waitAccessLog(server, "/?"+protocol); access.Fields["end_reason"] != "shutdown" {
 			t.Errorf("%s ended by %v", protocol, access.Fields["end_reason"])

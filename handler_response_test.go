@@ -21,6 +21,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -255,7 +256,7 @@ func TestAClientThatLeavesInTheMiddleOfItsBodyIsNoError(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(connection, "POST /%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\nab", i)
-		ssetest.Wait(t, "the request", func() bool { return len(openStreams.all()) == 1 })
+		ssetest.Wait(t, "the request", func() bool { return len(stream.All()) == 1 })
 		connection.Close()
 		if l := waitAccessLog(server, fmt.Sprintf("/%d", i)); l.Fields["status"] != 499.0 {
 			t.Errorf("status %v, want 499", l.Fields["status"])
@@ -588,7 +589,7 @@ func TestAHandlerThatBreaksOffLeavesNothingBehind(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: the client sees a whole response: %v", name, response)
 		}
-		ssetest.Wait(t, "the stream to be forgotten", func() bool { return len(openStreams.all()) == 0 })
+		ssetest.Wait(t, "the stream to be forgotten", func() bool { return len(stream.All()) == 0 })
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 	"github.com/seed-4dedbcea/caddy-sse/modules/exec"
 )
@@ -21,7 +22,7 @@ import (
 // the command's stop_timeout take longer.
 func TestAStopWithDefaultsEndsBeforeSystemdKills(t *testing.T) {
 	const poll = 500 * time.Millisecond // Caddy looks so often whether all is done
-	if longest := stopDrain + exec.ExitTimeout + poll; longest > 4500*time.Millisecond {
+	if longest := stream.StopDrain + exec.ExitTimeout + poll; longest > 4500*time.Millisecond {
 		t.Errorf("a stop may take %v", longest)
 	}
 	// On a machine that is busy with other things, a stop takes longer than that: so it is compared with another.

@@ -7,13 +7,14 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
 // limits counts the streams of one sse, for max_streams and max_streams_per_client.
 type limits struct {
 	most, mostPerClient int          // 0: no limit
 	client              argument.Key // tells clients apart
-	streams             *streamGroup
+	streams             *stream.Group
 
 	mu        sync.Mutex
 	total     int
@@ -43,7 +44,7 @@ func (l *limits) enter(w http.ResponseWriter, r *http.Request) (leave func(), er
 		if errors.Is(err, errTooManyForOneOfAll) {
 			reason = metrics.RefusedMaxStreamsPerClient
 		}
-		return nil, l.streams.refuse(r, reason, status, err)
+		return nil, l.streams.Refuse(r, reason, status, err)
 	}
 	return sync.OnceFunc(func() { l.uncount(client) }), nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"weak"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -21,7 +22,7 @@ func TestNothingOfAStreamIsHeldOnceItsClientHasLeft(t *testing.T) {
 			server, u := sharing(t, "heartbeat 100ms\n"+options)
 			stays := get(t, server, "/?n=stays")
 			waitOpen(t, stays)
-			stayed := openStreams.all()[0]
+			stayed := stream.All()[0]
 
 			const clients = 20
 			var leaving []*ssetest.Stream
@@ -30,9 +31,9 @@ func TestNothingOfAStreamIsHeldOnceItsClientHasLeft(t *testing.T) {
 				waitOpen(t, s)
 				leaving = append(leaving, s)
 			}
-			var held []weak.Pointer[stream]
+			var held []weak.Pointer[stream.Stream]
 			var deliveries []weak.Pointer[delivery]
-			for _, s := range openStreams.all() {
+			for _, s := range stream.All() {
 				if s != stayed {
 					held = append(held, weak.Make(s))
 				}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -139,7 +140,7 @@ func TestARefusedStreamIsCountedAndLogged(t *testing.T) {
 			server := ssetest.Start(t, withAdmin+ssetest.Site("sse {\nname full\nheartbeat off\n"+c.options+"\n}\n"+
 				"reverse_proxy "+ssetest.Upstream(t, staying("text/plain", "1\n"))))
 			get(t, server, "/").WaitEvents(1)
-			ssetest.Wait(t, "its event to be counted", func() bool { return openStreams.all()[0].events.Load() == 1 })
+			ssetest.Wait(t, "its event to be counted", func() bool { return stream.All()[0].Info().Events == 1 })
 			wantMoves(t, server, reason, map[string]float64{`streams_refused_total{name="full",reason="` + reason + `"}`: 1}, func() {
 				s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/?token="+secret), ssetest.With("Accept", c.accept))
 				if s.Status != c.status {

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -195,7 +196,7 @@ func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 		{"an upstream breaks off", says(cut, abort), map[string]float64{
 			"streams_active": -1, `streams_ended_total{reason="upstream_error"}`: 1, "stream_duration_seconds_count": 1,
 			`upstream_failures_total{backend="next"}`: 1,
-			"bytes_total": float64(len(frame.AppendError(nil, endUpstreamError))),
+			"bytes_total": float64(len(frame.AppendError(nil, stream.EndUpstreamError))),
 		}},
 		{"an upstream's own event stream passes through", func() { opens("/events")(); events.say("data: 1\n\n") }, map[string]float64{
 			"streams_active": 1, `upstream_connects_total{backend="next"}`: 1, "bytes_total": float64(len("data: 1\n\n")),
@@ -252,7 +253,7 @@ func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 		t.Errorf("metrics are %q, want %q", names, want)
 	}
 	values := scrape(t, server)
-	for _, reason := range endReasons {
+	for _, reason := range stream.EndReasons {
 		if _, ok := values[fmt.Sprintf("streams_ended_total{reason=%q}", reason)]; !ok {
 			t.Errorf("there is no series for %s before the first stream ends so", reason)
 		}
@@ -345,20 +346,20 @@ func TestTheAccessLogNamesWhyEachStreamEnded(t *testing.T) {
 		scripts[reason] = u
 		routes.WriteString(route("/"+reason, options, "reverse_proxy "+ssetest.Upstream(t, u.ServeHTTP)))
 	}
-	scripted(endUpstreamEnd, "end done")
-	scripted(endUpstreamError, "")
-	scripted(endClientGone, "")
-	scripted(endShutdown, "drain 50ms")
-	scripted(endRecordTooLarge, "max_record_size 10 error")
-	scripted(endAdmin, "")
-	routes.WriteString(route("/"+endMaxDuration, "max_duration 1s", "reverse_proxy "+ssetest.Upstream(t, staying("text/plain", "1\n"))))
-	routes.WriteString(route("/"+endClientStalled, "stall_timeout 300ms", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+	scripted(stream.EndUpstreamEnd, "end done")
+	scripted(stream.EndUpstreamError, "")
+	scripted(stream.EndClientGone, "")
+	scripted(stream.EndShutdown, "drain 50ms")
+	scripted(stream.EndRecordTooLarge, "max_record_size 10 error")
+	scripted(stream.EndAdmin, "")
+	routes.WriteString(route("/"+stream.EndMaxDuration, "max_duration 1s", "reverse_proxy "+ssetest.Upstream(t, staying("text/plain", "1\n"))))
+	routes.WriteString(route("/"+stream.EndClientStalled, "stall_timeout 300ms", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {
 			_, _ = io.WriteString(w, strings.Repeat("x", 10_000)+"\n")
 		}
 	})))
 	u := newHub(t)
-	routes.WriteString(route("/"+endLag, "backend test_hub "+u.name+"\nshare {\nhistory 5 100KB\nlinger 0\n}", ""))
+	routes.WriteString(route("/"+stream.EndLag, "backend test_hub "+u.name+"\nshare {\nhistory 5 100KB\nlinger 0\n}", ""))
 	server := ssetest.Start(t, withAdmin+ssetest.Site(logging+routes.String()))
 
 	for _, c := range []struct {
@@ -367,21 +368,21 @@ func TestTheAccessLogNamesWhyEachStreamEnded(t *testing.T) {
 		events float64
 		more   map[string]float64
 	}{
-		{endUpstreamEnd, func(*ssetest.Stream) { close(scripts[endUpstreamEnd].pieces) }, 2, nil},
-		{endUpstreamError, func(*ssetest.Stream) { scripts[endUpstreamError].say(abort) }, 1, map[string]float64{`upstream_failures_total{backend="next"}`: 1}},
-		{endClientGone, func(s *ssetest.Stream) { s.Close() }, 1, nil},
-		{endClientStalled, func(s *ssetest.Stream) { s.Pause() }, some, nil},
-		{endMaxDuration, func(*ssetest.Stream) {}, 1, nil},
-		{endLag, func(s *ssetest.Stream) { fallBehind(t, u, s, "/"+endLag) }, some, map[string]float64{"clients_lagged_total": 1}},
-		{endRecordTooLarge, func(*ssetest.Stream) { scripts[endRecordTooLarge].say("0123456789abc\n") }, 1, map[string]float64{
+		{stream.EndUpstreamEnd, func(*ssetest.Stream) { close(scripts[stream.EndUpstreamEnd].pieces) }, 2, nil},
+		{stream.EndUpstreamError, func(*ssetest.Stream) { scripts[stream.EndUpstreamError].say(abort) }, 1, map[string]float64{`upstream_failures_total{backend="next"}`: 1}},
+		{stream.EndClientGone, func(s *ssetest.Stream) { s.Close() }, 1, nil},
+		{stream.EndClientStalled, func(s *ssetest.Stream) { s.Pause() }, some, nil},
+		{stream.EndMaxDuration, func(*ssetest.Stream) {}, 1, nil},
+		{stream.EndLag, func(s *ssetest.Stream) { fallBehind(t, u, s, "/"+stream.EndLag) }, some, map[string]float64{"clients_lagged_total": 1}},
+		{stream.EndRecordTooLarge, func(*ssetest.Stream) { scripts[stream.EndRecordTooLarge].say("0123456789abc\n") }, 1, map[string]float64{
 			`upstream_failures_total{backend="next"}`: 1, `records_dropped_total{reason="record_too_large"}`: 1,
 		}},
-		{endAdmin, func(*ssetest.Stream) {
+		{stream.EndAdmin, func(*ssetest.Stream) {
 			for _, info := range listStreams(t, server) {
 				askAdmin(t, server, http.MethodDelete, "/sse/streams/"+info.ID)
 			}
 		}, 1, nil},
-		{endShutdown, func(*ssetest.Stream) {
+		{stream.EndShutdown, func(*ssetest.Stream) {
 			server.Reload(withAdmin + ssetest.Site(logging+route("/new", "", "respond new")))
 		}, 1, nil},
 	} {
@@ -391,7 +392,7 @@ func TestTheAccessLogNamesWhyEachStreamEnded(t *testing.T) {
 			"events_total": c.events, "bytes_total": some,
 		}
 		backend := "next"
-		if c.reason == endLag {
+		if c.reason == stream.EndLag {
 			backend = "test_hub"
 		}
 		want[fmt.Sprintf("upstream_connects_total{backend=%q}", backend)] = 1
@@ -444,8 +445,8 @@ func fallBehind(t *testing.T, u *hub, s *ssetest.Stream, path string) {
 func waitSent(t *testing.T, path string) {
 	t.Helper()
 	ssetest.Wait(t, "an event to be sent to "+path, func() bool {
-		return slices.ContainsFunc(openStreams.all(), func(s *stream) bool {
-			return s.request.URL.Path == path && s.events.Load() > 0
+		return slices.ContainsFunc(stream.All(), func(s *stream.Stream) bool {
+			return s.Request.URL.Path == path && s.Info().Events > 0
 		})
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
@@ -138,7 +139,7 @@ type Handler struct {
 
 	// The engine, made of the options when the config loads.
 	upstream *upstream.Config
-	streams  *streamGroup
+	streams  *stream.Group
 	direct   *directServer
 	next     *nextServer
 	share    *shareServer // nil: each stream has an upstream of its own
@@ -190,10 +191,6 @@ const (
 	acceptStrict    = "strict"
 	acceptNegotiate = "negotiate"
 	acceptOff       = "off"
-	drainSpread     = "spread"
-	drainWait       = "wait"
-	onReloadEnd     = "end"
-	onReloadKeep    = "keep"
 	lagDisconnect   = "disconnect"
 	lagSkip         = "skip"
 )
@@ -226,7 +223,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := metrics.Register(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	return lifecycle.Watch(ctx, h.onStarted, h.streams.drain)
+	return lifecycle.Watch(ctx, h.onStarted, h.streams.Drain)
 }
 
 func (h *Handler) loadBackend(ctx caddy.Context) error {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
 // nextUpstream is the next handler of a route as an upstream that streams share: it is asked once for all of them,
@@ -71,7 +72,7 @@ func (c *nextServer) newUpstream(r *http.Request, next caddyhttp.Handler) *nextU
 
 // resource is what of a URL names a resource. A request to a proxy has a host in its URL besides.
 func resource(u *url.URL) *url.URL {
-	plain := url.URL{Path: u.Path, RawQuery: withoutLastEventID(u.RawQuery), ForceQuery: u.ForceQuery}
+	plain := url.URL{Path: u.Path, RawQuery: stream.WithoutLastEventID(u.RawQuery), ForceQuery: u.ForceQuery}
 	if u.RawPath == u.EscapedPath() {
 		plain.RawPath = u.RawPath
 	}

@@ -12,13 +12,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // nextServer serves streams of the next handler's responses.
 type nextServer struct {
 	upstream *upstream.Config
-	streams  *streamGroup
+	streams  *stream.Group
 	direct   *directServer
 	route    routeid.Identity // of the next handler, if streams share it
 }
@@ -46,10 +47,10 @@ func (c *nextServer) serve(w http.ResponseWriter, r *http.Request, next caddyhtt
 	quiet := new(atomic.Bool)
 	ctx, cancel := quietContext(r.Context(), quiet.Load)
 	defer cancel()
-	s := c.streams.newStream(w, r, cancel)
-	s.watchClient()
+	s := c.streams.New(w, r, cancel)
+	s.WatchClient()
 
-	ctx, adoptTimeouts := withOwnTimeouts(ctx)
+	ctx, adoptTimeouts := stream.WithOwnTimeouts(ctx)
 	var rw *responseWriter
 	err := upstream.ErrPanicked
 	defer func() {

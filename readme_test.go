@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
 // TestEveryConfigInTheREADMEIsOneThatCaddyTakes; its commands are run by .ci/readme.
@@ -144,7 +145,7 @@ func TestTheREADMENamesEveryMetricAndReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := slices.Concat(endReasons, metrics.Refusals, []string{frame.GapRecordTooLarge, frame.GapHistory, frame.GapLag, frame.GapUpstream, "invalid_record"})
+	names := slices.Concat(stream.EndReasons, metrics.Refusals, []string{frame.GapRecordTooLarge, frame.GapHistory, frame.GapLag, frame.GapUpstream, "invalid_record"})
 	for _, c := range metrics.Collectors() {
 		described := make(chan *prometheus.Desc, 1)
 		c.Describe(described)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"go.uber.org/zap"
 )
@@ -42,7 +43,7 @@ func (s *source) run() {
 		}
 		s.down(c, err)
 		limit := min(minBackoff<<min(failed, 10), maxBackoff)
-		if !s.wait(jitter(limit)) {
+		if !s.wait(stream.Jitter(limit)) {
 			failed = -1
 		}
 		s.waitForStream()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -28,7 +29,7 @@ func TestEachStreamsEndIsLoggedAtDebug(t *testing.T) {
 	const path = "/%0a\u2028?token=" + secret
 	body := wholeBody(t, get(t, server, path))
 	line := server.WaitLog("the stream's end", func(l ssetest.Log) bool { return l.Message == "stream ended" })
-	if line.Level != "debug" || line.Fields["end_reason"] != endUpstreamEnd || line.Fields["events"] != 2.0 || line.Fields["bytes"] != float64(len(body)) ||
+	if line.Level != "debug" || line.Fields["end_reason"] != stream.EndUpstreamEnd || line.Fields["events"] != 2.0 || line.Fields["bytes"] != float64(len(body)) ||
 		line.Fields["backend"] != "next" || line.Fields["client_ip"] != "127.0.0.1" || line.Fields["uri"] != "/%0A%E2%80%A8?token=REDACTED" {
 		t.Errorf("logged: %v", line.Fields)
 	}
@@ -83,39 +84,39 @@ func TestEndReasonsOverHTTP2AndHTTP3CompressedToo(t *testing.T) {
 			scripts := make(map[string]*script)
 			var routes strings.Builder
 			for reason, options := range map[string]string{
-				endUpstreamEnd: "end done", endUpstreamError: "", endClientGone: "",
-				endRecordTooLarge: "max_record_size 10 error", endAdmin: "", endShutdown: "drain 50ms",
+				stream.EndUpstreamEnd: "end done", stream.EndUpstreamError: "", stream.EndClientGone: "",
+				stream.EndRecordTooLarge: "max_record_size 10 error", stream.EndAdmin: "", stream.EndShutdown: "drain 50ms",
 			} {
 				scripts[reason] = newScript("text/plain")
 				routes.WriteString(route("/"+reason, options, "reverse_proxy "+ssetest.Upstream(t, scripts[reason].ServeHTTP)))
 			}
-			routes.WriteString(route("/"+endMaxDuration, "max_duration 1s", "reverse_proxy "+ssetest.Upstream(t, staying("text/plain", "1\n"))))
-			routes.WriteString(route("/"+endClientStalled, "stall_timeout 2s", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+			routes.WriteString(route("/"+stream.EndMaxDuration, "max_duration 1s", "reverse_proxy "+ssetest.Upstream(t, staying("text/plain", "1\n"))))
+			routes.WriteString(route("/"+stream.EndClientStalled, "stall_timeout 2s", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
 				for r.Context().Err() == nil {
 					_, _ = io.WriteString(w, noise())
 				}
 			})))
 			u := newHub(t)
-			routes.WriteString(route("/"+endLag, "backend test_hub "+u.name+"\nshare {\nhistory 5 100KB\nlinger 0\n}", ""))
+			routes.WriteString(route("/"+stream.EndLag, "backend test_hub "+u.name+"\nshare {\nhistory 5 100KB\nlinger 0\n}", ""))
 			server := ssetest.Start(t, withAdmin+ssetest.Site("encode\n"+logging+routes.String()))
 
 			for _, c := range []struct {
 				reason string
 				cause  func(s *ssetest.Stream)
 			}{
-				{endUpstreamEnd, func(*ssetest.Stream) { close(scripts[endUpstreamEnd].pieces) }},
-				{endUpstreamError, func(*ssetest.Stream) { scripts[endUpstreamError].say(abort) }},
-				{endClientGone, func(s *ssetest.Stream) { s.Close() }},
-				{endClientStalled, func(s *ssetest.Stream) { s.Pause() }},
-				{endMaxDuration, func(*ssetest.Stream) {}},
-				{endRecordTooLarge, func(*ssetest.Stream) { scripts[endRecordTooLarge].say("0123456789abc\n") }},
-				{endLag, func(s *ssetest.Stream) { fallBehind(t, u, s, "/"+endLag) }},
-				{endAdmin, func(*ssetest.Stream) {
+				{stream.EndUpstreamEnd, func(*ssetest.Stream) { close(scripts[stream.EndUpstreamEnd].pieces) }},
+				{stream.EndUpstreamError, func(*ssetest.Stream) { scripts[stream.EndUpstreamError].say(abort) }},
+				{stream.EndClientGone, func(s *ssetest.Stream) { s.Close() }},
+				{stream.EndClientStalled, func(s *ssetest.Stream) { s.Pause() }},
+				{stream.EndMaxDuration, func(*ssetest.Stream) {}},
+				{stream.EndRecordTooLarge, func(*ssetest.Stream) { scripts[stream.EndRecordTooLarge].say("0123456789abc\n") }},
+				{stream.EndLag, func(s *ssetest.Stream) { fallBehind(t, u, s, "/"+stream.EndLag) }},
+				{stream.EndAdmin, func(*ssetest.Stream) {
 					for _, info := range listStreams(t, server) {
 						askAdmin(t, server, http.MethodDelete, "/sse/streams/"+info.ID)
 					}
 				}},
-				{endShutdown, func(*ssetest.Stream) { server.Reload(withAdmin + ssetest.Site("encode\n"+logging)) }},
+				{stream.EndShutdown, func(*ssetest.Stream) { server.Reload(withAdmin + ssetest.Site("encode\n"+logging)) }},
 			} {
 				s := getOver(t, server, protocol, "/"+c.reason, ssetest.With("Accept-Encoding", encoding))
 				if s.Header.Get("Content-Encoding") != encoding {

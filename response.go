@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -137,41 +138,40 @@ func (w *responseWriter) decideForSource(status int) {
 
 func (w *responseWriter) decide(status int) {
 	s, header := w.client.stream, w.ResponseWriter.Header()
-	asksForStream := upstream.NamesEventStream(s.request)
+	asksForStream := upstream.NamesEventStream(s.Request)
 	switch {
-	case s.ended():
+	case s.Ended():
 		w.client.quiet.Store(true)
-		w.reject(errStreamEnded)
+		w.reject(stream.ErrEnded)
 		return
 	case w.client.mayBePart && w.upstream.IsPartOfRecords(status, header, asksForStream):
 		w.client.quiet.Store(true)
 		w.reject(errPartOfRecords)
 		return
-	case s.request.Method == http.MethodConnect && w.tunnel:
+	case s.Request.Method == http.MethodConnect && w.tunnel:
 		w.mode = isPassed
 	case w.upstream.Converts(status, header, asksForStream):
 		w.client.quiet.Store(true)
 		w.upstream.Report.Connecting()
 		w.convert(header)
 		return
-	case status == http.StatusOK && upstream.IsEventStream(header) && s.request.Method != http.MethodHead:
+	case status == http.StatusOK && upstream.IsEventStream(header) && s.Request.Method != http.MethodHead:
 		w.mode = isEvents
 		w.client.quiet.Store(true)
 		w.upstream.Report.Connecting()
 		w.logUnchanged(status)
-		commented := takesComments(header) // encode writes its Content-Encoding to the same header
-		s.passThrough(status)
+		commented := stream.TakesComments(header) // encode writes its Content-Encoding to the same header
+		s.PassThrough(status)
 		if commented {
-			s.passEvents()
+			s.PassEvents()
 		}
 		return
 	default:
 		w.mode = isPassed
 	}
 	w.logUnchanged(status)
-	openStreams.remove(s) // not a stream: a stop lets it come to its own end
+	s.Release() // a stop lets it come to its own end
 	w.client.leave()
-	s.releaseDeadline()
 	w.client.adoptTimeouts()
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -197,7 +197,7 @@ func (w *responseWriter) logUnchanged(status int) {
 	if log := w.upstream.Report.Logger.Check(zapcore.DebugLevel, "response passes unchanged"); log != nil {
 		s, header := w.client.stream, w.ResponseWriter.Header()
 		log.Write(zap.Int("status", status), zap.String("content_type", httpbody.ContentType(header)),
-			zap.String("reason", w.upstream.WhyUnchanged(status, header, upstream.NamesEventStream(s.request))), zap.String("uri", s.uri()))
+			zap.String("reason", w.upstream.WhyUnchanged(status, header, upstream.NamesEventStream(s.Request))), zap.String("uri", s.URI()))
 	}
 }
 
@@ -209,19 +209,19 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 	switch w.mode {
 	case isEvents:
-		return written(len(p), w.client.stream.forward(p))
+		return written(len(p), w.client.stream.Forward(p))
 	case isConverted:
-		if w.client != nil && w.client.stream.request.Method == http.MethodHead {
+		if w.client != nil && w.client.stream.Request.Method == http.MethodHead {
 			return len(p), nil
 		}
 		_, err := w.body.Write(p)
-		if err != nil && w.err == nil && !errors.Is(err, errStreamEnded) {
+		if err != nil && w.err == nil && !errors.Is(err, stream.ErrEnded) {
 			w.err = err
 			w.refuse()
 		}
 		return written(len(p), err)
 	case isGone, isAbandoned:
-		return written(len(p), errStreamEnded)
+		return written(len(p), stream.ErrEnded)
 	default:
 		return w.ResponseWriter.Write(p)
 	}
@@ -241,7 +241,7 @@ func written(n int, err error) (int, error) {
 
 // errNobodyWantsMore ends a next handler whose response has ended, whatever has ended it: that is ours to say.
 // reverse_proxy takes it for the error of an HTTP/3 client that has left, the one it does not warn of.
-var errNobodyWantsMore = fmt.Errorf("%w: %w", errStreamEnded, &http3.Error{Remote: true, ErrorCode: http3.ErrCodeRequestCanceled})
+var errNobodyWantsMore = fmt.Errorf("%w: %w", stream.ErrEnded, &http3.Error{Remote: true, ErrorCode: http3.ErrCodeRequestCanceled})
 
 func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.mu.Lock()
@@ -264,7 +264,7 @@ func (w *responseWriter) FlushError() error {
 	}
 	switch w.mode {
 	case isEvents:
-		_ = w.client.stream.flushForwarded() // as in Write
+		_ = w.client.stream.FlushForwarded() // as in Write
 		return nil
 	case isConverted, isGone, isAbandoned:
 		return nil // each write has been flushed
@@ -301,17 +301,17 @@ func (w *responseWriter) ended(err error) error {
 func (w *responseWriter) finish(err error) error {
 	err = w.ended(err)
 	s := w.client.stream
-	if err != nil && w.mode == isUndecided && s.request.Context().Err() != nil {
-		s.end(endClientGone) // in the middle of its request's body, say, which reverse_proxy takes for a 502
+	if err != nil && w.mode == isUndecided && s.Request.Context().Err() != nil {
+		s.End(stream.EndClientGone) // in the middle of its request's body, say, which reverse_proxy takes for a 502
 	}
-	if w.mode != isPassed && (w.mode != isUndecided || s.ended()) {
+	if w.mode != isPassed && (w.mode != isUndecided || s.Ended()) {
 		return w.client.finish(err)
 	}
-	s.close()
+	s.Close()
 	var handlerError caddyhttp.HandlerError
 	if w.mode == isUndecided && errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
 		w.upstream.Report.Connecting() // an attempt, as those of backends that fail are
-		s.warnUpstream(err)
+		s.WarnUpstream(err)
 	}
 	return err
 }

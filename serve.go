@@ -7,13 +7,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
 // serve opens the stream of a request that is to get one. It calls leave if the response turns out to be none.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	shares := h.share != nil && (h.backend != nil || r.Method == http.MethodGet)
 	if shares {
-		r = takeLastEventID(r)
+		r = stream.TakeLastEventID(r)
 	}
 	if h.backend == nil {
 		if shares {
@@ -25,7 +26,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return err
 	}
-	defer h.streams.drainBody(w, r)()
+	defer h.streams.DrainBody(w, r)()
 	if shares {
 		return h.share.serve(w, r, upstream)
 	}
@@ -41,7 +42,7 @@ func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request, next ca
 	if err != nil {
 		return err
 	}
-	defer h.streams.drainBody(w, r)()
+	defer h.streams.DrainBody(w, r)()
 	return h.direct.serveUnchanged(w, r, upstream)
 }
 

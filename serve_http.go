@@ -9,6 +9,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
@@ -23,15 +24,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return serveViewer(w, r)
 	}
 	if !h.accepts(r) {
-		addVary(w.Header())
+		stream.AddVary(w.Header())
 		switch {
 		case h.Accept != acceptNegotiate:
-			return h.streams.refuse(r, metrics.RefusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
+			return h.streams.Refuse(r, metrics.RefusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
 		case h.backend == nil:
 		case upstream.AlwaysShared(h.backend):
-			return h.streams.refuse(r, metrics.RefusedAccept, h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", backendName(h.backend)))
+			return h.streams.Refuse(r, metrics.RefusedAccept, h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", backendName(h.backend)))
 		case r.Method == http.MethodHead:
-			return h.serveHead(w, r, addVary)
+			return h.serveHead(w, r, stream.AddVary)
 		}
 		leave, err := h.limits.enter(w, r)
 		if err != nil {
@@ -40,14 +41,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		defer leave()
 		return h.serveUnchanged(w, r, next, leave)
 	}
-	if h.End != nil && h.End.Stop && lastEventID(r) == eventstream.EndID {
-		addVary(w.Header())
+	if h.End != nil && h.End.Stop && stream.LastEventID(r) == eventstream.EndID {
+		stream.AddVary(w.Header())
 		w.Header().Set("Cache-Control", "no-store") // a 204 may be cached otherwise (RFC 9110 §15.3.5)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
 	if h.backend != nil && r.Method == http.MethodHead {
-		return h.serveHead(w, r, setStreamHeaders)
+		return h.serveHead(w, r, stream.SetHeaders)
 	}
 	leave, err := h.limits.enter(w, r)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
@@ -34,7 +35,7 @@ type shareConfig struct {
 	perRequest bool // the mapping depends on the request
 
 	upstream *upstream.Config
-	streams  *streamGroup
+	streams  *stream.Group
 	direct   *directServer
 }
 
@@ -87,11 +88,11 @@ func (c *shareServer) serve(w http.ResponseWriter, r *http.Request, upstream Ups
 	if err != nil {
 		return err
 	}
-	lastID := lastEventID(r)
+	lastID := stream.LastEventID(r)
 	v, opened, err := c.join(r, upstream, c.sourceKey(upstream, shareKey), lastID)
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
-		return c.streams.refuse(r, metrics.RefusedMaxSources, http.StatusServiceUnavailable, err)
+		return c.streams.Refuse(r, metrics.RefusedMaxSources, http.StatusServiceUnavailable, err)
 	}
 	at := v.beginning(lastID, opened)
 	if resumer, ok := upstream.(Resumer); ok && at.lost && resumer.CanResume(lastID) {
@@ -100,7 +101,7 @@ func (c *shareServer) serve(w http.ResponseWriter, r *http.Request, upstream Ups
 	}
 	d := newDelivery(v, at, w, r)
 	panicked := d.run(r.Context())
-	err = d.stream.finish(d.endErr())
+	err = d.stream.Finish(d.endErr())
 	d.close(c.lingerAfter(d.stream))
 	if panicked != nil {
 		panic(panicked)
@@ -136,11 +137,11 @@ func (c *shareServer) join(r *http.Request, upstream Upstream, key, lastID strin
 
 // lingerAfter is how long the source is kept after this stream. A source that is always shared is open for as long as a
 // config has it, and no longer.
-func (c *shareServer) lingerAfter(s *stream) time.Duration {
+func (c *shareServer) lingerAfter(s *stream.Stream) time.Duration {
 	if c.upstream.Shared {
 		return 0
 	}
-	if s.endReason() == endShutdown && !caddy.Exiting() {
+	if s.EndReason() == stream.EndShutdown && !caddy.Exiting() {
 		return max(c.linger, c.afterReload)
 	}
 	return c.linger

@@ -296,7 +296,7 @@ func hasLagged(path string) bool {
 		src.mu.Lock()
 		defer src.mu.Unlock()
 		for d := range src.streams {
-			if d.stream.request.URL.Path == path {
+			if d.stream.Request.URL.Path == path {
 				return d.subscriber.HasLagged()
 			}
 		}

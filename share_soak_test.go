@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -150,7 +151,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 	}
 	// Only those who will stop get so much that it fills their connections' buffers.
 	server := startSharing(t, ssetest.Site(route("/", "{record.n}")+route("/stops", "{record.n}{record.pad}")))
-	lagged, ended := counted(t, metrics.ClientsLagged.WithLabelValues("")), counted(t, metrics.StreamsEnded.WithLabelValues("", endLag))
+	lagged, ended := counted(t, metrics.ClientsLagged.WithLabelValues("")), counted(t, metrics.StreamsEnded.WithLabelValues("", stream.EndLag))
 	before := inUse()
 
 	var sentAt [2*half + 1]atomic.Int64
@@ -201,7 +202,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 		u.say(fmt.Sprintf("{\"n\":%d,\"pad\":%q}\n", n, pad))
 	}
 	perClient := int(inUse()-before) / clients
-	if lagged, ended = counted(t, metrics.ClientsLagged.WithLabelValues(""))-lagged, counted(t, metrics.StreamsEnded.WithLabelValues("", endLag))-ended; lagged != stuck || ended != stuck {
+	if lagged, ended = counted(t, metrics.ClientsLagged.WithLabelValues(""))-lagged, counted(t, metrics.StreamsEnded.WithLabelValues("", stream.EndLag))-ended; lagged != stuck || ended != stuck {
 		t.Errorf("%v clients lagged, and %v streams ended for that reason, want %d", lagged, ended, stuck)
 	}
 	u.end(nil)
@@ -242,7 +243,7 @@ func TestSoakTenThousandQuietClients(t *testing.T) {
 	ssetest.Wait(t, "all clients", func() bool { return counted(t, metrics.StreamsActive.WithLabelValues("")) == float64(clients) })
 	u.wait(t, 1)
 	began, cpu := time.Now(), cpuTime()
-	sentBytes := func() float64 { return openStreams.sent(func(s sent) int64 { return s.bytes })[""] }
+	sentBytes := func() float64 { return stream.SentBytes()[""] }
 	for want, n := sentBytes(), 0; n < beats; n++ {
 		want += float64(clients * len(eventstream.Comment))
 		ssetest.Wait(t, "everybody's heartbeats", func() bool { return sentBytes() >= want })

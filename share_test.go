@@ -14,6 +14,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -473,7 +474,7 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 	for _, lag := range []string{lagDisconnect, lagSkip} {
 		t.Run(lag, func(t *testing.T) {
 			server, u := sharing(t, "share {\nhistory 5 100KB\nlag "+lag+"\n}")
-			lagged, ended := counted(t, metrics.ClientsLagged.WithLabelValues("")), counted(t, metrics.StreamsEnded.WithLabelValues("", endLag))
+			lagged, ended := counted(t, metrics.ClientsLagged.WithLabelValues("")), counted(t, metrics.StreamsEnded.WithLabelValues("", stream.EndLag))
 			stuck, fine := get(t, server, "/stuck"), get(t, server, "/fine")
 			waitOpen(t, stuck)
 			u.wait(t, 1)
@@ -494,10 +495,10 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 			ssetest.Wait(t, "the lag to be noticed", func() bool { return counted(t, metrics.ClientsLagged.WithLabelValues("")) > lagged })
 			if lag == lagDisconnect { // though the client takes nothing
 				l := waitAccessLog(server, "/stuck")
-				if l.Fields["end_reason"] != endLag {
+				if l.Fields["end_reason"] != stream.EndLag {
 					t.Errorf("end reason %v", l.Fields["end_reason"])
 				}
-				if counted(t, metrics.StreamsEnded.WithLabelValues("", endLag)) != ended+1 {
+				if counted(t, metrics.StreamsEnded.WithLabelValues("", stream.EndLag)) != ended+1 {
 					t.Error("not counted as lag")
 				}
 				stuck.Resume()
@@ -523,19 +524,19 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 // As long as it is blocked in a write, a stream cannot find out by itself.
 func TestAClientThatTakesNothingIsDisconnectedWhenItIsBehind(t *testing.T) {
 	server, u := sharing(t, "share {\nhistory 5 100KB\n}")
-	lagged, ended := counted(t, metrics.ClientsLagged.WithLabelValues("")), counted(t, metrics.StreamsEnded.WithLabelValues("", endLag))
+	lagged, ended := counted(t, metrics.ClientsLagged.WithLabelValues("")), counted(t, metrics.StreamsEnded.WithLabelValues("", stream.EndLag))
 	client := get(t, server, "/")
 	waitOpen(t, client)
 	u.wait(t, 1)
 	client.Pause()
-	stream := openStreams.all()[0]
+	s := stream.All()[0]
 	for sent := int64(1); !hasLagged("/"); sent++ {
 		u.say(strings.Repeat("x", 20_000) + "\n")
 		ssetest.Wait(t, "the record to be written, or the write to be blocked", func() bool {
-			return stream.events.Load() == sent || stream.writingFor() > 500*time.Millisecond || stream.ended()
+			return s.Info().Events == sent || s.WritingFor() > 500*time.Millisecond || s.Ended()
 		})
 	}
-	ssetest.Wait(t, "the stream to end", func() bool { return counted(t, metrics.StreamsEnded.WithLabelValues("", endLag)) == ended+1 })
+	ssetest.Wait(t, "the stream to end", func() bool { return counted(t, metrics.StreamsEnded.WithLabelValues("", stream.EndLag)) == ended+1 })
 	if n := counted(t, metrics.ClientsLagged.WithLabelValues("")) - lagged; n != 1 {
 		t.Errorf("%v clients lagged, want 1", n)
 	}

@@ -1,15 +1,16 @@
 package sse
 
 import (
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"net/http"
 )
 
 // unchanged takes an upstream's bytes to one client as they are. It is that upstream's Sink and Input.
-type unchanged struct{ stream *stream }
+type unchanged struct{ stream *stream.Stream }
 
 // Open starts the client's response.
 func (u *unchanged) Open(contentType string) (Input, error) {
-	header := u.stream.w.Header()
+	header := u.stream.Header()
 	if contentType == "" {
 		contentType = "text/plain; charset=utf-8"
 	}
@@ -17,15 +18,15 @@ func (u *unchanged) Open(contentType string) (Input, error) {
 	header.Set("Cache-Control", "no-cache")
 	header.Set("X-Accel-Buffering", "no")
 	header.Set("Incremental", "?1")
-	u.stream.passThrough(http.StatusOK)
-	return u, u.stream.flushForwarded()
+	u.stream.PassThrough(http.StatusOK)
+	return u, u.stream.FlushForwarded()
 }
 
 func (u *unchanged) Write(p []byte) (int, error) {
-	if err := u.stream.forward(p); err != nil {
+	if err := u.stream.Forward(p); err != nil {
 		return 0, err
 	}
-	return len(p), u.stream.flushForwarded()
+	return len(p), u.stream.FlushForwarded()
 }
 
 // The marks between records are in the bytes already.

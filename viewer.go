@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
 // viewerPage shows the stream at its own URL.
@@ -47,7 +48,7 @@ func serveViewer(w http.ResponseWriter, r *http.Request) error {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-cache")
-	addVary(header)
+	stream.AddVary(header)
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return nil

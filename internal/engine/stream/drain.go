@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"math/rand/v2"
@@ -11,9 +11,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// drain makes the streams of this group end: all of this process, if it is about to exit. grace is the time after which
+// Drain makes the streams of this group end: all of this process, if it is about to exit. grace is the time after which
 // Caddy cuts them off, 0 if it does not.
-func (g *streamGroup) drain(grace time.Duration) {
+func (g *Group) Drain(grace time.Duration) {
 	exiting := caddy.Exiting()
 	g.grace.Store(int64(grace))
 	g.draining.Store(true)
@@ -30,7 +30,7 @@ func (g *streamGroup) drain(grace time.Duration) {
 	if ending == 0 {
 		return
 	}
-	g.report.Logger.Info("ending streams", zap.Int("streams", ending), zap.Duration("drain", g.drainTime))
+	g.Report.Logger.Info("ending streams", zap.Int("streams", ending), zap.Duration("drain", g.DrainTime))
 }
 
 // watchExit drains the streams that have outlived their config when the process exits: nobody tells them, if the config
@@ -57,35 +57,35 @@ func watchExit() {
 
 var watchingExit atomic.Bool
 
-// stopDrain is the longest drain of a stop if the config says nothing. Systemd kills Caddy 5 s after it has asked it to
+// StopDrain is the longest drain of a stop if the config says nothing. Systemd kills Caddy 5 s after it has asked it to
 // stop, by the unit that comes with it. Until then the commands of backend exec have to end, too (exec.ExitTimeout), and
 // Caddy looks only every half second whether all is done.
-const stopDrain = 2 * time.Second
+const StopDrain = 2 * time.Second
 
 // drain makes the stream end within its group's drain, and before Caddy cuts it off after its grace period: that goes
 // for all streams when the process exits, and for those of HTTP/3 on a reload, too. It is false for one that ends
 // already, or that a reload lets live on.
-func (s *stream) drain(grace time.Duration) bool {
+func (s *Stream) drain(grace time.Duration) bool {
 	g, exiting := s.group, caddy.Exiting()
-	if !exiting && (g.onReload == onReloadKeep || g.onReload == "" && !s.repeats()) {
+	if !exiting && (g.OnReload == OnReloadKeep || g.OnReload == "" && !s.repeats()) {
 		return false
 	}
 	if exiting && s.stopping.Swap(true) || s.draining.Swap(true) && !exiting {
 		return false
 	}
-	window := g.drainTime
-	if exiting && g.defaultDrain {
-		window = min(window, stopDrain)
+	window := g.DrainTime
+	if exiting && g.DefaultDrain {
+		window = min(window, StopDrain)
 	}
-	if grace > 0 && (exiting || s.request.ProtoMajor == 3) {
+	if grace > 0 && (exiting || s.Request.ProtoMajor == 3) {
 		window = min(window, grace/2) // Caddy looks only every half second whether all have ended
 	}
 	after := window * 9 / 10 // the last ones need time to be written, too
-	if g.drainMode == drainSpread || g.drainMode == "" && s.repeats() {
-		after = jitter(after)
+	if g.DrainMode == DrainSpread || g.DrainMode == "" && s.repeats() {
+		after = Jitter(after)
 	}
 	time.AfterFunc(after, func() {
-		s.end(endShutdown)
+		s.End(EndShutdown)
 		s.unblockWrites() // of one that was about to end by itself, too
 	})
 	return true
@@ -93,22 +93,22 @@ func (s *stream) drain(grace time.Duration) bool {
 
 // repeats is whether a client can be expected to ask again by itself, as EventSource does. A request of another method
 // may have done something, such as asking a language model, so that its answer is not to be cut off lightly.
-func (s *stream) repeats() bool {
-	return s.request.Method == http.MethodGet || s.request.Method == http.MethodHead
+func (s *Stream) repeats() bool {
+	return s.Request.Method == http.MethodGet || s.Request.Method == http.MethodHead
 }
 
 // comeBackAfter is the reconnection time of a client whose stream is drained, spread out so that not all come
 // back together: the drain's length on top of what is configured, or of a second.
-func (g *streamGroup) comeBackAfter() time.Duration {
-	base := g.retry
+func (g *Group) comeBackAfter() time.Duration {
+	base := g.Retry
 	if base == 0 {
 		base = time.Second
 	}
-	return base + jitter(g.drainTime)
+	return base + Jitter(g.DrainTime)
 }
 
-// jitter is a random duration from 0 to limit.
-func jitter(limit time.Duration) time.Duration {
+// Jitter is a random duration from 0 to limit.
+func Jitter(limit time.Duration) time.Duration {
 	if limit <= 0 {
 		return 0
 	}

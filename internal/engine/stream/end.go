@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"errors"
@@ -15,12 +15,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// finish ends the stream after its upstream has ended with err: it sends what is to come last, if the client is there to
+// Finish ends the stream after its upstream has ended with err: it sends what is to come last, if the client is there to
 // take it, and lets go of everything. It returns the handler's error, which makes the response if there is none yet. The
 // handler calls finish or close before it returns.
-func (s *stream) finish(err error) error {
+func (s *Stream) Finish(err error) error {
 	if !s.open.Load() {
-		s.close()
+		s.Close()
 		if s.headed {
 			return nil
 		}
@@ -30,29 +30,35 @@ func (s *stream) finish(err error) error {
 	return nil
 }
 
-// close lets go of everything, if nothing is to be sent any more.
-func (s *stream) close() { s.closeAfter(nil, 0) }
+// Release gives back a response that is not a stream.
+func (s *Stream) Release() {
+	openStreams.remove(s)
+	s.releaseDeadline()
+}
+
+// Close lets go of everything, if nothing is to be sent any more.
+func (s *Stream) Close() { s.closeAfter(nil, 0) }
 
 // lastFrame says why the stream ends, if nobody has before, after its upstream has ended with err. It returns what is to
 // be sent last, and how many events that is.
-func (s *stream) lastFrame(err error) (tail []byte, events int) {
-	if err != nil && s.request.Context().Err() != nil {
-		s.end(endClientGone) // its watch may not have come to it yet
+func (s *Stream) lastFrame(err error) (tail []byte, events int) {
+	if err != nil && s.Request.Context().Err() != nil {
+		s.End(EndClientGone) // its watch may not have come to it yet
 	}
-	reason := endUpstreamEnd
+	reason := EndUpstreamEnd
 	switch {
 	case upstream.EndedCleanly(err):
 	case errors.Is(err, upstream.ErrRecordTooLarge):
-		reason = endRecordTooLarge
+		reason = EndRecordTooLarge
 	default:
-		reason = endUpstreamError
+		reason = EndUpstreamError
 	}
 	if !s.reason.CompareAndSwap(nil, &reason) {
 		return nil, 0 // the upstream ended because the stream did
 	}
-	if reason != endUpstreamEnd {
-		if s.behind == nil { // a source that many share has said it, once
-			s.warnUpstream(err)
+	if reason != EndUpstreamEnd {
+		if s.Behind == nil { // a source that many share has said it, once
+			s.WarnUpstream(err)
 		}
 		said := reason
 		if errors.Is(err, upstream.ErrRecordInvalid) {
@@ -60,7 +66,7 @@ func (s *stream) lastFrame(err error) (tail []byte, events int) {
 		}
 		return frame.AppendError(nil, said), 0
 	}
-	last := s.group.endFrame
+	last := s.group.EndFrame
 	if last == nil {
 		return nil, 0
 	}
@@ -68,26 +74,26 @@ func (s *stream) lastFrame(err error) (tail []byte, events int) {
 }
 
 // refusal makes the response of a stream whose upstream has ended with err before there was one.
-func (s *stream) refusal(err error) error {
-	if err != nil && s.request.Context().Err() != nil {
-		s.end(endClientGone)
+func (s *Stream) refusal(err error) error {
+	if err != nil && s.Request.Context().Err() != nil {
+		s.End(EndClientGone)
 	}
 	if upstream.EndedCleanly(err) {
-		if !s.ended() {
+		if !s.Ended() {
 			return nil
 		}
-		err = errStreamEnded
+		err = ErrEnded
 	}
 	switch {
-	case s.endReason() == endShutdown:
+	case s.EndReason() == EndShutdown:
 		s.w.Header().Set("Retry-After", "1")
 		return caddyhttp.Error(http.StatusServiceUnavailable, failure.Plain(err)) // whatever status it had
-	case s.ended():
+	case s.Ended():
 		return caddyhttp.Error(499, failure.Plain(err)) // as reverse_proxy has it; nobody is there to read it
 	}
 	status := failure.Status(err)
 	if status >= http.StatusBadGateway {
-		s.warnUpstream(err)
+		s.WarnUpstream(err)
 	}
 	var handlerError caddyhttp.HandlerError
 	if errors.As(err, &handlerError) {
@@ -96,10 +102,10 @@ func (s *stream) refusal(err error) error {
 	return caddyhttp.Error(status, err)
 }
 
-// end makes the stream end for that reason, unless it ends already: then it returns false. It does not wait for it.
-func (s *stream) end(reason string) bool {
-	if reason == endClientGone && s.stalled() {
-		reason = endClientStalled
+// End makes the stream end for that reason, unless it ends already: then it returns false. It does not wait for it.
+func (s *Stream) End(reason string) bool {
+	if reason == EndClientGone && s.stalled() {
+		reason = EndClientStalled
 	}
 	if !s.reason.CompareAndSwap(nil, &reason) {
 		return false
@@ -111,10 +117,10 @@ func (s *stream) end(reason string) bool {
 	return true
 }
 
-func (s *stream) ended() bool { return s.reason.Load() != nil }
+func (s *Stream) Ended() bool { return s.reason.Load() != nil }
 
-// endReason is why the stream ended, empty as long as it has not.
-func (s *stream) endReason() string {
+// EndReason is why the stream ended, empty as long as it has not.
+func (s *Stream) EndReason() string {
 	if r := s.reason.Load(); r != nil {
 		return *r
 	}
@@ -122,19 +128,19 @@ func (s *stream) endReason() string {
 }
 
 // clientListens tells whether there is a point in writing to the client once the stream has ended.
-func (s *stream) clientListens() bool {
-	reason := s.endReason()
-	return reason != endClientGone && reason != endClientStalled
+func (s *Stream) clientListens() bool {
+	reason := s.EndReason()
+	return reason != EndClientGone && reason != EndClientStalled
 }
 
 // broken tells whether the client is to see that more was to come.
-func (s *stream) broken() bool {
-	switch s.endReason() {
-	case endUpstreamError, endRecordTooLarge:
+func (s *Stream) broken() bool {
+	switch s.EndReason() {
+	case EndUpstreamError, EndRecordTooLarge:
 		return true
-	case endClientGone, endClientStalled:
+	case EndClientGone, EndClientStalled:
 		return true // it may still be reading: it may have closed its own side only, or be late with the request's body
-	case endShutdown, endMaxDuration, endLag, endAdmin:
+	case EndShutdown, EndMaxDuration, EndLag, EndAdmin:
 		return s.cut || !s.repeats()
 	default:
 		return s.cut
@@ -142,7 +148,7 @@ func (s *stream) broken() bool {
 }
 
 // closeAfter sends the last frame, if the client is there to take it, and lets go of everything.
-func (s *stream) closeAfter(tail []byte, events int) {
+func (s *Stream) closeAfter(tail []byte, events int) {
 	if s.stopWatch != nil {
 		s.stopWatch()
 	}
@@ -150,7 +156,7 @@ func (s *stream) closeAfter(tail []byte, events int) {
 	defer s.mu.Unlock()
 	if s.open.Load() {
 		s.boundLastWrites()
-		if s.endReason() == endShutdown && s.repeats() {
+		if s.EndReason() == EndShutdown && s.repeats() {
 			tail = append(eventstream.AppendRetry(tail, s.group.comeBackAfter()), '\n') // SDKs that need a blank line get the field
 		}
 		if len(tail) > 0 && !s.raw && s.clientListens() {
@@ -180,20 +186,20 @@ func (s *stream) closeAfter(tail []byte, events int) {
 }
 
 // report says once, everywhere, how the stream went.
-func (s *stream) report() {
-	reason, lasted := s.endReason(), time.Since(s.started)
-	meters := s.group.report.Meters
+func (s *Stream) report() {
+	reason, lasted := s.EndReason(), time.Since(s.started)
+	meters := s.group.Report.Meters
 	meters.StreamsActive.Dec()
 	meters.StreamsEnded[reason].Inc()
 	meters.StreamDuration.Observe(lasted.Seconds())
-	if repl, ok := s.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+	if repl, ok := s.Request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set("http.sse.events", s.events.Load())
 		repl.Set("http.sse.bytes", s.bytes.Load())
 		repl.Set("http.sse.end_reason", reason)
 	}
-	if c := s.group.report.Logger.Check(zapcore.DebugLevel, "stream ended"); c != nil {
+	if c := s.group.Report.Logger.Check(zapcore.DebugLevel, "stream ended"); c != nil {
 		c.Write(zap.String("end_reason", reason), zap.Int64("events", s.events.Load()),
 			zap.Int64("bytes", s.bytes.Load()), zap.Duration("duration", lasted),
-			zap.String("backend", s.group.report.Backend), zap.String("client_ip", s.clientIP), zap.String("uri", s.uri()))
+			zap.String("backend", s.group.Report.Backend), zap.String("client_ip", s.clientIP), zap.String("uri", s.URI()))
 	}
 }

@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"io"
@@ -8,11 +8,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// drainBody reads the request's body beside the stream, which no backend does: over HTTP/1 the server notices that a
+// DrainBody reads the request's body beside the stream, which no backend does: over HTTP/1 the server notices that a
 // client has left only once the body has been read. Who still sends it when the stream ends has a moment left, or would
 // be cut off from what was answered. What has not come by then is not waited for; so that nobody takes it for the next
 // request, an HTTP/1 connection ends with the stream.
-func (g *streamGroup) drainBody(w http.ResponseWriter, r *http.Request) (stop func()) {
+func (g *Group) DrainBody(w http.ResponseWriter, r *http.Request) (stop func()) {
 	if r.Body == nil || r.ContentLength == 0 { // Caddy wraps http.NoBody, too
 		return func() {}
 	}
@@ -36,8 +36,8 @@ func (g *streamGroup) drainBody(w http.ResponseWriter, r *http.Request) (stop fu
 		select {
 		case <-done:
 		default:
-			left := lastWrite
-			if stall := g.stallTimeout; stall > 0 {
+			left := LastWrite
+			if stall := g.StallTimeout; stall > 0 {
 				left = min(left, stall/2) // the response's last bytes have no longer than that
 			}
 			_ = controller.SetReadDeadline(time.Now().Add(left))

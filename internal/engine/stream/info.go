@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"net/http"
@@ -10,8 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// streamInfo is a stream as the API shows it.
-type streamInfo struct {
+// Info is a stream as the API shows it.
+type Info struct {
 	ID       string    `json:"id"`
 	Server   string    `json:"server"`
 	Name     string    `json:"name,omitempty"`
@@ -25,22 +25,45 @@ type streamInfo struct {
 	Behind   int       `json:"behind"` // events that a shared source has and the client has not yet been sent
 }
 
-func (s *stream) info() streamInfo {
-	info := streamInfo{
-		ID: strconv.FormatUint(s.id, 10), Name: s.group.report.Name, Backend: s.group.report.Backend, ClientIP: s.clientIP,
-		URI: s.uri(), Protocol: s.request.Proto, Since: s.started,
+// List describes the streams that are open, oldest first.
+func List() []Info {
+	list := []Info{}
+	for _, s := range openStreams.all() {
+		if s.open.Load() {
+			list = append(list, s.Info())
+		}
+	}
+	return list
+}
+
+// EndByID ends the open stream with that id for the admin API. It reports whether there is one.
+func EndByID(id uint64) bool {
+	s := openStreams.get(id)
+	if s == nil || !s.open.Load() {
+		return false
+	}
+	s.End(EndAdmin)
+	s.unblockWrites() // of one that ends already, but whose client takes nothing
+	return true
+}
+
+// Info describes the stream.
+func (s *Stream) Info() Info {
+	info := Info{
+		ID: strconv.FormatUint(s.id, 10), Name: s.group.Report.Name, Backend: s.group.Report.Backend, ClientIP: s.clientIP,
+		URI: s.URI(), Protocol: s.Request.Proto, Since: s.started,
 		Events: s.events.Load(), Bytes: s.bytes.Load(),
 	}
-	if server, ok := s.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+	if server, ok := s.Request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		info.Server = server.Name()
 	}
-	if s.behind != nil {
-		info.Behind = s.behind()
+	if s.Behind != nil {
+		info.Behind = s.Behind()
 	}
 	return info
 }
 
-func (s *stream) uri() string { return askedFor(s.request) }
+func (s *Stream) URI() string { return askedFor(s.Request) }
 
 // askedFor is the URI of the client's request, whatever a rewrite has made of it, without what may be secret.
 func askedFor(r *http.Request) string {

@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"context"
@@ -17,9 +17,9 @@ const (
 	// noLimit stands for "no timeout" where Caddy's idle timeouts know no such value.
 	noLimit = 100 * 365 * 24 * time.Hour
 
-	// lastWrite bounds what is written to a client when its stream is ended from our side: a stop must not
+	// LastWrite bounds what is written to a client when its stream is ended from our side: a stop must not
 	// wait for a client that does not read.
-	lastWrite = time.Second
+	LastWrite = time.Second
 	lastLooks = 10 // how often it is looked at meanwhile
 
 	// lastBytes bounds what the server sends by itself after that. On HTTP/2 it is the time after which a stream is
@@ -48,16 +48,16 @@ type deadlines struct {
 //
 // Whatever the writer sets goes through a writeDeadline, which lets go of it all once the stream is over: a timeouts
 // directive puts the server's settings back before the response's last bytes are out.
-func (s *stream) liftDeadlines() {
+func (s *Stream) liftDeadlines() {
 	s.held, s.inner = time.Time{}, innermostWriter(s.w)
-	stall := s.group.stallTimeout
+	stall := s.group.StallTimeout
 	if stall <= 0 {
 		stall = noLimit
 	}
 	// What a net/http server has armed already, the write timeout of a server without idle timeouts among it.
 	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Time{})
 
-	_, writer := caddyhttp.IdleTimeoutsFromContext(s.request.Context())
+	_, writer := caddyhttp.IdleTimeoutsFromContext(s.Request.Context())
 	if writer != nil {
 		writer.Deadline.HardDeadline = time.Time{}
 		writer.Override(stall, 0, 0)
@@ -66,8 +66,8 @@ func (s *stream) liftDeadlines() {
 			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: s.w},
 			Ctrl:                  http.NewResponseController(s.w),
 			Deadline:              caddyhttp.IdleDeadline{Start: time.Now(), Timeout: stall},
-			ClearBetweenWrites:    s.request.ProtoMajor == 2,
-			Logger:                s.group.report.Logger,
+			ClearBetweenWrites:    s.Request.ProtoMajor == 2,
+			Logger:                s.group.Report.Logger,
 		}
 		s.w, s.done = writer, writer.HandlerDone
 	}
@@ -81,9 +81,9 @@ func (s *stream) liftDeadlines() {
 
 // holdDeadline keeps the server's write timeout from resetting a stream whose upstream takes longer for its headers: on
 // HTTP/2 it is a timer, on the others it is looked at when something is written.
-func (s *stream) holdDeadline() {
-	server, _ := s.request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if s.request.ProtoMajor != 2 || server == nil || server.WriteTimeout <= 0 {
+func (s *Stream) holdDeadline() {
+	server, _ := s.Request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if s.Request.ProtoMajor != 2 || server == nil || server.WriteTimeout <= 0 {
 		return
 	}
 	s.held = s.started.Add(time.Duration(server.WriteTimeout))
@@ -91,17 +91,17 @@ func (s *stream) holdDeadline() {
 }
 
 // releaseDeadline puts the write timeout back, for a response that turns out not to be a stream.
-func (s *stream) releaseDeadline() {
+func (s *Stream) releaseDeadline() {
 	if !s.held.IsZero() {
 		_ = http.NewResponseController(s.w).SetWriteDeadline(s.held)
 		s.held = time.Time{}
 	}
 }
 
-// withOwnTimeouts gives the next handler idle timeouts of its own to override, as a timeouts directive does when it is
+// WithOwnTimeouts gives the next handler idle timeouts of its own to override, as a timeouts directive does when it is
 // asked and when it returns: those of the response are set while heartbeats are written. adopt makes what it has made
 // of them the response's, for one that is not a stream.
-func withOwnTimeouts(ctx context.Context) (own context.Context, adopt func()) {
+func WithOwnTimeouts(ctx context.Context) (own context.Context, adopt func()) {
 	reader, writer := caddyhttp.IdleTimeoutsFromContext(ctx)
 	if writer == nil {
 		return ctx, func() {}
@@ -137,11 +137,11 @@ func (d *writeDeadline) SetWriteDeadline(deadline time.Time) error {
 
 // boundLastWrites sets the deadline for what is left to be sent, net/http's own last bytes included. On HTTP/1
 // the deadline of the write before may have passed meanwhile, and would cut them off.
-func (s *stream) boundLastWrites() {
+func (s *Stream) boundLastWrites() {
 	bound := lastBytes
-	switch s.endReason() {
-	case endUpstreamEnd, endUpstreamError, endRecordTooLarge:
-		bound = s.group.stallTimeout
+	switch s.EndReason() {
+	case EndUpstreamEnd, EndUpstreamError, EndRecordTooLarge:
+		bound = s.group.StallTimeout
 	}
 	var deadline time.Time // none
 	if bound > 0 {
@@ -156,7 +156,7 @@ func (s *stream) boundLastWrites() {
 //
 // The deadline is set on the server's own writer, as only that may be done while another goroutine writes. It is
 // set again and again, because the writers around it may be about to set theirs.
-func (s *stream) unblockWrites() {
+func (s *Stream) unblockWrites() {
 	if !s.open.Load() || s.unblocking.Swap(true) {
 		return
 	}
@@ -182,13 +182,13 @@ func (s *stream) unblockWrites() {
 		if began != 0 && (looks >= lastLooks || began <= ended && looks >= lastLooks/2) {
 			_ = controller.SetWriteDeadline(time.Unix(1, 0))
 		}
-		time.AfterFunc(lastWrite/lastLooks, check)
+		time.AfterFunc(LastWrite/lastLooks, check)
 	}
-	time.AfterFunc(lastWrite/lastLooks, check)
+	time.AfterFunc(LastWrite/lastLooks, check)
 }
 
 // flusher finds what flushes the response, once: http.ResponseController looks for it at each flush.
-func (s *stream) flusher() func() error {
+func (s *Stream) flusher() func() error {
 	for w := s.w; ; {
 		switch t := w.(type) {
 		case interface{ FlushError() error }:
@@ -198,7 +198,7 @@ func (s *stream) flusher() func() error {
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = t.Unwrap()
 		default:
-			s.group.report.Logger.Error("response cannot be flushed, events will be late: a handler outside of sse wraps the response in a writer without Unwrap or FlushError",
+			s.group.Report.Logger.Error("response cannot be flushed, events will be late: a handler outside of sse wraps the response in a writer without Unwrap or FlushError",
 				zap.String("writer", fmt.Sprintf("%T", t)))
 			return func() error { return nil }
 		}
@@ -207,10 +207,10 @@ func (s *stream) flusher() func() error {
 
 // warnIfBuffered tells of a handler that holds the response back, as templates and intercept do around sse. It is known
 // once the headers are written.
-func (s *stream) warnIfBuffered() {
+func (s *Stream) warnIfBuffered() {
 	for w := s.w; ; {
 		if recorder, ok := w.(interface{ Buffered() bool }); ok && recorder.Buffered() {
-			s.group.report.Logger.Error("response is buffered, events will be late: a handler outside of sse, such as templates or intercept, waits for the whole response",
+			s.group.Report.Logger.Error("response is buffered, events will be late: a handler outside of sse, such as templates or intercept, waits for the whole response",
 				zap.String("writer", fmt.Sprintf("%T", w)))
 			return
 		}

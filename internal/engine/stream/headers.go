@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"net/http"
@@ -8,9 +8,9 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// setStreamHeaders makes a response's headers those of an event stream. What described the upstream's bytes goes:
+// SetHeaders makes a response's headers those of an event stream. What described the upstream's bytes goes:
 // it does not hold for ours. They are set, not added, as the next handler may have put its own beside them.
-func setStreamHeaders(header http.Header) {
+func SetHeaders(header http.Header) {
 	for _, name := range []string{
 		"Content-Length", "Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Accept-Ranges",
 		"Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Unencoded-Digest",
@@ -22,7 +22,7 @@ func setStreamHeaders(header http.Header) {
 	header.Set("Cache-Control", cacheControl(header.Values("Cache-Control")))
 	header.Set("X-Accel-Buffering", "no") // nginx, and who has learnt it from there
 	header.Set("Incremental", "?1")       // RFC 10036: intermediaries must not buffer
-	addVary(header)
+	AddVary(header)
 }
 
 // cacheControl is no-cache, and what the response forbids besides.
@@ -36,8 +36,8 @@ func cacheControl(values []string) string {
 	return directives
 }
 
-// addVary says that the response depends on the Accept header, beside what it depends on already.
-func addVary(header http.Header) {
+// AddVary says that the response depends on the Accept header, beside what it depends on already.
+func AddVary(header http.Header) {
 	for _, line := range header["Vary"] {
 		for name := range strings.SplitSeq(line, ",") {
 			if name = strings.TrimSpace(name); name == "*" || strings.EqualFold(name, "Accept") {

@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"net/http"
@@ -10,9 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// lastEventID is the id of the last event that the client has seen. The query parameter is for clients that can
+// LastEventID is the id of the last event that the client has seen. The query parameter is for clients that can
 // set no header, and cannot rely on the browser's own reconnect.
-func lastEventID(r *http.Request) string {
+func LastEventID(r *http.Request) string {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		return id
 	}
@@ -24,15 +24,16 @@ func lastEventID(r *http.Request) string {
 
 const lastEventIDParameter = "lastEventId"
 
-// takeLastEventID moves the id of the last event from the query to the header, so that what is left of the URL tells
+// TakeLastEventID moves the id of the last event from the query to the header, so that what is left of the URL tells
 // resources apart, and not those who come back to them from those who are new.
-func takeLastEventID(r *http.Request) *http.Request {
-	id := lastEventID(r)
-	query := withoutLastEventID(r.URL.RawQuery)
+func TakeLastEventID(r *http.Request) *http.Request {
+	id := LastEventID(r)
+	query := WithoutLastEventID(r.URL.RawQuery)
 	if query == r.URL.RawQuery {
 		return r
 	}
-	r = withHeader(r.Context(), r)
+	r = r.WithContext(r.Context())
+	r.Header = r.Header.Clone()
 	r.Header.Set("Last-Event-ID", id)
 	r.URL.RawQuery = query // in place, as rewriting handlers do, so that placeholders see it
 	hideFromOriginal(r)
@@ -47,7 +48,7 @@ func hideFromOriginal(r *http.Request) {
 		return
 	}
 	uri := *original.URL
-	uri.RawQuery = withoutLastEventID(uri.RawQuery)
+	uri.RawQuery = WithoutLastEventID(uri.RawQuery)
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	repl.Set("http.request.orig_uri", uri.RequestURI())
 	repl.Set("http.request.orig_uri.query", uri.RawQuery)
@@ -58,8 +59,8 @@ func hideFromOriginal(r *http.Request) {
 	repl.Set("http.request.orig_uri.prefixed_query", prefixed)
 }
 
-// withoutLastEventID takes that parameter out of a query, and leaves the others as they are.
-func withoutLastEventID(query string) string {
+// WithoutLastEventID takes that parameter out of a query, and leaves the others as they are.
+func WithoutLastEventID(query string) string {
 	parameters := slices.DeleteFunc(strings.Split(query, "&"), func(parameter string) bool {
 		name, _, _ := strings.Cut(parameter, "=")
 		name, err := url.QueryUnescape(name)

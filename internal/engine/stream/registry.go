@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"slices"
@@ -12,60 +12,65 @@ var openStreams registry
 
 type registry struct {
 	mu      sync.Mutex
-	streams map[uint64]*stream
+	streams map[uint64]*Stream
 	last    uint64
-	ended   map[string]sent // what was sent to streams that have ended, by the name of their sse
+	ended   map[string]total // what was sent to streams that have ended, by the name of their sse
 }
 
 func init() {
 	metrics.CountOnDemand("events_total", "Number of events sent to clients.",
-		func() map[string]float64 { return openStreams.sent(func(s sent) int64 { return s.events }) })
+		func() map[string]float64 { return openStreams.sent(func(t total) int64 { return t.events }) })
 	metrics.CountOnDemand("bytes_total", "Number of bytes of event streams sent to clients, before compression.",
-		func() map[string]float64 { return openStreams.sent(func(s sent) int64 { return s.bytes }) })
+		SentBytes)
 }
 
-// sent is what was sent to clients.
-type sent struct{ events, bytes int64 }
+// total is what was sent to clients.
+type total struct{ events, bytes int64 }
 
-func (reg *registry) add(s *stream) {
+// SentBytes is how many bytes have been sent, by the name of their sse.
+func SentBytes() map[string]float64 {
+	return openStreams.sent(func(t total) int64 { return t.bytes })
+}
+
+func (reg *registry) add(s *Stream) {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
 	if reg.streams == nil {
-		reg.streams = make(map[uint64]*stream)
+		reg.streams = make(map[uint64]*Stream)
 	}
 	reg.last++
 	s.id = reg.last
 	reg.streams[s.id] = s
 }
 
-func (reg *registry) remove(s *stream) {
+func (reg *registry) remove(s *Stream) {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
 	if reg.streams[s.id] == s {
 		delete(reg.streams, s.id)
-		reg.countLocked(s.group.report.Name, sent{s.events.Load(), s.bytes.Load()})
+		reg.countLocked(s.group.Report.Name, total{s.events.Load(), s.bytes.Load()})
 	}
 }
 
 // count adds to what was sent to streams that have ended.
-func (reg *registry) count(name string, more sent) {
+func (reg *registry) count(name string, more total) {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
 	reg.countLocked(name, more)
 }
 
-func (reg *registry) countLocked(name string, more sent) {
+func (reg *registry) countLocked(name string, more total) {
 	if reg.ended == nil {
-		reg.ended = make(map[string]sent)
+		reg.ended = make(map[string]total)
 	}
-	total := reg.ended[name]
-	reg.ended[name] = sent{total.events + more.events, total.bytes + more.bytes}
+	before := reg.ended[name]
+	reg.ended[name] = total{before.events + more.events, before.bytes + more.bytes}
 }
 
 // sent is how much has been sent to all streams there have been, by name. It is added up when somebody asks: a counter
 // for all, which every processor writes to for each event of each client, would cost more than the rest of the
 // accounting.
-func (reg *registry) sent(amount func(sent) int64) map[string]float64 {
+func (reg *registry) sent(amount func(total) int64) map[string]float64 {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
 	byName := make(map[string]float64, len(reg.ended))
@@ -73,26 +78,29 @@ func (reg *registry) sent(amount func(sent) int64) map[string]float64 {
 		byName[name] = float64(amount(s))
 	}
 	for _, s := range reg.streams {
-		byName[s.group.report.Name] += float64(amount(sent{s.events.Load(), s.bytes.Load()}))
+		byName[s.group.Report.Name] += float64(amount(total{s.events.Load(), s.bytes.Load()}))
 	}
 	return byName
 }
 
-func (reg *registry) get(id uint64) *stream {
+func (reg *registry) get(id uint64) *Stream {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
 	return reg.streams[id]
 }
 
+// All returns the streams of this process, oldest first, those whose response is yet to come included.
+func All() []*Stream { return openStreams.all() }
+
 // all is every stream, oldest first.
-func (reg *registry) all() []*stream {
+func (reg *registry) all() []*Stream {
 	reg.mu.Lock()
-	streams := make([]*stream, 0, len(reg.streams))
+	streams := make([]*Stream, 0, len(reg.streams))
 	for _, s := range reg.streams {
 		streams = append(streams, s)
 	}
 	reg.mu.Unlock()
-	slices.SortFunc(streams, func(a, b *stream) int { return int(int64(a.id) - int64(b.id)) })
+	slices.SortFunc(streams, func(a, b *Stream) int { return int(int64(a.id) - int64(b.id)) })
 	return streams
 }
 

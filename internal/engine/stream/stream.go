@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"context"
@@ -18,33 +18,33 @@ import (
 
 // Why a stream ended: the values of {http.sse.end_reason} and of the metric's label.
 const (
-	endUpstreamEnd    = "upstream_end"
-	endUpstreamError  = "upstream_error"
-	endClientGone     = "client_gone"
-	endClientStalled  = "client_stalled"
-	endMaxDuration    = "max_duration"
-	endLag            = "lag"
-	endShutdown       = "shutdown"
-	endRecordTooLarge = "record_too_large"
-	endAdmin          = "admin"
+	EndUpstreamEnd    = "upstream_end"
+	EndUpstreamError  = "upstream_error"
+	EndClientGone     = "client_gone"
+	EndClientStalled  = "client_stalled"
+	EndMaxDuration    = "max_duration"
+	EndLag            = "lag"
+	EndShutdown       = "shutdown"
+	EndRecordTooLarge = "record_too_large"
+	EndAdmin          = "admin"
 )
 
-var endReasons = []string{
-	endUpstreamEnd, endUpstreamError, endClientGone, endClientStalled, endMaxDuration, endLag, endShutdown,
-	endRecordTooLarge, endAdmin,
+var EndReasons = []string{
+	EndUpstreamEnd, EndUpstreamError, EndClientGone, EndClientStalled, EndMaxDuration, EndLag, EndShutdown,
+	EndRecordTooLarge, EndAdmin,
 }
 
-// errStreamEnded is what writers to a stream get once it is to end.
-var errStreamEnded = errors.New("stream has ended")
+// ErrEnded is what writers to a stream get once it is to end.
+var ErrEnded = errors.New("stream has ended")
 
-// stream is one client's event stream, and the only place that writes to that client.
-type stream struct {
-	group    *streamGroup
-	request  *http.Request
+// Stream is one client's event stream, and the only place that writes to that client.
+type Stream struct {
+	group    *Group
+	Request  *http.Request
 	clientIP string
 	id       uint64     // in openStreams
 	cancel   func()     // ends the upstream, or wakes the delivery from a shared one
-	behind   func() int // events not yet taken from a shared source; nil without one
+	Behind   func() int // events not yet taken from a shared source; nil without one
 
 	reason atomic.Pointer[string]
 	open   atomic.Bool // the headers of an event stream are out
@@ -93,9 +93,9 @@ type passing struct {
 	passed *passedEvents // but for heartbeats between its events
 }
 
-// newStream makes the stream of a request. cancel is called once, by whoever ends the stream first.
-func (g *streamGroup) newStream(w http.ResponseWriter, r *http.Request, cancel func()) *stream {
-	s := &stream{group: g, request: r, cancel: cancel}
+// New makes the stream of a request. cancel is called once, by whoever ends the stream first.
+func (g *Group) New(w http.ResponseWriter, r *http.Request, cancel func()) *Stream {
+	s := &Stream{group: g, Request: r, cancel: cancel}
 	s.w, s.started = w, time.Now()
 	s.clientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	openStreams.add(s)
@@ -110,43 +110,46 @@ func (g *streamGroup) newStream(w http.ResponseWriter, r *http.Request, cancel f
 	return s
 }
 
-// watchClient ends the stream when its client leaves.
-func (s *stream) watchClient() {
-	s.stopWatch = context.AfterFunc(s.request.Context(), func() { s.end(endClientGone) })
+// WatchClient ends the stream when its client leaves.
+func (s *Stream) WatchClient() {
+	s.stopWatch = context.AfterFunc(s.Request.Context(), func() { s.End(EndClientGone) })
 }
 
-// start sends the headers, what is configured to come first, and block; from now on the client is kept alive.
-func (s *stream) start(block []byte) error {
+// Start sends the headers, what is configured to come first, and block; from now on the client is kept alive.
+func (s *Stream) Start(block []byte) error {
 	header := s.w.Header()
-	setStreamHeaders(header)
+	SetHeaders(header)
 	s.liftDeadlines()
 	s.w.WriteHeader(http.StatusOK)
 	s.warnIfBuffered()
-	if s.request.Method == http.MethodHead {
+	if s.Request.Method == http.MethodHead {
 		s.headed = true
 		return s.flush() // or else HTTP/3 says that the stream has no byte
 	}
 
 	s.register()
 	opening := make([]byte, 0, 64)
-	if s.group.retry > 0 {
-		opening = eventstream.AppendRetry(opening, s.group.retry)
+	if s.group.Retry > 0 {
+		opening = eventstream.AppendRetry(opening, s.group.Retry)
 	}
 	opening = append(append(opening, eventstream.Comment...), block...)
-	err := s.write(opening, 0)
+	err := s.Write(opening, 0)
 	s.startHeartbeat()
 	return err
 }
 
-func (s *stream) startHeartbeat() {
-	if interval := s.group.heartbeat; interval > 0 {
+func (s *Stream) startHeartbeat() {
+	if interval := s.group.Heartbeat; interval > 0 {
 		s.heartbeat = time.AfterFunc(noLimit, s.beat)
 		s.heartbeat.Reset(interval)
 	}
 }
 
-// passThrough registers a stream that is one already: its headers go out as they are, without the deadlines.
-func (s *stream) passThrough(status int) {
+// Header returns the headers of the response, before it begins.
+func (s *Stream) Header() http.Header { return s.w.Header() }
+
+// PassThrough registers a stream that is one already: its headers go out as they are, without the deadlines.
+func (s *Stream) PassThrough(status int) {
 	s.raw = true
 	s.liftDeadlines()
 	s.w.WriteHeader(status)
@@ -154,12 +157,12 @@ func (s *stream) passThrough(status int) {
 	s.register()
 }
 
-// forward sends what an upstream says in an event stream of its own; it flushes when the upstream does.
-func (s *stream) forward(p []byte) error {
+// Forward sends what an upstream says in an event stream of its own; it flushes when the upstream does.
+func (s *Stream) Forward(p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended() {
-		return errStreamEnded
+	if s.Ended() {
+		return ErrEnded
 	}
 	if s.passed != nil {
 		p = s.passed.take(p)
@@ -167,36 +170,36 @@ func (s *stream) forward(p []byte) error {
 	return s.send(p, 0, func() error { return nil })
 }
 
-// flushForwarded flushes what was forwarded.
-func (s *stream) flushForwarded() error {
+// FlushForwarded flushes what was forwarded.
+func (s *Stream) FlushForwarded() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended() {
-		return errStreamEnded
+	if s.Ended() {
+		return ErrEnded
 	}
 	return s.send(nil, 0, s.flush)
 }
 
 // register makes the stream known to the process and starts the clock of its life.
-func (s *stream) register() {
+func (s *Stream) register() {
 	s.lastByte.Store(s.clock())
 	s.open.Store(true)
-	s.group.report.Meters.StreamsActive.Inc()
-	if limit := s.group.maxDuration; limit > 0 {
-		limit -= jitter(s.group.maxDurationJitter)
-		s.longest = time.AfterFunc(limit, func() { s.end(endMaxDuration) })
+	s.group.Report.Meters.StreamsActive.Inc()
+	if limit := s.group.MaxDuration; limit > 0 {
+		limit -= Jitter(s.group.MaxDurationJitter)
+		s.longest = time.AfterFunc(limit, func() { s.End(EndMaxDuration) })
 	}
 	if s.group.draining.Load() {
 		s.drain(time.Duration(s.group.grace.Load())) // came in while the listeners were closing
 	}
 }
 
-// write sends p, which holds that many events, and flushes. An error means that the stream is over.
-func (s *stream) write(p []byte, events int) error {
+// Write sends p, which holds that many events, and flushes. An error means that the stream is over.
+func (s *Stream) Write(p []byte, events int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended() {
-		return errStreamEnded
+	if s.Ended() {
+		return ErrEnded
 	}
 	if len(p) >= largeWrite {
 		return s.send(p, events, s.flushSoon)
@@ -214,7 +217,7 @@ const (
 )
 
 // flushSoon is a flush after a large write.
-func (s *stream) flushSoon() error {
+func (s *Stream) flushSoon() error {
 	if s.unflushed {
 		return nil
 	}
@@ -227,19 +230,19 @@ func (s *stream) flushSoon() error {
 	return nil
 }
 
-func (s *stream) flushLeft() {
+func (s *Stream) flushLeft() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.unflushed && !s.ended() {
+	if s.unflushed && !s.Ended() {
 		s.unflushed = false
 		_ = s.send(nil, 0, s.flush) // its failure ends the stream
 	}
 }
 
 // send is write for who holds the lock.
-func (s *stream) send(p []byte, events int, flush func() error) error {
+func (s *Stream) send(p []byte, events int, flush func() error) error {
 	if s.cut {
-		return errStreamEnded
+		return ErrEnded
 	}
 	start := s.clock()
 	s.writing.Store(start)
@@ -254,7 +257,7 @@ func (s *stream) send(p []byte, events int, flush func() error) error {
 	}
 	if err != nil {
 		s.cut = true
-		s.end(s.writeFailure(err))
+		s.End(s.writeFailure(err))
 		s.writing.Store(0)
 		return err
 	}
@@ -266,23 +269,23 @@ func (s *stream) send(p []byte, events int, flush func() error) error {
 
 // writeFailure tells a client that has gone from one that takes nothing. HTTP/2 resets the stream when its
 // deadline passes, which looks as if the client had: only the time the write took tells.
-func (s *stream) writeFailure(err error) string {
+func (s *Stream) writeFailure(err error) string {
 	if errors.Is(err, os.ErrDeadlineExceeded) || s.stalled() {
-		return endClientStalled
+		return EndClientStalled
 	}
-	return endClientGone
+	return EndClientGone
 }
 
-func (s *stream) stalled() bool {
-	limit := s.group.stallTimeout
-	return limit > 0 && s.writingFor() >= limit*8/10
+func (s *Stream) stalled() bool {
+	limit := s.group.StallTimeout
+	return limit > 0 && s.WritingFor() >= limit*8/10
 }
 
 // clock is the time since the stream has been there, in nanoseconds, which no change of the system's clock moves.
-func (s *stream) clock() int64 { return int64(time.Since(s.started)) }
+func (s *Stream) clock() int64 { return int64(time.Since(s.started)) }
 
-// writingFor is how long the write in progress has taken, 0 if there is none.
-func (s *stream) writingFor() time.Duration {
+// WritingFor is how long the write in progress has taken, 0 if there is none.
+func (s *Stream) WritingFor() time.Duration {
 	if began := s.writing.Load(); began != 0 {
 		return time.Duration(s.clock() - began)
 	}
@@ -290,15 +293,15 @@ func (s *stream) writingFor() time.Duration {
 }
 
 // beat sends a comment if the client has heard nothing for the time of a heartbeat.
-func (s *stream) beat() {
-	interval := s.group.heartbeat
+func (s *Stream) beat() {
+	interval := s.group.Heartbeat
 	quiet := time.Duration(s.clock() - s.lastByte.Load())
 	// A write in progress is a sign of life as good, and waiting for it would pile up goroutines.
 	if !s.mu.TryLock() {
 		quiet = 0
 	} else {
 		defer s.mu.Unlock()
-		if s.ended() {
+		if s.Ended() {
 			return
 		}
 		switch {
@@ -318,7 +321,7 @@ func (s *stream) beat() {
 	s.heartbeat.Reset(interval - quiet)
 }
 
-// warnUpstream counts and logs that the stream's upstream has failed.
-func (s *stream) warnUpstream(err error) {
-	s.group.report.Failed(err, zap.String("uri", s.uri()))
+// WarnUpstream counts and logs that the stream's upstream has failed.
+func (s *Stream) WarnUpstream(err error) {
+	s.group.Report.Failed(err, zap.String("uri", s.URI()))
 }

@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"bytes"
@@ -14,14 +14,14 @@ type passedEvents struct {
 	led   bool // a comment of ours has come before its first byte
 }
 
-// takesComments reports whether comments can be added to an event stream with these headers: its bytes are neither counted
+// TakesComments reports whether comments can be added to an event stream with these headers: its bytes are neither counted
 // nor encoded.
-func takesComments(header http.Header) bool {
+func TakesComments(header http.Header) bool {
 	return !httpbody.IsEncoded(header) && header.Get("Content-Length") == ""
 }
 
-// passEvents adds heartbeats to a stream that passes through.
-func (s *stream) passEvents() {
+// PassEvents adds heartbeats to a stream that passes through.
+func (s *Stream) PassEvents() {
 	s.passed = &passedEvents{tail: [3]byte{'\n', '\n', '\n'}}
 	s.startHeartbeat()
 }

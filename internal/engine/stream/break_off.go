@@ -1,4 +1,4 @@
-package sse
+package stream
 
 import (
 	"net/http"
@@ -8,6 +8,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
@@ -19,13 +20,17 @@ const (
 	resetDelayHTTP3 = time.Second
 )
 
+// BrokenOff is the key of a context's *atomic.Bool that a next handler sets if it is an sse, too, and breaks its stream
+// off: it is for the outer one to do so then.
+const BrokenOff = caddy.CtxKey("sse_broken_off")
+
 // breakOff ends the response so that the client sees that more was to come: an HTTP/1.1 response lacks its last chunk,
 // an HTTP/2 or HTTP/3 stream is reset.
 //
 // A panic with http.ErrAbortHandler would do that, too, but Caddy then logs a duration of 0 and observes no metrics.
 // So the handler returns as usual, and net/http finds that it cannot write the end.
-func (s *stream) breakOff() {
-	if outer, ok := s.request.Context().Value(brokenOff).(*atomic.Bool); ok {
+func (s *Stream) breakOff() {
+	if outer, ok := s.Request.Context().Value(BrokenOff).(*atomic.Bool); ok {
 		outer.Store(true)
 		return
 	}
@@ -40,12 +45,12 @@ func (s *stream) breakOff() {
 		time.AfterFunc(resetDelayHTTP3, func() { stream.CancelWrite(quic.StreamErrorCode(http3.ErrCodeInternalError)) })
 		return
 	}
-	if s.request.ProtoMajor == 2 && !s.cut {
+	if s.Request.ProtoMajor == 2 && !s.cut {
 		delay := time.NewTimer(resetDelayHTTP2)
 		defer delay.Stop()
 		select {
 		case <-delay.C:
-		case <-s.request.Context().Done():
+		case <-s.Request.Context().Done():
 		}
 	}
 	// On HTTP/2 a deadline in the past resets the stream at once. On HTTP/1 it fails the write of the last chunk, after
@@ -55,8 +60,8 @@ func (s *stream) breakOff() {
 
 // discardWrites keeps what the writers around ours still say from the client, such as the trailer of encode's gzip, and
 // their failures from the access log.
-func (s *stream) discardWrites() {
-	if _, writer := caddyhttp.IdleTimeoutsFromContext(s.request.Context()); writer != nil {
+func (s *Stream) discardWrites() {
+	if _, writer := caddyhttp.IdleTimeoutsFromContext(s.Request.Context()); writer != nil {
 		writer.ResponseWriterWrapper = &caddyhttp.ResponseWriterWrapper{ResponseWriter: discarded{writer.ResponseWriter}}
 	}
 }
