@@ -70,7 +70,7 @@ func BenchmarkPipeline(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
 				h = provisioned(b, h)
-				in := upstream.NewInput(&frames{mapper: h.direct.mapping.Bind(caddy.NewReplacer().GetString), meters: h.upstream.Report.Meters}, h.upstream.Options("application/x-ndjson"), nil)
+				in := upstream.NewInput(&frames{mapper: h.direct.Mapping.Bind(caddy.NewReplacer().GetString), meters: h.upstream.Report.Meters}, h.upstream.Options("application/x-ndjson"), nil)
 				b.SetBytes(int64(len(read)))
 				b.ReportAllocs()
 				for b.Loop() {

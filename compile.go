@@ -14,6 +14,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"go.uber.org/zap"
@@ -40,7 +41,7 @@ func (h *Handler) compile() error {
 	if err != nil {
 		return err
 	}
-	h.direct = &directServer{upstream: h.upstream, streams: h.streams, mapping: m}
+	h.direct = &direct.Server{Upstream: h.upstream, Streams: h.streams, Mapping: m}
 	h.next = &nextServer{upstream: h.upstream, streams: h.streams, direct: h.direct}
 	client, err := argument.ParseKey(h.MaxStreamsKey)
 	if err != nil {
@@ -91,7 +92,7 @@ func (h *Handler) compileShare() error {
 		skipLag:     s.Lag == lagSkip, ends: h.End != nil,
 		scope:   Key(h.upstream.Report.Backend, h.backendConfig),
 		framing: Key(h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize),
-		mapping: h.direct.mapping, upstream: h.upstream, streams: h.streams, direct: h.direct,
+		mapping: h.direct.Mapping, upstream: h.upstream, streams: h.streams, direct: h.direct,
 	})
 	return nil
 }

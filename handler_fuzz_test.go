@@ -128,7 +128,7 @@ func FuzzEncoding(f *testing.F) {
 			}
 			return template.Bind(find)
 		}
-		c := &collector{t: t, mapper: h.direct.mapping.Bind(find), meters: h.upstream.Report.Meters, event: bound(event), id: bound(id)}
+		c := &collector{t: t, mapper: h.direct.Mapping.Bind(find), meters: h.upstream.Report.Meters, event: bound(event), id: bound(id)}
 		if c.data = bound(data); c.data == nil {
 			c.data = new(mapping.Template)
 		}

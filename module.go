@@ -17,6 +17,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
@@ -140,7 +141,7 @@ type Handler struct {
 	// The engine, made of the options when the config loads.
 	upstream *upstream.Config
 	streams  *stream.Group
-	direct   *directServer
+	direct   *direct.Server
 	next     *nextServer
 	share    *shareServer // nil: each stream has an upstream of its own
 	limits   *limits

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
@@ -20,7 +21,7 @@ import (
 type nextServer struct {
 	upstream *upstream.Config
 	streams  *stream.Group
-	direct   *directServer
+	direct   *direct.Server
 	route    routeid.Identity // of the next handler, if streams share it
 }
 
@@ -61,11 +62,11 @@ func (c *nextServer) serve(w http.ResponseWriter, r *http.Request, next caddyhtt
 	ask := func(request *http.Request) error {
 		ctx, refuse := context.WithCancelCause(request.Context())
 		defer refuse(nil)
-		d := c.direct.newDirect(s)
+		d := c.direct.NewSink(s)
 		rw = &responseWriter{
 			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, upstream: c.upstream,
 			sink: d, refuse: func() { refuse(io.EOF) },
-			client: &clientSide{direct: d, quiet: quiet, mayBePart: asksForPart(request.Header), adoptTimeouts: adoptTimeouts, leave: leave},
+			client: &clientSide{Sink: d, quiet: quiet, mayBePart: asksForPart(request.Header), adoptTimeouts: adoptTimeouts, leave: leave},
 		}
 		err := askNext(next, rw, request.WithContext(ctx), quiet.Load)
 		if rw.isRejected() {

@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"go.uber.org/zap"
@@ -42,7 +43,7 @@ type responseWriter struct {
 
 // clientSide is whom a next handler answers.
 type clientSide struct {
-	*direct
+	*direct.Sink
 	quiet         *atomic.Bool // this response ends without the next handler's complaint
 	mayBePart     bool         // the request is for a part of the response
 	adoptTimeouts func()       // the next handler's are those of the response
@@ -137,7 +138,7 @@ func (w *responseWriter) decideForSource(status int) {
 }
 
 func (w *responseWriter) decide(status int) {
-	s, header := w.client.stream, w.ResponseWriter.Header()
+	s, header := w.client.Stream, w.ResponseWriter.Header()
 	asksForStream := upstream.NamesEventStream(s.Request)
 	switch {
 	case s.Ended():
@@ -195,7 +196,7 @@ func (w *responseWriter) reject(why error) {
 // logUnchanged says at debug that a response passes as it is.
 func (w *responseWriter) logUnchanged(status int) {
 	if log := w.upstream.Report.Logger.Check(zapcore.DebugLevel, "response passes unchanged"); log != nil {
-		s, header := w.client.stream, w.ResponseWriter.Header()
+		s, header := w.client.Stream, w.ResponseWriter.Header()
 		log.Write(zap.Int("status", status), zap.String("content_type", httpbody.ContentType(header)),
 			zap.String("reason", w.upstream.WhyUnchanged(status, header, upstream.NamesEventStream(s.Request))), zap.String("uri", s.URI()))
 	}
@@ -209,9 +210,9 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 	switch w.mode {
 	case isEvents:
-		return written(len(p), w.client.stream.Forward(p))
+		return written(len(p), w.client.Stream.Forward(p))
 	case isConverted:
-		if w.client != nil && w.client.stream.Request.Method == http.MethodHead {
+		if w.client != nil && w.client.Stream.Request.Method == http.MethodHead {
 			return len(p), nil
 		}
 		_, err := w.body.Write(p)
@@ -264,7 +265,7 @@ func (w *responseWriter) FlushError() error {
 	}
 	switch w.mode {
 	case isEvents:
-		_ = w.client.stream.FlushForwarded() // as in Write
+		_ = w.client.Stream.FlushForwarded() // as in Write
 		return nil
 	case isConverted, isGone, isAbandoned:
 		return nil // each write has been flushed
@@ -300,12 +301,12 @@ func (w *responseWriter) ended(err error) error {
 // finish ends the client's response after the next handler has ended with err, and returns the handler's error.
 func (w *responseWriter) finish(err error) error {
 	err = w.ended(err)
-	s := w.client.stream
+	s := w.client.Stream
 	if err != nil && w.mode == isUndecided && s.Request.Context().Err() != nil {
 		s.End(stream.EndClientGone) // in the middle of its request's body, say, which reverse_proxy takes for a 502
 	}
 	if w.mode != isPassed && (w.mode != isUndecided || s.Ended()) {
-		return w.client.finish(err)
+		return w.client.Finish(err)
 	}
 	s.Close()
 	var handlerError caddyhttp.HandlerError

@@ -30,7 +30,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if shares {
 		return h.share.serve(w, r, upstream)
 	}
-	return h.direct.serve(w, r, upstream)
+	return h.direct.Serve(w, r, upstream)
 }
 
 // serveUnchanged answers a client that has negotiated for the upstream's own format.
@@ -43,7 +43,7 @@ func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request, next ca
 		return err
 	}
 	defer h.streams.DrainBody(w, r)()
-	return h.direct.serveUnchanged(w, r, upstream)
+	return h.direct.ServeUnchanged(w, r, upstream)
 }
 
 // backendName returns what metrics and logs call a backend, nil for the next handler.

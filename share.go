@@ -11,6 +11,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
@@ -36,7 +37,7 @@ type shareConfig struct {
 
 	upstream *upstream.Config
 	streams  *stream.Group
-	direct   *directServer
+	direct   *direct.Server
 }
 
 // shareServer serves streams that share upstreams.
@@ -97,7 +98,7 @@ func (c *shareServer) serve(w http.ResponseWriter, r *http.Request, upstream Ups
 	at := v.beginning(lastID, opened)
 	if resumer, ok := upstream.(Resumer); ok && at.lost && resumer.CanResume(lastID) {
 		v.leave(0)
-		return c.direct.serve(w, r, upstream)
+		return c.direct.Serve(w, r, upstream)
 	}
 	d := newDelivery(v, at, w, r)
 	panicked := d.run(r.Context())

@@ -1,4 +1,4 @@
-package sse
+package direct
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
@@ -20,36 +21,36 @@ import (
 // together.
 const maxBatch = 64 << 10
 
-// directServer serves streams that have an upstream each.
-type directServer struct {
-	upstream *upstream.Config
-	streams  *stream.Group
-	mapping  *mapping.Mapping
+// Server serves streams that have an upstream each.
+type Server struct {
+	Upstream *upstream.Config
+	Streams  *stream.Group
+	Mapping  *mapping.Mapping
 }
 
-// serve streams an upstream that is opened for this request alone.
-func (c *directServer) serve(w http.ResponseWriter, r *http.Request, upstream Upstream) error {
+// Serve streams an upstream that is opened for this request alone.
+func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.Upstream) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	s := c.streams.New(w, r, cancel)
+	s := c.Streams.New(w, r, cancel)
 	s.WatchClient()
-	d := c.newDirect(s)
-	return d.finish(c.upstream.Open(ctx, upstream, stream.LastEventID(r), d))
+	d := c.NewSink(s)
+	return d.Finish(c.Upstream.Open(ctx, upstream, stream.LastEventID(r), d))
 }
 
-// serveUnchanged streams an upstream's bytes as they are.
-func (c *directServer) serveUnchanged(w http.ResponseWriter, r *http.Request, upstream Upstream) error {
+// ServeUnchanged streams an upstream's bytes as they are.
+func (c *Server) ServeUnchanged(w http.ResponseWriter, r *http.Request, upstream backend.Upstream) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	s := c.streams.New(w, r, cancel)
+	s := c.Streams.New(w, r, cancel)
 	s.WatchClient()
-	return s.Finish(c.upstream.Open(ctx, upstream, stream.LastEventID(r), &unchanged{s}))
+	return s.Finish(c.Upstream.Open(ctx, upstream, stream.LastEventID(r), &unchanged{s}))
 }
 
-// direct takes the records of an upstream to the one stream that it was opened for. It is that upstream's Sink.
-type direct struct {
-	server *directServer
-	stream *stream.Stream
+// Sink takes the records of an upstream to the one stream that it was opened for. It is that upstream's Sink.
+type Sink struct {
+	server *Server
+	Stream *stream.Stream
 
 	mu         sync.Mutex // held while the records of one read are taken
 	inputs     []*upstream.Input
@@ -60,19 +61,19 @@ type direct struct {
 	wish       int64 // so did its retry, in milliseconds, and 1; 0 if it did not
 }
 
-func (c *directServer) newDirect(s *stream.Stream) *direct {
-	return &direct{server: c, stream: s}
+func (c *Server) NewSink(s *stream.Stream) *Sink {
+	return &Sink{server: c, Stream: s}
 }
 
 // Open starts the client's response.
-func (d *direct) Open(contentType string) (Input, error) {
-	config := d.server.upstream
+func (d *Sink) Open(contentType string) (backend.Input, error) {
+	config := d.server.Upstream
 	if err := config.CheckType(contentType); err != nil {
 		return nil, err
 	}
 	if d.batch.Mapper == nil {
-		d.batch.Mapper = d.server.mapping.Bind(argument.Lookup(d.stream.Request))
-		if err := d.stream.Start(nil); err != nil {
+		d.batch.Mapper = d.server.Mapping.Bind(argument.Lookup(d.Stream.Request))
+		if err := d.Stream.Start(nil); err != nil {
 			return nil, err
 		}
 	}
@@ -86,14 +87,14 @@ func (d *direct) Open(contentType string) (Input, error) {
 	return in, nil
 }
 
-func (d *direct) Begin()                  { d.mu.Lock() }
-func (d *direct) Counts() *metrics.Meters { return d.server.upstream.Report.Meters }
+func (d *Sink) Begin()                  { d.mu.Lock() }
+func (d *Sink) Counts() *metrics.Meters { return d.server.Upstream.Report.Meters }
 
-func (d *direct) Record(rec *records.Record) error {
+func (d *Sink) Record(rec *records.Record) error {
 	d.seq++
 	rec.Seq = d.seq
 	if rec.Truncated {
-		d.server.upstream.Report.TooLarge(upstream.RecordTooLarge)
+		d.server.Upstream.Report.TooLarge(upstream.RecordTooLarge)
 	}
 	r := d.batch.Add(rec, nil)
 	d.Counts().CountMapped(r)
@@ -106,37 +107,37 @@ func (d *direct) Record(rec *records.Record) error {
 	return nil
 }
 
-func (d *direct) Skipped(why string) {
+func (d *Sink) Skipped(why string) {
 	d.seq++
-	d.server.upstream.Report.TooLarge(why)
+	d.server.Upstream.Report.TooLarge(why)
 	d.Gap(frame.GapRecordTooLarge)
 }
 
-func (d *direct) Blank() { d.quiet = true }
+func (d *Sink) Blank() { d.quiet = true }
 
 // Retry passes on what the upstream says, unless the config says it already.
-func (d *direct) Retry(ms int64) {
-	if d.server.streams.Retry == 0 {
+func (d *Sink) Retry(ms int64) {
+	if d.server.Streams.Retry == 0 {
 		d.wish = ms + 1
 	}
 }
 
 // Position passes on an id that comes without an event, so that a client comes back with it as it would without us. One
 // that cannot be sent is counted with the record that has it.
-func (d *direct) Position(id []byte) {
+func (d *Sink) Position(id []byte) {
 	if !d.batch.Mapper.GivesIDs() { // else ids are the config's
 		d.batch.Position(id)
 	}
 }
 
-func (d *direct) Gap(reason string) { d.batch.Gap(reason, stream.LastEventID(d.stream.Request)) }
+func (d *Sink) Gap(reason string) { d.batch.Gap(reason, stream.LastEventID(d.Stream.Request)) }
 
-func (d *direct) Commit() error {
+func (d *Sink) Commit() error {
 	defer d.mu.Unlock()
 	return d.send()
 }
 
-func (d *direct) send() error {
+func (d *Sink) send() error {
 	b := &d.batch
 	// Once for a flush: a megabyte of blank lines is a kilobyte of gzip.
 	if d.wish > 0 {
@@ -149,17 +150,17 @@ func (d *direct) send() error {
 	if len(b.Frames) == 0 {
 		return nil
 	}
-	err := d.stream.Write(b.Frames, b.Events)
+	err := d.Stream.Write(b.Frames, b.Events)
 	b.Reset(4 * maxBatch) // there are many streams, and few large records
 	return err
 }
 
-// finish ends the stream after its upstream has ended with err, and returns the handler's error.
-func (d *direct) finish(err error) error {
-	return d.stream.Finish(upstream.EndInputs(d.inputs, err))
+// Finish ends the stream after its upstream has ended with err, and returns the handler's error.
+func (d *Sink) Finish(err error) error {
+	return d.Stream.Finish(upstream.EndInputs(d.inputs, err))
 }
 
 var (
-	_ Sink              = (*direct)(nil)
-	_ upstream.Consumer = (*direct)(nil)
+	_ backend.Sink      = (*Sink)(nil)
+	_ upstream.Consumer = (*Sink)(nil)
 )

@@ -1,15 +1,17 @@
-package sse
+package direct
 
 import (
-	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"net/http"
+
+	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
 // unchanged takes an upstream's bytes to one client as they are. It is that upstream's Sink and Input.
 type unchanged struct{ stream *stream.Stream }
 
 // Open starts the client's response.
-func (u *unchanged) Open(contentType string) (Input, error) {
+func (u *unchanged) Open(contentType string) (backend.Input, error) {
 	header := u.stream.Header()
 	if contentType == "" {
 		contentType = "text/plain; charset=utf-8"
@@ -36,6 +38,6 @@ func (u *unchanged) At(func([]byte, int64) []byte, int64) {}
 func (u *unchanged) Gap() error                           { return nil }
 
 var (
-	_ Sink  = (*unchanged)(nil)
-	_ Input = (*unchanged)(nil)
+	_ backend.Sink  = (*unchanged)(nil)
+	_ backend.Input = (*unchanged)(nil)
 )

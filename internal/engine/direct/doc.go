@@ -1,0 +1,2 @@
+// Package direct serves streams that have an upstream each.
+package direct
