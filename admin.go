@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -51,12 +50,7 @@ func (adminAPI) listSources(w http.ResponseWriter, r *http.Request) error {
 	if err := allow(w, r, http.MethodGet); err != nil {
 		return err
 	}
-	list := []sourceInfo{}
-	for _, s := range sources.list() {
-		list = append(list, s.info())
-	}
-	slices.SortFunc(list, func(a, b sourceInfo) int { return a.Since.Compare(b.Since) })
-	return writeJSON(w, list)
+	return writeJSON(w, allSourceInfos())
 }
 
 func (adminAPI) endStream(w http.ResponseWriter, r *http.Request) error {

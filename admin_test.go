@@ -200,7 +200,7 @@ func TestAdminShowsHowSourcesAre(t *testing.T) {
 
 func TestAdminShowsNoSecretOfAnUpstreamThatFails(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(sources.closeAll)
+	t.Cleanup(closeAllSources)
 	refused := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	garbled, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

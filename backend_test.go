@@ -87,7 +87,7 @@ func TestABackendsStreamNeitherWaitsForTheRequestsBodyNorDoesAStop(t *testing.T)
 	for _, options := range []string{"", "share", "accept negotiate"} {
 		t.Run(options, func(t *testing.T) {
 			ssetest.NoLeaks(t)
-			t.Cleanup(sources.closeAll)
+			t.Cleanup(closeAllSources)
 			u := newHub(t)
 			server := ssetest.Start(t, ssetest.Site("sse {\nbackend test_hub "+u.name+"\ndrain 0\non_reload end\n"+options+"\n}"))
 			for i, protocol := range ssetest.Protocols {

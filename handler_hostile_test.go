@@ -131,7 +131,7 @@ func headers(pairs ...string) func(*http.Request) {
 // startHostile serves the records in each way that there is, and returns the paths.
 func startHostile(t *testing.T) (server *ssetest.Server, paths []string) {
 	t.Helper()
-	t.Cleanup(sources.closeAll)
+	t.Cleanup(closeAllSources)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "records.ndjson"), []byte(hostileRecords), 0o600); err != nil {
 		t.Fatal(err)

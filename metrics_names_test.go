@@ -15,7 +15,7 @@ import (
 
 func TestMetricsTellTwoSSEApartByTheirNames(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(sources.closeAll)
+	t.Cleanup(closeAllSources)
 	prices, news, u := newScript(ndjson), newScript(ndjson), newHub(t)
 	mapping := `where "record.keep == true"
 		id {record.id}
@@ -77,7 +77,7 @@ func TestEverySeriesOfANameIsThereFromTheStart(t *testing.T) {
 
 func TestASourceWhoseNameChangesMovesItsMetrics(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(sources.closeAll)
+	t.Cleanup(closeAllSources)
 	u := newHub(t)
 	config := func(name string) string {
 		return withAdmin + ssetest.Site(route("/shared", "drain 0\nname "+name+"\nbackend test_hub "+u.name+"\nshare {\nlinger 1h\n}", ""))
@@ -96,7 +96,7 @@ func TestASourceWhoseNameChangesMovesItsMetrics(t *testing.T) {
 
 func TestASourceIsUpForAsLongAsItsUpstreamIsThere(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(sources.closeAll)
+	t.Cleanup(closeAllSources)
 	u := newHub(t)
 	server := ssetest.Start(t, withAdmin+ssetest.Site(
 		route("/hub", "name up\nbackend test_hub "+u.name+"\nshare", "")+
@@ -161,7 +161,7 @@ func TestARefusedStreamIsCountedAndLogged(t *testing.T) {
 
 func TestANameIsShownByTheAdminAPIAndInTheLog(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(sources.closeAll)
+	t.Cleanup(closeAllSources)
 	u := newHub(t)
 	server := ssetest.Start(t, withAdmin+ssetest.Site(
 		route("/named", "name prices\nbackend test_hub "+u.name+"\nshare {\nlinger 0\n}", "")+

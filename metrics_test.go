@@ -135,7 +135,7 @@ func wantMoves(t *testing.T, server *ssetest.Server, what string, want map[strin
 
 func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(sources.closeAll)
+	t.Cleanup(closeAllSources)
 	mapped, cut, events, u := newScript(ndjson), newScript("text/plain"), newScript("text/event-stream"), newHub(t)
 	server := ssetest.Start(t, withAdmin+ssetest.Site(logging+
 		route("/mapped", `where "record.keep == true"
@@ -294,7 +294,7 @@ func TestCountsGoOnOverReloads(t *testing.T) {
 
 func TestClientsAndPathsAddNoLabelValue(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(sources.closeAll)
+	t.Cleanup(closeAllSources)
 	u := newHub(t)
 	server := ssetest.Start(t, withAdmin+ssetest.Site(
 		route("/own/*", "", "reverse_proxy "+ssetest.Upstream(t, saying("text/plain", "1\n")))+
@@ -338,7 +338,7 @@ func TestClientsAndPathsAddNoLabelValue(t *testing.T) {
 
 func TestTheAccessLogNamesWhyEachStreamEnded(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(sources.closeAll)
+	t.Cleanup(closeAllSources)
 	scripts := make(map[string]*script)
 	var routes strings.Builder
 	scripted := func(reason, options string) {

@@ -286,7 +286,7 @@ func (h *Handler) Cleanup() error {
 		h.share.close()
 	}
 	if caddy.Exiting() {
-		sources.closeAll()
+		closeAllSources()
 	}
 	return nil
 }

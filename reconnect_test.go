@@ -6,62 +6,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
-
-func TestASourceWithoutStreamsDoesNotReconnect(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := provisioned(t, &Handler{Share: &Share{Lag: lagSkip}}).share
-		upstream := new(connections)
-		s := newSource(c, "", upstream)
-		go s.run()
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if n := len(upstream.opened); n != 1 {
-			t.Errorf("%d connections for nobody, want 1", n)
-		}
-		d := &delivery{view: &view{server: c}}
-		s.enter(d)
-		synctest.Wait()
-		if n := len(upstream.opened); n != 2 {
-			t.Errorf("%d connections once a stream is there, want 2", n)
-		}
-		s.exit(d)
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if n := len(upstream.opened); n != 2 {
-			t.Errorf("%d connections after it has left, want 2", n)
-		}
-		s.cancel()
-		<-s.done
-	})
-}
-
-// forgetful is an upstream that cannot go on after the last id.
-type forgetful struct{ asked []string }
-
-func (*forgetful) Key() string { return "forgetful" }
-
-func (f *forgetful) Stream(ctx context.Context, lastID string, sink Sink) error {
-	f.asked = append(f.asked, lastID)
-	if lastID != "" {
-		return caddyhttp.Error(http.StatusBadGateway, failure.BadStatus(http.StatusRequestURITooLong))
-	}
-	in, err := sink.Open("text/event-stream")
-	if err != nil {
-		return err
-	}
-	if _, err := in.Write([]byte("id: up\ndata: 1\n\n")); err != nil {
-		return err
-	}
-	return errHub
-}
 
 func TestAnIDThatTheUpstreamRefusesIsLeftOutOnce(t *testing.T) {
 	t.Run("and clients get a gap", func(t *testing.T) {
@@ -85,24 +33,6 @@ func TestAnIDThatTheUpstreamRefusesIsLeftOutOnce(t *testing.T) {
 		if e[1].Type != frame.TypeGap || !strings.Contains(e[1].Data, `"reason":"upstream"`) || e[2].Data != "next" {
 			t.Errorf("want a gap and what comes next: %+v", e[1:])
 		}
-	})
-
-	t.Run("and not for ever", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			c := provisioned(t, &Handler{Share: &Share{Lag: lagSkip}}).share
-			upstream := new(forgetful)
-			s := newSource(c, "", upstream)
-			s.enter(&delivery{view: &view{server: c}})
-			go s.run()
-			time.Sleep(10 * time.Minute)
-			s.cancel()
-			<-s.done
-			for i, id := range upstream.asked[:6] {
-				if want := []string{"", "up"}[i%2]; id != want {
-					t.Errorf("attempt %d with the id %q, want %q", i+1, id, want)
-				}
-			}
-		})
 	})
 }
 

@@ -80,7 +80,7 @@ func TestEndReasonsOverHTTP2AndHTTP3CompressedToo(t *testing.T) {
 	for protocol, encoding := range map[string]string{"h2": "gzip", "h3": "zstd"} {
 		t.Run(protocol+" "+encoding, func(t *testing.T) {
 			ssetest.NoLeaks(t)
-			t.Cleanup(sources.closeAll)
+			t.Cleanup(closeAllSources)
 			scripts := make(map[string]*script)
 			var routes strings.Builder
 			for reason, options := range map[string]string{

@@ -53,7 +53,7 @@ func TestAReloadOfWhereLosesNothingThatIsSaidBeforeItsFirstClientReturns(t *test
 	server.Reload(shared(u, "where `record >= 10`"))
 	_ = wholeBody(t, client)
 	u.say("11\n", "2\n", "12\n")
-	ssetest.Wait(t, "them to be recorded", func() bool { return theSource(t).count() == 5 })
+	ssetest.Wait(t, "them to be recorded", func() bool { return theSource(t).Records == 5 })
 	again := get(t, server, "/", ssetest.LastEventID(id))
 	wantEvents(t, again, "11 12")
 	u.say("13\n")
@@ -149,7 +149,7 @@ func TestAnOpeningIDNeverGoesBackwards(t *testing.T) {
 		u.say("1\n2\n3\n")
 		first := wantEvents(t, client, "1")[0].ID
 		later := strings.TrimSuffix(first, "1") + "3"
-		ssetest.Wait(t, "the third record", func() bool { return theSource(t).count() == 3 })
+		ssetest.Wait(t, "the third record", func() bool { return theSource(t).Records == 3 })
 		if got := waitOpen(t, get(t, server, "/", ssetest.LastEventID(later))); got != later {
 			t.Errorf("resumed after %q, the stream opens at %q", later, got)
 		}

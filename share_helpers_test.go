@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -232,7 +234,7 @@ func sharing(t *testing.T, options string) (*ssetest.Server, *hub) {
 func startSharing(t testing.TB, caddyfile string) *ssetest.Server {
 	t.Helper()
 	ssetest.NoLeaks(t)
-	t.Cleanup(sources.closeAll)
+	t.Cleanup(closeAllSources)
 	return ssetest.Start(t, caddyfile)
 }
 
@@ -281,27 +283,19 @@ func counted(t testing.TB, metric prometheus.Metric) float64 {
 }
 
 // theSource is the only one there is.
-func theSource(t testing.TB) *source {
+func theSource(t testing.TB) sourceInfo {
 	t.Helper()
-	list := sources.list()
+	list := allSourceInfos()
 	if len(list) != 1 {
 		t.Fatalf("%d sources, want 1", len(list))
 	}
 	return list[0]
 }
 
-// hasLagged is whether the stream of that path is behind the history, or was and has ended.
+// hasLagged is whether the stream of that path is behind the history, or was and has ended. No other stream is.
 func hasLagged(path string) bool {
-	for _, src := range sources.list() {
-		src.mu.Lock()
-		defer src.mu.Unlock()
-		for d := range src.streams {
-			if d.stream.Request.URL.Path == path {
-				return d.subscriber.HasLagged()
-			}
-		}
-	}
-	return true
+	isOpen := slices.ContainsFunc(stream.All(), func(s *stream.Stream) bool { return s.Request.URL.Path == path })
+	return !isOpen || slices.ContainsFunc(allSourceInfos(), func(s sourceInfo) bool { return s.Lagged > 0 })
 }
 
 // reader is a client that costs next to nothing: it takes numbers, one per event, and notes what is wrong with them.

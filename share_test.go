@@ -464,7 +464,7 @@ func TestTheUpstreamIsKeptForLinger(t *testing.T) {
 			client.Close()
 			u.wait(t, 0)
 			ssetest.Wait(t, "no source", func() bool {
-				return counted(t, metrics.SourcesActive.WithLabelValues("")) == 0 && len(sources.list()) == 0
+				return counted(t, metrics.SourcesActive.WithLabelValues("")) == 0 && len(allSourceInfos()) == 0
 			})
 		})
 	}

@@ -3,6 +3,7 @@ package sse
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
@@ -22,7 +23,22 @@ type sourceInfo struct {
 	Records    uint64      `json:"records"`
 	Reconnects int         `json:"reconnects"`
 	LastError  string      `json:"last_error,omitempty"`
+
+	Lagged int `json:"-"` // streams that have missed what the history no longer holds
 }
+
+// allSourceInfos describes the sources of this process, oldest first.
+func allSourceInfos() []sourceInfo {
+	list := []sourceInfo{}
+	for _, s := range sources.list() {
+		list = append(list, s.info())
+	}
+	slices.SortFunc(list, func(a, b sourceInfo) int { return a.Since.Compare(b.Since) })
+	return list
+}
+
+// closeAllSources ends every source, so that a process that exits leaves nothing behind.
+func closeAllSources() { sources.closeAll() }
 
 func (s *source) info() sourceInfo {
 	s.mu.Lock()
@@ -37,6 +53,11 @@ func (s *source) info() sourceInfo {
 	for _, f := range s.feeds {
 		if f.frames != s.records {
 			info.Streams += f.frames.Stats().Subscribers
+		}
+	}
+	for d := range s.streams {
+		if d.subscriber.HasLagged() {
+			info.Lagged++
 		}
 	}
 	if s.lastErr != nil {

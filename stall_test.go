@@ -101,15 +101,15 @@ func (m metronome) Stream(ctx context.Context, _ string, sink Sink) error {
 func TestClientsThatStopReadingAtTheSameMomentDelayNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients, tick = 2000, 20 * time.Millisecond
-		h := provisioned(t, &Handler{Share: &Share{}, Heartbeat: -1, StallTimeout: caddy.Duration(time.Hour)})
+		c := testServer(t)
 		ctx, leave := context.WithCancel(t.Context())
 		var serving sync.WaitGroup
-		serve := func(c *client) {
-			c.header = make(http.Header)
+		serve := func(reader *client) {
+			reader.header = make(http.Header)
 			r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
-			r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), c, &caddyhttp.Server{})
+			r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), reader, &caddyhttp.Server{})
 			serving.Go(func() {
-				if err := h.share.serve(c, r, metronome(tick)); err != nil {
+				if err := c.serve(reader, r, metronome(tick)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -138,6 +138,6 @@ func TestClientsThatStopReadingAtTheSameMomentDelayNoOther(t *testing.T) {
 		}
 		leave()
 		serving.Wait()
-		sources.closeAll()
+		closeAllSources()
 	})
 }
