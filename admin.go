@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
@@ -50,7 +51,7 @@ func (adminAPI) listSources(w http.ResponseWriter, r *http.Request) error {
 	if err := allow(w, r, http.MethodGet); err != nil {
 		return err
 	}
-	return writeJSON(w, allSourceInfos())
+	return writeJSON(w, share.List())
 }
 
 func (adminAPI) endStream(w http.ResponseWriter, r *http.Request) error {

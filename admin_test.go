@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -18,9 +19,9 @@ func listStreams(t *testing.T, server *ssetest.Server) []stream.Info {
 	return listed[stream.Info](t, server, "/sse/streams")
 }
 
-func listSources(t *testing.T, server *ssetest.Server) []sourceInfo {
+func listSources(t *testing.T, server *ssetest.Server) []share.Info {
 	t.Helper()
-	return listed[sourceInfo](t, server, "/sse/sources")
+	return listed[share.Info](t, server, "/sse/sources")
 }
 
 func listed[T any](t *testing.T, server *ssetest.Server, path string) (list []T) {
@@ -157,7 +158,7 @@ func TestAdminShowsHowSourcesAre(t *testing.T) {
 		t.Errorf("streams of the sources: %d, %d", first.Streams, second.Streams)
 	}
 	for _, s := range list {
-		if s.Backend != "test_hub" || s.State != isLive || s.Records != 3 || s.Bytes == 0 || s.Reconnects != 0 || s.LastError != "" || s.Epoch == "" || s.Since.IsZero() {
+		if s.Backend != "test_hub" || s.State != share.IsLive || s.Records != 3 || s.Bytes == 0 || s.Reconnects != 0 || s.LastError != "" || s.Epoch == "" || s.Since.IsZero() {
 			t.Errorf("source is listed as %+v", s)
 		}
 	}
@@ -176,7 +177,7 @@ func TestAdminShowsHowSourcesAre(t *testing.T) {
 	ssetest.Wait(t, "the sources to be listed as down", func() bool {
 		down := 0
 		for _, s := range listSources(t, server) {
-			if s.State == isDown && s.Reconnects > 0 && s.LastError == errHub.Error() {
+			if s.State == share.IsDown && s.Reconnects > 0 && s.LastError == errHub.Error() {
 				down++
 			}
 		}
@@ -186,7 +187,7 @@ func TestAdminShowsHowSourcesAre(t *testing.T) {
 	ssetest.Wait(t, "the sources to be listed as live", func() bool {
 		live := 0
 		for _, s := range listSources(t, server) {
-			if s.State == isLive && s.Reconnects > 0 && s.LastError == "" {
+			if s.State == share.IsLive && s.Reconnects > 0 && s.LastError == "" {
 				live++
 			}
 		}
@@ -200,7 +201,7 @@ func TestAdminShowsHowSourcesAre(t *testing.T) {
 
 func TestAdminShowsNoSecretOfAnUpstreamThatFails(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
+	t.Cleanup(share.CloseAll)
 	refused := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	garbled, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -87,7 +88,7 @@ func TestABackendsStreamNeitherWaitsForTheRequestsBodyNorDoesAStop(t *testing.T)
 	for _, options := range []string{"", "share", "accept negotiate"} {
 		t.Run(options, func(t *testing.T) {
 			ssetest.NoLeaks(t)
-			t.Cleanup(closeAllSources)
+			t.Cleanup(share.CloseAll)
 			u := newHub(t)
 			server := ssetest.Start(t, ssetest.Site("sse {\nbackend test_hub "+u.name+"\ndrain 0\non_reload end\n"+options+"\n}"))
 			for i, protocol := range ssetest.Protocols {

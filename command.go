@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/modules/commandline"
 	"github.com/seed-4dedbcea/caddy-sse/modules/loopback"
@@ -134,7 +135,7 @@ func runCommand(fl caddycmd.Flags) error {
 	if stopErr := caddy.Stop(); err == nil {
 		err = stopErr
 	}
-	sources.closeAll()
+	share.CloseAll()
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"go.uber.org/zap"
@@ -84,15 +85,15 @@ func (h *Handler) compileShare() error {
 	if err != nil {
 		return fmt.Errorf("share: %w", err)
 	}
-	h.share = newShareServer(shareConfig{
-		key: key, maxSources: h.MaxSources,
-		kept: history.Limits{Count: s.History, Size: int(s.HistorySize)}, replay: s.Replay,
-		linger: time.Duration(s.Linger), keep: time.Duration(s.Keep),
-		afterReload: max(time.Duration(h.Retry), time.Second) + 2*max(time.Duration(h.Drain), 0) + 10*time.Second,
-		skipLag:     s.Lag == lagSkip, ends: h.End != nil,
-		scope:   Key(h.upstream.Report.Backend, h.backendConfig),
-		framing: Key(h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize),
-		mapping: h.direct.Mapping, upstream: h.upstream, streams: h.streams, direct: h.direct,
+	h.share = share.NewServer(share.Config{
+		Key: key, MaxSources: h.MaxSources,
+		Kept: history.Limits{Count: s.History, Size: int(s.HistorySize)}, Replay: s.Replay,
+		Linger: time.Duration(s.Linger), Keep: time.Duration(s.Keep),
+		AfterReload: max(time.Duration(h.Retry), time.Second) + 2*max(time.Duration(h.Drain), 0) + 10*time.Second,
+		SkipLag:     s.Lag == lagSkip, Ends: h.End != nil,
+		Scope:   Key(h.upstream.Report.Backend, h.backendConfig),
+		Framing: Key(h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize),
+		Mapping: h.direct.Mapping, Upstream: h.upstream, Streams: h.streams, Direct: h.direct,
 	})
 	return nil
 }

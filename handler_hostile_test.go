@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -131,7 +132,7 @@ func headers(pairs ...string) func(*http.Request) {
 // startHostile serves the records in each way that there is, and returns the paths.
 func startHostile(t *testing.T) (server *ssetest.Server, paths []string) {
 	t.Helper()
-	t.Cleanup(closeAllSources)
+	t.Cleanup(share.CloseAll)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "records.ndjson"), []byte(hostileRecords), 0o600); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -77,7 +78,7 @@ func TestWhatHasEndedIsKeptForKeepAndNoLonger(t *testing.T) {
 
 func TestSourcesThatHaveEndedAreNotKeptWithoutBound(t *testing.T) {
 	server, u := sharing(t, "end over\nshare {\nkeep 1h\nlinger 0\n}")
-	for n := range 3 * maxKept {
+	for n := range 3 * share.MaxKept {
 		client := get(t, server, "/")
 		u.wait(t, 1)
 		u.say(fmt.Sprintln(n))
@@ -85,5 +86,5 @@ func TestSourcesThatHaveEndedAreNotKeptWithoutBound(t *testing.T) {
 		u.end(nil)
 		_ = wholeBody(t, client)
 	}
-	ssetest.Wait(t, "the oldest to be let go", func() bool { return len(allSourceInfos()) <= maxKept })
+	ssetest.Wait(t, "the oldest to be let go", func() bool { return len(share.List()) <= share.MaxKept })
 }

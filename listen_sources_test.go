@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -33,7 +34,7 @@ func TestHandlersThatMakeRecordsInDifferentWaysHearTheSameSenders(t *testing.T) 
 // liveCounts are the numbers of records that the sources have whose upstream is there, in order.
 func liveCounts() []int {
 	var counts []int
-	for _, s := range allSourceInfos() {
+	for _, s := range share.List() {
 		if s.State == "live" {
 			counts = append(counts, int(s.Records))
 		}

@@ -9,13 +9,14 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
 func TestMetricsTellTwoSSEApartByTheirNames(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
+	t.Cleanup(share.CloseAll)
 	prices, news, u := newScript(ndjson), newScript(ndjson), newHub(t)
 	mapping := `where "record.keep == true"
 		id {record.id}
@@ -77,7 +78,7 @@ func TestEverySeriesOfANameIsThereFromTheStart(t *testing.T) {
 
 func TestASourceWhoseNameChangesMovesItsMetrics(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
+	t.Cleanup(share.CloseAll)
 	u := newHub(t)
 	config := func(name string) string {
 		return withAdmin + ssetest.Site(route("/shared", "drain 0\nname "+name+"\nbackend test_hub "+u.name+"\nshare {\nlinger 1h\n}", ""))
@@ -96,7 +97,7 @@ func TestASourceWhoseNameChangesMovesItsMetrics(t *testing.T) {
 
 func TestASourceIsUpForAsLongAsItsUpstreamIsThere(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
+	t.Cleanup(share.CloseAll)
 	u := newHub(t)
 	server := ssetest.Start(t, withAdmin+ssetest.Site(
 		route("/hub", "name up\nbackend test_hub "+u.name+"\nshare", "")+
@@ -161,7 +162,7 @@ func TestARefusedStreamIsCountedAndLogged(t *testing.T) {
 
 func TestANameIsShownByTheAdminAPIAndInTheLog(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
+	t.Cleanup(share.CloseAll)
 	u := newHub(t)
 	server := ssetest.Start(t, withAdmin+ssetest.Site(
 		route("/named", "name prices\nbackend test_hub "+u.name+"\nshare {\nlinger 0\n}", "")+

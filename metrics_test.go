@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -135,7 +136,7 @@ func wantMoves(t *testing.T, server *ssetest.Server, what string, want map[strin
 
 func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
+	t.Cleanup(share.CloseAll)
 	mapped, cut, events, u := newScript(ndjson), newScript("text/plain"), newScript("text/event-stream"), newHub(t)
 	server := ssetest.Start(t, withAdmin+ssetest.Site(logging+
 		route("/mapped", `where "record.keep == true"
@@ -294,7 +295,7 @@ func TestCountsGoOnOverReloads(t *testing.T) {
 
 func TestClientsAndPathsAddNoLabelValue(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
+	t.Cleanup(share.CloseAll)
 	u := newHub(t)
 	server := ssetest.Start(t, withAdmin+ssetest.Site(
 		route("/own/*", "", "reverse_proxy "+ssetest.Upstream(t, saying("text/plain", "1\n")))+
@@ -338,7 +339,7 @@ func TestClientsAndPathsAddNoLabelValue(t *testing.T) {
 
 func TestTheAccessLogNamesWhyEachStreamEnded(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
+	t.Cleanup(share.CloseAll)
 	scripts := make(map[string]*script)
 	var routes strings.Builder
 	scripted := func(reason, options string) {

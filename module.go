@@ -18,6 +18,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
@@ -143,7 +144,7 @@ type Handler struct {
 	streams  *stream.Group
 	direct   *direct.Server
 	next     *nextServer
-	share    *shareServer // nil: each stream has an upstream of its own
+	share    *share.Server // nil: each stream has an upstream of its own
 	limits   *limits
 }
 
@@ -217,7 +218,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.compile(); err != nil {
 		return err
 	}
-	if h.backend == nil && h.share != nil && !h.next.findRoute(ctx, strconv.FormatUint(h.share.generation, 10)) {
+	if h.backend == nil && h.share != nil && !h.next.findRoute(ctx, strconv.FormatUint(h.share.Generation, 10)) {
 		h.share = nil
 	}
 	h.warnTemplates()
@@ -276,17 +277,17 @@ func (s *Share) setDefaults() {
 // onStarted opens the source of a backend that upstreams push to: it must be there before the first client is.
 func (h *Handler) onStarted() {
 	if backend, ok := h.backend.(AlwaysShared); ok {
-		h.share.hold(backend.Upstream())
+		h.share.Hold(backend.Upstream())
 	}
 }
 
 // Cleanup lets go of what the config held on to.
 func (h *Handler) Cleanup() error {
 	if h.share != nil {
-		h.share.close()
+		h.share.Close()
 	}
 	if caddy.Exiting() {
-		closeAllSources()
+		share.CloseAll()
 	}
 	return nil
 }

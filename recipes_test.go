@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -304,7 +305,7 @@ func TestEachRecipeServesItsEventsAndNothingElseOfItsUpstream(t *testing.T) {
 			if heading != "A log file" { // Caddy's own log file leaves a goroutine
 				ssetest.NoLeaks(t)
 			}
-			t.Cleanup(closeAllSources)
+			t.Cleanup(share.CloseAll)
 			t.Setenv("PASSWORD_HASH", passwordHash)
 			config, upstream := r.with(t, configs[heading])
 			server := ssetest.Start(t, replaceOnce(t, config, "example.com {", `http://localhost:{{port "http"}} {`))
@@ -368,7 +369,7 @@ func TestEachRecipeServesItsEventsAndNothingElseOfItsUpstream(t *testing.T) {
 			for _, probed := range []string{"GET", "PUT", "DELETE", "OPTIONS"} {
 				ask(probed, r.path, secret, map[string]string{"Connection": "upgrade", "Upgrade": "tcp", "Range": "bytes=0-"}).Close()
 			}
-			closeAllSources() // so that stand-ins notice the end of connections
+			share.CloseAll() // so that stand-ins notice the end of connections
 			ssetest.Wait(t, "the upstream to have been reached", func() bool { return len(upstream.reached()) >= len(r.reached) })
 			if reached := upstream.reached(); !slices.Equal(reached, r.reached) {
 				t.Errorf("the upstream was reached by %q, want %q", reached, r.reached)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -80,7 +81,7 @@ func TestEndReasonsOverHTTP2AndHTTP3CompressedToo(t *testing.T) {
 	for protocol, encoding := range map[string]string{"h2": "gzip", "h3": "zstd"} {
 		t.Run(protocol+" "+encoding, func(t *testing.T) {
 			ssetest.NoLeaks(t)
-			t.Cleanup(closeAllSources)
+			t.Cleanup(share.CloseAll)
 			scripts := make(map[string]*script)
 			var routes strings.Builder
 			for reason, options := range map[string]string{

@@ -18,7 +18,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	}
 	if h.backend == nil {
 		if shares {
-			return h.share.serve(w, r, h.next.newUpstream(r, next))
+			return h.share.Serve(w, r, h.next.newUpstream(r, next))
 		}
 		return h.next.serve(w, r, next, leave)
 	}
@@ -28,7 +28,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	}
 	defer h.streams.DrainBody(w, r)()
 	if shares {
-		return h.share.serve(w, r, upstream)
+		return h.share.Serve(w, r, upstream)
 	}
 	return h.direct.Serve(w, r, upstream)
 }

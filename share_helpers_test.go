@@ -23,6 +23,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -234,7 +235,7 @@ func sharing(t *testing.T, options string) (*ssetest.Server, *hub) {
 func startSharing(t testing.TB, caddyfile string) *ssetest.Server {
 	t.Helper()
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
+	t.Cleanup(share.CloseAll)
 	return ssetest.Start(t, caddyfile)
 }
 
@@ -283,9 +284,9 @@ func counted(t testing.TB, metric prometheus.Metric) float64 {
 }
 
 // theSource is the only one there is.
-func theSource(t testing.TB) sourceInfo {
+func theSource(t testing.TB) share.Info {
 	t.Helper()
-	list := allSourceInfos()
+	list := share.List()
 	if len(list) != 1 {
 		t.Fatalf("%d sources, want 1", len(list))
 	}
@@ -295,7 +296,7 @@ func theSource(t testing.TB) sourceInfo {
 // hasLagged is whether the stream of that path is behind the history, or was and has ended. No other stream is.
 func hasLagged(path string) bool {
 	isOpen := slices.ContainsFunc(stream.All(), func(s *stream.Stream) bool { return s.Request.URL.Path == path })
-	return !isOpen || slices.ContainsFunc(allSourceInfos(), func(s sourceInfo) bool { return s.Lagged > 0 })
+	return !isOpen || slices.ContainsFunc(share.List(), func(s share.Info) bool { return s.Lagged > 0 })
 }
 
 // reader is a client that costs next to nothing: it takes numbers, one per event, and notes what is wrong with them.

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -464,7 +465,7 @@ func TestTheUpstreamIsKeptForLinger(t *testing.T) {
 			client.Close()
 			u.wait(t, 0)
 			ssetest.Wait(t, "no source", func() bool {
-				return counted(t, metrics.SourcesActive.WithLabelValues("")) == 0 && len(allSourceInfos()) == 0
+				return counted(t, metrics.SourcesActive.WithLabelValues("")) == 0 && len(share.List()) == 0
 			})
 		})
 	}

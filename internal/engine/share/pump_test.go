@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"context"

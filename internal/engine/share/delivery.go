@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"context"
@@ -53,7 +53,7 @@ func newDelivery(v *view, from beginning, w http.ResponseWriter, r *http.Request
 		view: v, opening: from.opening, told: from.told,
 		calls: calls{signal: make(chan struct{}, 1)}, heartbeats: v.source.heartbeats.Load(),
 	}
-	d.stream = v.server.streams.New(w, r, d.stop)
+	d.stream = v.server.Streams.New(w, r, d.stop)
 	d.subscriber = v.feed.frames.Subscribe(from.at, d)
 	d.stream.Behind = d.subscriber.Behind
 	v.source.enter(d)
@@ -185,7 +185,7 @@ func (d *delivery) send() {
 		}
 		if wish := d.source.wish.Load(); wish != d.wish {
 			d.wish = wish
-			if d.server.streams.Retry == 0 {
+			if d.server.Streams.Retry == 0 {
 				if d.err = d.stream.Write(eventstream.AppendRetry(nil, time.Duration(wish-1)*time.Millisecond), 0); d.err != nil {
 					break
 				}
@@ -196,7 +196,7 @@ func (d *delivery) send() {
 			batch := d.subscriber.Next()
 			if state = batch.State; state == history.Ready {
 				d.err = d.stream.Write(batch.Bytes, batch.Events)
-				if d.server.skipLag && len(batch.LastID) > 0 {
+				if d.server.SkipLag && len(batch.LastID) > 0 {
 					d.batch.LastID = append(d.batch.LastID[:0], batch.LastID...)
 				}
 			}
@@ -213,7 +213,7 @@ func (d *delivery) send() {
 			d.stop()
 			return
 		case history.Lagged:
-			if !d.server.skipLag {
+			if !d.server.SkipLag {
 				d.lag()
 				return
 			}
@@ -271,7 +271,7 @@ func (d *delivery) tellPosition(seq uint64) {
 	if d.err != nil || seq <= d.told {
 		return
 	}
-	if 2*(seq-d.told) <= uint64(d.server.kept.Count) && 2*d.untold <= d.server.kept.Size {
+	if 2*(seq-d.told) <= uint64(d.server.Kept.Count) && 2*d.untold <= d.server.Kept.Size {
 		return
 	}
 	d.fallback = d.source.appendID(d.fallback[:0], seq)

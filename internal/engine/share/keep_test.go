@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"context"
@@ -7,25 +7,26 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
 // configured is an upstream that is another one with each config.
-type configured func(Sink) error
+type configured func(backend.Sink) error
 
-func (configured) Key() string                                           { return "configured" }
-func (configured) SourceKey(key string) string                           { return key }
-func (configured) ReplacedBy(Upstream) bool                              { return true }
-func (u configured) Stream(_ context.Context, _ string, sink Sink) error { return u(sink) }
+func (configured) Key() string                                                   { return "configured" }
+func (configured) SourceKey(key string) string                                   { return key }
+func (configured) ReplacedBy(backend.Upstream) bool                              { return true }
+func (u configured) Stream(_ context.Context, _ string, sink backend.Sink) error { return u(sink) }
 
 // A config that takes over while its source comes to an end must not take that for its own doing.
 func TestAnUpstreamThatHasEndedIsNotAskedAgainByANewConfig(t *testing.T) {
 	asked := make(chan struct{}, 9)
-	ends := func(c *shareConfig) { c.ends, c.keep = true, -1 }
+	ends := func(c *Config) { c.Ends, c.Keep = true, -1 }
 	before, after := testServer(t, ends), testServer(t, ends)
 	var s *source
 	held := make(chan struct{})
-	s = newSource(before, "", configured(func(sink Sink) error {
+	s = newSource(before, "", configured(func(sink backend.Sink) error {
 		asked <- struct{}{}
 		in, err := sink.Open("application/x-ndjson")
 		if err != nil {
@@ -47,7 +48,7 @@ func TestAnUpstreamThatHasEndedIsNotAskedAgainByANewConfig(t *testing.T) {
 		}
 		return false
 	})
-	s.adoptLocked(after, configured(func(Sink) error { asked <- struct{}{}; return nil }))
+	s.adoptLocked(after, configured(func(backend.Sink) error { asked <- struct{}{}; return nil }))
 	s.mu.Unlock()
 	select {
 	case <-s.done:

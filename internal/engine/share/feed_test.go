@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -54,7 +55,7 @@ func (p *page) wants(t *testing.T, want string) {
 }
 
 // visit opens a stream of an upstream. leave ends it.
-func visit(t *testing.T, c *shareServer, u Upstream) (p *page, leave func()) {
+func visit(t *testing.T, c *Server, u backend.Upstream) (p *page, leave func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	p = &page{header: make(http.Header)}
@@ -63,7 +64,7 @@ func visit(t *testing.T, c *shareServer, u Upstream) (p *page, leave func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := c.serve(p, r, u); err != nil {
+		if err := c.Serve(p, r, u); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -77,7 +78,7 @@ type speaker chan string
 
 func (speaker) Key() string { return "speaker" }
 
-func (u speaker) Stream(ctx context.Context, _ string, sink Sink) error {
+func (u speaker) Stream(ctx context.Context, _ string, sink backend.Sink) error {
 	in, err := sink.Open("")
 	if err != nil {
 		return err
@@ -107,8 +108,8 @@ func theOnlySource(t *testing.T) *source {
 // While the records of a read are mapped, which may take as long as an expression does, nobody waits but the upstream.
 func TestAReadThatTakesLongHoldsUpNeitherOtherClientsNorTheAdminAPI(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
-	c, u := testServer(t, func(c *shareConfig) { c.replay = 1 }), make(speaker)
+	t.Cleanup(CloseAll)
+	c, u := testServer(t, func(c *Config) { c.Replay = 1 }), make(speaker)
 	first, _ := visit(t, c, u)
 	u <- "1\n"
 	first.wants(t, "1")
@@ -132,9 +133,9 @@ func TestAReadThatTakesLongHoldsUpNeitherOtherClientsNorTheAdminAPI(t *testing.T
 
 func TestClientsGetEventsWhileAnotherMappingIsMadeOfALongHistory(t *testing.T) {
 	ssetest.NoLeaks(t)
-	t.Cleanup(closeAllSources)
-	maps := func(data string) *shareServer {
-		return testServer(t, func(c *shareConfig) { c.mapping, c.replay = testMapping(t, data), 9 })
+	t.Cleanup(CloseAll)
+	maps := func(data string) *Server {
+		return testServer(t, func(c *Config) { c.Mapping, c.Replay = testMapping(t, data), 9 })
 	}
 	a, b, u := maps("a{record}"), maps("b{record}"), make(speaker)
 	first, _ := visit(t, a, u)
@@ -155,14 +156,14 @@ func TestClientsGetEventsWhileAnotherMappingIsMadeOfALongHistory(t *testing.T) {
 
 // A feed is made while the upstream goes on; the records that come meanwhile are in it once, too.
 func TestAMappingThatIsNewGetsEachRecordOnceWhileTheUpstreamGoesOn(t *testing.T) {
-	config := func(data string, kept int) *shareServer {
-		return testServer(t, func(c *shareConfig) {
-			c.mapping, c.kept = testMapping(t, data), history.Limits{Count: kept, Size: 1 << 30}
+	config := func(data string, kept int) *Server {
+		return testServer(t, func(c *Config) {
+			c.Mapping, c.Kept = testMapping(t, data), history.Limits{Count: kept, Size: 1 << 30}
 		})
 	}
 	for _, kept := range []int{100, 20_000} {
 		src := newSource(config("{record}", kept), "", nil)
-		in := upstream.NewInput(src, src.server.upstream.Options(""), nil)
+		in := upstream.NewInput(src, src.server.Upstream.Options(""), nil)
 		stop := make(chan struct{})
 		var speaking sync.WaitGroup
 		speaking.Go(func() {

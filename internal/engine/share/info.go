@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"crypto/sha256"
@@ -9,8 +9,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 )
 
-// sourceInfo is a source as the API shows it.
-type sourceInfo struct {
+// Info is a source as the API shows it.
+type Info struct {
 	Key        string      `json:"key"` // hashed, as it holds what the backend was given
 	Epoch      string      `json:"epoch"`
 	Name       string      `json:"name,omitempty"`
@@ -27,25 +27,25 @@ type sourceInfo struct {
 	Lagged int `json:"-"` // streams that have missed what the history no longer holds
 }
 
-// allSourceInfos describes the sources of this process, oldest first.
-func allSourceInfos() []sourceInfo {
-	list := []sourceInfo{}
+// List describes the sources of this process, oldest first.
+func List() []Info {
+	list := []Info{}
 	for _, s := range sources.list() {
 		list = append(list, s.info())
 	}
-	slices.SortFunc(list, func(a, b sourceInfo) int { return a.Since.Compare(b.Since) })
+	slices.SortFunc(list, func(a, b Info) int { return a.Since.Compare(b.Since) })
 	return list
 }
 
-// closeAllSources ends every source, so that a process that exits leaves nothing behind.
-func closeAllSources() { sources.closeAll() }
+// CloseAll ends every source, so that a process that exits leaves nothing behind.
+func CloseAll() { sources.closeAll() }
 
-func (s *source) info() sourceInfo {
+func (s *source) info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := s.records.Stats()
 	key := sha256.Sum256([]byte(s.key))
-	info := sourceInfo{
+	info := Info{
 		Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Name: s.server.report.Name, Backend: s.server.report.Backend, State: s.state, Since: s.since,
 		Streams: stats.Subscribers, History: stats.Events, Bytes: stats.Bytes, Records: s.committed,
 		Reconnects: s.attempts,

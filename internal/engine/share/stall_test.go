@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
 // client is a response writer whose client can stop reading.
@@ -77,7 +78,7 @@ type metronome time.Duration
 
 func (metronome) Key() string { return "metronome" }
 
-func (m metronome) Stream(ctx context.Context, _ string, sink Sink) error {
+func (m metronome) Stream(ctx context.Context, _ string, sink backend.Sink) error {
 	in, err := sink.Open("")
 	if err != nil {
 		return err
@@ -109,7 +110,7 @@ func TestClientsThatStopReadingAtTheSameMomentDelayNoOther(t *testing.T) {
 			r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
 			r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), reader, &caddyhttp.Server{})
 			serving.Go(func() {
-				if err := c.serve(reader, r, metronome(tick)); err != nil {
+				if err := c.Serve(reader, r, metronome(tick)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -138,6 +139,6 @@ func TestClientsThatStopReadingAtTheSameMomentDelayNoOther(t *testing.T) {
 		}
 		leave()
 		serving.Wait()
-		closeAllSources()
+		CloseAll()
 	})
 }

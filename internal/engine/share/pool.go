@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 )
 
@@ -24,9 +25,9 @@ type sourcePool struct {
 // holding is what the pool knows of a source. It is guarded by the pool's lock.
 type holding struct {
 	refs    int
-	holders map[*shareServer]int // for max_sources
-	ended   bool                 // it has no upstream any more
-	forGood bool                 // nor would another source have
+	holders map[*Server]int // for max_sources
+	ended   bool            // it has no upstream any more
+	forGood bool            // nor would another source have
 	closing bool
 	forget  *time.Timer // once keep has passed
 }
@@ -34,14 +35,14 @@ type holding struct {
 var errTooManySources = errors.New("max_sources is reached")
 
 // acquire finds the source with that key, or opens it. Whoever acquires it has to release it.
-func (p *sourcePool) acquire(c *shareServer, upstream Upstream, key string) (s *source, opened bool, err error) {
+func (p *sourcePool) acquire(c *Server, upstream backend.Upstream, key string) (s *source, opened bool, err error) {
 	if s, opened, err = p.find(c, upstream, key); err == nil && !opened {
 		s.adopt(c, upstream)
 	}
 	return s, opened, err
 }
 
-func (p *sourcePool) find(c *shareServer, upstream Upstream, key string) (s *source, opened bool, err error) {
+func (p *sourcePool) find(c *Server, upstream backend.Upstream, key string) (s *source, opened bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if list := p.byKey[key]; len(list) > 0 {
@@ -50,7 +51,7 @@ func (p *sourcePool) find(c *shareServer, upstream Upstream, key string) (s *sou
 			return s, false, nil
 		}
 	}
-	if c.sources >= c.maxSources && !c.upstream.Shared {
+	if c.sources >= c.MaxSources && !c.Upstream.Shared {
 		return nil, false, errTooManySources
 	}
 	if p.byKey == nil {
@@ -66,7 +67,7 @@ func (p *sourcePool) find(c *shareServer, upstream Upstream, key string) (s *sou
 
 // candidates are the sources with that key, each of them acquired, if one of them has ended: an id tells which of them a
 // client comes back to. The newest is the first.
-func (p *sourcePool) candidates(c *shareServer, key string) []*source {
+func (p *sourcePool) candidates(c *Server, key string) []*source {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := slices.Clone(p.byKey[key])
@@ -81,9 +82,9 @@ func (p *sourcePool) candidates(c *shareServer, key string) []*source {
 }
 
 // hold counts a source in. The pool is locked.
-func (p *sourcePool) hold(c *shareServer, s *source) {
+func (p *sourcePool) hold(c *Server, s *source) {
 	if s.holders == nil {
-		s.holders = make(map[*shareServer]int)
+		s.holders = make(map[*Server]int)
 	}
 	if s.holders[c] == 0 && !s.ended {
 		c.sources++
@@ -93,7 +94,7 @@ func (p *sourcePool) hold(c *shareServer, s *source) {
 }
 
 // letGo reverses hold.
-func (p *sourcePool) letGo(c *shareServer, s *source) {
+func (p *sourcePool) letGo(c *Server, s *source) {
 	s.refs--
 	if s.holders[c]--; s.holders[c] > 0 {
 		return
@@ -106,25 +107,25 @@ func (p *sourcePool) letGo(c *shareServer, s *source) {
 
 // sourceKey tells sources apart: by the upstream or by the config's own key, by what makes records of bytes, and by
 // whether a clean end of the upstream is the source's. An upstream that there is just one of ends for all alike.
-func (c *shareServer) sourceKey(upstream Upstream, shareKey string) string {
-	key := Key("upstream", upstream.Key())
-	if shareKey != "" && !c.upstream.Shared {
-		key = Key("share", c.scope, shareKey)
+func (c *Server) sourceKey(upstream backend.Upstream, shareKey string) string {
+	key := backend.Key("upstream", upstream.Key())
+	if shareKey != "" && !c.Upstream.Shared {
+		key = backend.Key("share", c.Scope, shareKey)
 	}
 	if own, ok := upstream.(configUpstream); ok {
 		key = own.SourceKey(key)
 	}
-	return Key(key, c.framing, strconv.FormatBool(c.ends && !c.upstream.Shared))
+	return backend.Key(key, c.Framing, strconv.FormatBool(c.Ends && !c.Upstream.Shared))
 }
 
 // release lets go of the source and of a stream's feed in it, nil if there is none, once linger has passed. It does not
 // wait for the upstream, which may take its time.
-func (p *sourcePool) release(c *shareServer, s *source, f *feed, linger time.Duration) {
+func (p *sourcePool) release(c *Server, s *source, f *feed, linger time.Duration) {
 	time.AfterFunc(max(linger, 0), func() { p.releaseNow(c, s, f) })
 }
 
 // releaseNow is release without linger. It waits until the upstream is let go, if nobody else holds the source.
-func (p *sourcePool) releaseNow(c *shareServer, s *source, f *feed) {
+func (p *sourcePool) releaseNow(c *Server, s *source, f *feed) {
 	if f != nil {
 		s.leave(f)
 	}
@@ -133,15 +134,15 @@ func (p *sourcePool) releaseNow(c *shareServer, s *source, f *feed) {
 
 // end notes that a source's upstream has come to its end. It is kept for those who come back to it. Others open another,
 // unless the upstream has ended for good.
-func (p *sourcePool) end(c *shareServer, s *source, forGood bool, keep time.Duration) {
+func (p *sourcePool) end(c *Server, s *source, forGood bool, keep time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endLocked(s)
 	s.forGood = forGood
 	switch {
-	case s.closing, forGood && c.upstream.Shared:
+	case s.closing, forGood && c.Upstream.Shared:
 		return // one that is always shared is kept for as long as a config has it
-	case keep <= 0, c.upstream.Shared:
+	case keep <= 0, c.Upstream.Shared:
 		p.forgetLocked(s)
 		return
 	}
@@ -162,11 +163,11 @@ func (p *sourcePool) endLocked(s *source) {
 	}
 }
 
-// maxKept is how many sources with the same key are kept, as each has a history.
-const maxKept = 4
+// MaxKept is how many sources with the same key are kept, as each has a history.
+const MaxKept = 4
 
 // dropOldest forgets the sources that are too many. The pool is locked.
-func (p *sourcePool) dropOldest(c *shareServer, key string) {
+func (p *sourcePool) dropOldest(c *Server, key string) {
 	kept := 0
 	var oldest *source
 	for s := range p.all {
@@ -177,9 +178,9 @@ func (p *sourcePool) dropOldest(c *shareServer, key string) {
 			oldest = s
 		}
 	}
-	if list := p.byKey[key]; len(list) > maxKept {
+	if list := p.byKey[key]; len(list) > MaxKept {
 		oldest = list[0]
-	} else if kept <= c.maxSources {
+	} else if kept <= c.MaxSources {
 		return
 	}
 	timer := oldest.forget
@@ -256,7 +257,7 @@ func (p *sourcePool) up() map[string]float64 {
 		s.mu.Unlock()
 		switch _, known := byName[name]; {
 		case state == isFinished:
-		case state != isLive:
+		case state != IsLive:
 			byName[name] = 0
 		case !known:
 			byName[name] = 1

@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"net/http"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
@@ -16,36 +17,36 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// shareConfig says how the streams of one sse share upstreams.
-type shareConfig struct {
-	key        argument.Key // by which they share; empty: by the upstream
-	maxSources int
+// Config says how the streams of one sse share upstreams.
+type Config struct {
+	Key        argument.Key // by which they share; empty: by the upstream
+	MaxSources int
 
-	kept         history.Limits
-	replay       int
-	linger, keep time.Duration
-	afterReload  time.Duration // the least linger after a reload, as its clients come back later than others
-	skipLag      bool          // a client that falls behind goes on after a gap
-	ends         bool          // a clean end of the upstream is the source's
+	Kept         history.Limits
+	Replay       int
+	Linger, Keep time.Duration
+	AfterReload  time.Duration // the least linger after a reload, as its clients come back later than others
+	SkipLag      bool          // a client that falls behind goes on after a gap
+	Ends         bool          // a clean end of the upstream is the source's
 
-	scope   string // tells sources of different backends apart that have the same key
-	framing string // tells sources apart whose records differ
+	Scope   string // tells sources of different backends apart that have the same key
+	Framing string // tells sources apart whose records differ
 	feed    string // the same for those that map alike, and keep as much
 
-	mapping    *mapping.Mapping
+	Mapping    *mapping.Mapping
 	perRequest bool // the mapping depends on the request
 
-	upstream *upstream.Config
-	streams  *stream.Group
-	direct   *direct.Server
+	Upstream *upstream.Config
+	Streams  *stream.Group
+	Direct   *direct.Server
 }
 
-// shareServer serves streams that share upstreams.
-type shareServer struct {
-	shareConfig
+// Server serves streams that share upstreams.
+type Server struct {
+	Config
 	report *upstream.Reporter
 
-	generation uint64      // the newer the config, the higher
+	Generation uint64      // the newer the config, the higher
 	stopped    atomic.Bool // another config has taken over
 	sources    int         // that it holds and that have an upstream; see sourcePool
 	standing   []*source   // held for as long as the config runs
@@ -54,11 +55,11 @@ type shareServer struct {
 // generations numbers the configs in their order.
 var generations atomic.Uint64
 
-func newShareServer(c shareConfig) *shareServer {
-	c.kept.Slack, c.kept.SlackSize = burst, burstSize
-	c.perRequest = c.mapping.PerRequest()
-	c.feed = Key(c.mapping.Key(), strconv.Itoa(c.kept.Count), strconv.Itoa(c.kept.Size))
-	return &shareServer{shareConfig: c, report: c.upstream.Report, generation: generations.Add(1)}
+func NewServer(c Config) *Server {
+	c.Kept.Slack, c.Kept.SlackSize = burst, burstSize
+	c.perRequest = c.Mapping.PerRequest()
+	c.feed = backend.Key(c.Mapping.Key(), strconv.Itoa(c.Kept.Count), strconv.Itoa(c.Kept.Size))
+	return &Server{Config: c, report: c.Upstream.Report, Generation: generations.Add(1)}
 }
 
 // burst is how many events beyond those of the history are kept for streams that are reading already, and burstSize how
@@ -68,14 +69,14 @@ const (
 	burstSize = 256 << 10
 )
 
-// hold opens the source of an upstream that must be there before the first client is, and keeps it until close.
-func (c *shareServer) hold(upstream Upstream) {
+// Hold opens the source of an upstream that must be there before the first client is, and keeps it until close.
+func (c *Server) Hold(upstream backend.Upstream) {
 	src, _, _ := sources.acquire(c, upstream, c.sourceKey(upstream, "")) // it has no limit
 	c.standing = append(c.standing, src)
 }
 
-// close lets go of what is held, once the config has stopped.
-func (c *shareServer) close() {
+// Close lets go of what is held, once the config has stopped.
+func (c *Server) Close() {
 	c.stopped.Store(true)
 	for _, src := range c.standing {
 		sources.releaseNow(c, src, nil)
@@ -83,9 +84,9 @@ func (c *shareServer) close() {
 	c.standing = nil
 }
 
-// serve streams a source that others may stream, too.
-func (c *shareServer) serve(w http.ResponseWriter, r *http.Request, upstream Upstream) error {
-	shareKey, err := c.key.Expand(r)
+// Serve streams a source that others may stream, too.
+func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.Upstream) error {
+	shareKey, err := c.Key.Expand(r)
 	if err != nil {
 		return err
 	}
@@ -93,12 +94,12 @@ func (c *shareServer) serve(w http.ResponseWriter, r *http.Request, upstream Ups
 	v, opened, err := c.join(r, upstream, c.sourceKey(upstream, shareKey), lastID)
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
-		return c.streams.Refuse(r, metrics.RefusedMaxSources, http.StatusServiceUnavailable, err)
+		return c.Streams.Refuse(r, metrics.RefusedMaxSources, http.StatusServiceUnavailable, err)
 	}
 	at := v.beginning(lastID, opened)
-	if resumer, ok := upstream.(Resumer); ok && at.lost && resumer.CanResume(lastID) {
+	if resumer, ok := upstream.(backend.Resumer); ok && at.lost && resumer.CanResume(lastID) {
 		v.leave(0)
-		return c.direct.Serve(w, r, upstream)
+		return c.Direct.Serve(w, r, upstream)
 	}
 	d := newDelivery(v, at, w, r)
 	panicked := d.run(r.Context())
@@ -112,7 +113,7 @@ func (c *shareServer) serve(w http.ResponseWriter, r *http.Request, upstream Ups
 
 // join finds the source that has the client's last event, even if its upstream has ended, or else the one that is open,
 // or opens one.
-func (c *shareServer) join(r *http.Request, upstream Upstream, key, lastID string) (v *view, opened bool, err error) {
+func (c *Server) join(r *http.Request, upstream backend.Upstream, key, lastID string) (v *view, opened bool, err error) {
 	if lastID != "" {
 		for _, src := range sources.candidates(c, key) {
 			candidate := newView(c, r, src)
@@ -138,23 +139,23 @@ func (c *shareServer) join(r *http.Request, upstream Upstream, key, lastID strin
 
 // lingerAfter is how long the source is kept after this stream. A source that is always shared is open for as long as a
 // config has it, and no longer.
-func (c *shareServer) lingerAfter(s *stream.Stream) time.Duration {
-	if c.upstream.Shared {
+func (c *Server) lingerAfter(s *stream.Stream) time.Duration {
+	if c.Upstream.Shared {
 		return 0
 	}
 	if s.EndReason() == stream.EndShutdown && !caddy.Exiting() {
-		return max(c.linger, c.afterReload)
+		return max(c.Linger, c.AfterReload)
 	}
-	return c.linger
+	return c.Linger
 }
 
 // configUpstream is an Upstream that belongs to the config that has made it, such as the next handler of a route.
 type configUpstream interface {
-	Upstream
+	backend.Upstream
 
 	// SourceKey makes a source's key of that by which clients share it.
 	SourceKey(key string) string
 
 	// ReplacedBy reports whether a source that connects through this upstream is to connect anew through a newer config's.
-	ReplacedBy(newer Upstream) bool
+	ReplacedBy(newer backend.Upstream) bool
 }

@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"errors"
@@ -16,20 +16,20 @@ import (
 )
 
 // testServer is a server of streams that share upstreams, as a config without options has it.
-func testServer(tb testing.TB, options ...func(*shareConfig)) *shareServer {
+func testServer(tb testing.TB, options ...func(*Config)) *Server {
 	tb.Helper()
 	report := upstream.NewReporter("", "test", zap.NewNop(), metrics.New("", "test", stream.EndReasons), 1<<20, "skip")
 	config := &upstream.Config{MaxSize: 1 << 20, Oversize: records.Skip, Report: report}
 	streams := stream.NewGroup(stream.Config{StallTimeout: time.Hour, Report: report})
 	m := testMapping(tb, "{record}")
-	c := shareConfig{
-		maxSources: 1000, kept: history.Limits{Count: 256, Size: 1 << 20}, linger: 10 * time.Second, keep: 10 * time.Second,
-		mapping: m, upstream: config, streams: streams, direct: &direct.Server{Upstream: config, Streams: streams, Mapping: m},
+	c := Config{
+		MaxSources: 1000, Kept: history.Limits{Count: 256, Size: 1 << 20}, Linger: 10 * time.Second, Keep: 10 * time.Second,
+		Mapping: m, Upstream: config, Streams: streams, Direct: &direct.Server{Upstream: config, Streams: streams, Mapping: m},
 	}
 	for _, option := range options {
 		option(&c)
 	}
-	return newShareServer(c)
+	return NewServer(c)
 }
 
 func testMapping(tb testing.TB, data string) *mapping.Mapping {
@@ -41,6 +41,6 @@ func testMapping(tb testing.TB, data string) *mapping.Mapping {
 	return m
 }
 
-func skipsLag(c *shareConfig) { c.skipLag = true }
+func skipsLag(c *Config) { c.SkipLag = true }
 
 var errTest = errors.New("the test says so")

@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"net/http"
@@ -14,7 +14,7 @@ import (
 // view is a source's history as one stream sees it: frames of a feed that others get, too, or, where the mapping depends
 // on the request, records that are mapped for it alone.
 type view struct {
-	server *shareServer
+	server *Server
 	source *source
 	feed   *feed
 	batch  mapping.Batch // without a mapper: the frames are the feed's
@@ -24,10 +24,10 @@ type view struct {
 	fallback []byte          // scratch
 }
 
-func newView(c *shareServer, r *http.Request, src *source) *view {
+func newView(c *Server, r *http.Request, src *source) *view {
 	v := &view{server: c, source: src}
 	if c.perRequest {
-		v.batch.Mapper = c.mapping.Bind(argument.Lookup(r))
+		v.batch.Mapper = c.Mapping.Bind(argument.Lookup(r))
 	}
 	v.feed = src.feedFor(c, 1)
 	return v
@@ -54,7 +54,7 @@ func (v *view) beginning(lastID string, opened bool) (p beginning) {
 		p.lost = !found
 		v.batch.LastID = v.canonical(lastID)
 	} else {
-		p.at = v.tail(v.server.replay)
+		p.at = v.tail(v.server.Replay)
 	}
 	if opened && (p.lost || lastID == "") {
 		p.at = 0 // even if there is more already than the history keeps
@@ -98,7 +98,7 @@ func (v *view) find(id string) (at history.Cursor, ok bool) {
 	} else {
 		at, ok = v.feed.frames.AfterID(id)
 	}
-	if ok || v.server.mapping.GivesIDs() || v.feed.frames.HasID(id) {
+	if ok || v.server.Mapping.GivesIDs() || v.feed.frames.HasID(id) {
 		return at, ok
 	}
 	// The client may have the event from the mapping of an earlier config, while the current one leaves it out.

@@ -1,10 +1,11 @@
-package sse
+package share
 
 import (
 	"context"
 	"errors"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
@@ -78,7 +79,7 @@ func (s *source) waitForStream() {
 func (s *source) isWanted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.streams) > 0 || s.server.upstream.Shared
+	return len(s.streams) > 0 || s.server.Upstream.Shared
 }
 
 // count is how many records there have been.
@@ -110,10 +111,10 @@ func (s *source) connect() error {
 	}
 	s.mu.Unlock()
 
-	err := c.upstream.Open(ctx, asked, lastID, s)
+	err := c.Upstream.Open(ctx, asked, lastID, s)
 
 	s.mu.Lock()
-	inputs, replaced, live := s.inputs, s.replaced, s.state == isLive
+	inputs, replaced, live := s.inputs, s.replaced, s.state == IsLive
 	s.reconnect = nil
 	// An id that the upstream cannot take back must not keep it down. If it is not at fault, it is tried again.
 	s.skipID = lastID != "" && len(inputs) == 0 && failure.RefusesRequest(err)
@@ -132,15 +133,15 @@ func (s *source) connect() error {
 }
 
 // isOver reports whether there is no point in connecting anew.
-func isOver(c *shareServer, err error) bool {
-	return errors.Is(err, ErrEnded) || errors.Is(err, upstream.ErrRecordTooLarge) || err == nil && c.ends
+func isOver(c *Server, err error) bool {
+	return errors.Is(err, backend.ErrEnded) || errors.Is(err, upstream.ErrRecordTooLarge) || err == nil && c.Ends
 }
 
 // finish lets the streams read what is left, then end.
-func (s *source) finish(c *shareServer, err error) {
-	switch forGood := errors.Is(err, ErrEnded); {
+func (s *source) finish(c *Server, err error) {
+	switch forGood := errors.Is(err, backend.ErrEnded); {
 	case forGood || err == nil:
-		sources.end(c, s, forGood, c.keep)
+		sources.end(c, s, forGood, c.Keep)
 	default:
 		sources.end(c, s, false, 0)
 		c.report.Failed(err)
@@ -155,9 +156,9 @@ func (s *source) finish(c *shareServer, err error) {
 }
 
 // down notes that the upstream is not there, and says so once for as long as that lasts.
-func (s *source) down(c *shareServer, err error) {
+func (s *source) down(c *Server, err error) {
 	s.mu.Lock()
-	s.state = isDown
+	s.state = IsDown
 	s.attempts++
 	s.lastErr = err
 	first := !s.reported

@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
@@ -37,7 +38,7 @@ type source struct {
 
 	// Held for moments only, and for what follows.
 	mu        sync.Mutex
-	server    *shareServer // the newest config that has asked for this source
+	server    *Server      // the newest config that has asked for this source
 	records   *history.Log // packed records, from which frames can be made anew
 	feeds     []*feed      // one for each mapping
 	streams   map[*delivery]struct{}
@@ -54,8 +55,8 @@ type source struct {
 // the config's expressions do. Neither clients nor the admin API wait for it. It is taken before source.mu.
 type intake struct {
 	mapping  sync.Mutex
-	newest   *shareServer // source.server, as of the beginning of the read
-	taking   []*feed      // source.feeds, as of the beginning of the read
+	newest   *Server // source.server, as of the beginning of the read
+	taking   []*feed // source.feeds, as of the beginning of the read
 	seq      uint64
 	lastID   []byte // the last id that config or upstream gave, for {last_id}
 	resumes  bool   // it is the upstream's own
@@ -67,7 +68,7 @@ type intake struct {
 
 // connection is a source's link to its upstream. It is guarded by source.mu.
 type connection struct {
-	upstream   Upstream
+	upstream   backend.Upstream
 	reconnect  context.CancelFunc // lets go of the connection, to open another
 	replaced   bool               // the connection is let go of because a new config has another
 	inputs     []*upstream.Input
@@ -89,16 +90,16 @@ type sourceState string
 
 const (
 	isConnecting sourceState = "connecting"
-	isLive       sourceState = "live"
-	isDown       sourceState = "down" // waiting to connect anew
+	IsLive       sourceState = "live"
+	IsDown       sourceState = "down" // waiting to connect anew
 	isFinished   sourceState = "over"
 )
 
-func newSource(c *shareServer, key string, upstream Upstream) *source {
+func newSource(c *Server, key string, upstream backend.Upstream) *source {
 	s := &source{
 		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}),
 		connection: connection{upstream: upstream, state: isConnecting, renewed: make(chan struct{}, 1), entered: make(chan struct{}, 1), warnings: ratelog.Warnings()},
-		server:     c, records: history.New(c.kept), streams: make(map[*delivery]struct{}),
+		server:     c, records: history.New(c.Kept), streams: make(map[*delivery]struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.feedFor(c, 0) // before the first record
@@ -110,14 +111,14 @@ func newEpoch() string {
 	return strconv.FormatInt(time.Now().UnixMicro(), 36) + strconv.FormatUint(rand.Uint64N(36*36), 36)
 }
 
-func (s *source) config() *shareServer {
+func (s *source) config() *Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.server
 }
 
 // Open takes an upstream that is there.
-func (s *source) Open(contentType string) (Input, error) {
+func (s *source) Open(contentType string) (backend.Input, error) {
 	in, withoutID, err := s.open(contentType)
 	if withoutID {
 		s.Begin()
@@ -134,14 +135,14 @@ func (s *source) Open(contentType string) (Input, error) {
 func (s *source) open(contentType string) (in *upstream.Input, withoutID bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	config := s.server.upstream
+	config := s.server.Upstream
 	if err := config.CheckType(contentType); err != nil {
 		return nil, false, err
 	}
 	if s.reported {
 		config.Report.Logger.Info("upstream is back", zap.String("backend", config.Report.Backend))
 	}
-	s.state, s.reported, s.lastErr = isLive, false, nil
+	s.state, s.reported, s.lastErr = IsLive, false, nil
 	withoutID, s.skipID = s.skipID, false
 	in = upstream.NewInput(s, config.Options(contentType), s.unfinished)
 	if len(s.inputs) == 0 || !config.Shared {
@@ -151,15 +152,15 @@ func (s *source) open(contentType string) (in *upstream.Input, withoutID bool, e
 }
 
 // adopt makes a newer config's settings those of the source. One that shares the next handler asks the new config's.
-func (s *source) adopt(c *shareServer, upstream Upstream) {
+func (s *source) adopt(c *Server, upstream backend.Upstream) {
 	s.feedFor(c, 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.adoptLocked(c, upstream)
 }
 
-func (s *source) adoptLocked(c *shareServer, upstream Upstream) {
-	if c.generation <= s.server.generation {
+func (s *source) adoptLocked(c *Server, upstream backend.Upstream) {
+	if c.Generation <= s.server.Generation {
 		return
 	}
 	s.server.report.Meters.SourcesActive.Dec()
@@ -285,7 +286,7 @@ func (s *source) endLaggards() {
 	defer s.mu.Unlock()
 	s.checking = false
 	for d := range s.streams {
-		if !d.server.skipLag && d.subscriber.HasLagged() {
+		if !d.server.SkipLag && d.subscriber.HasLagged() {
 			d.lag()
 		}
 	}
@@ -308,6 +309,6 @@ func (s *source) exit(d *delivery) {
 }
 
 var (
-	_ Sink              = (*source)(nil)
+	_ backend.Sink      = (*source)(nil)
 	_ upstream.Consumer = (*source)(nil)
 )

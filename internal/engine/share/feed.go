@@ -1,4 +1,4 @@
-package sse
+package share
 
 import (
 	"bytes"
@@ -29,11 +29,11 @@ type feed struct {
 	failed atomic.Bool // a record was refused; it ended before its source
 
 	// Of the source's mu.
-	server  *shareServer // the newest config that maps so
-	streams int          // those that are open, or have been less than their linger ago
+	server  *Server // the newest config that maps so
+	streams int     // those that are open, or have been less than their linger ago
 
 	// Of the source's mapping, or of the goroutine that makes the feed.
-	current *shareServer    // server, as of the beginning of the read
+	current *Server         // server, as of the beginning of the read
 	counts  *metrics.Meters // nil for records that were counted when they came
 	mapper  *mapping.Mapper
 	ids     *mapping.Mapper // without a mapper: gives records their ids, if these depend on no request
@@ -104,7 +104,7 @@ func (f *feed) refuse(seq uint64, id []byte) {
 
 // feedFor finds the source's feed for a config's mapping, or makes it of the records that are kept. It adds that
 // many streams to it.
-func (s *source) feedFor(c *shareServer, streams int) *feed {
+func (s *source) feedFor(c *Server, streams int) *feed {
 	if f := s.findFeed(c, streams); f != nil {
 		return f
 	}
@@ -134,14 +134,14 @@ func (s *source) feedFor(c *shareServer, streams int) *feed {
 func (f *feed) replaces(other *feed) bool { return f.key == other.key }
 
 // findFeed is nil if there is none, or none that goes on.
-func (s *source) findFeed(c *shareServer, streams int) *feed {
+func (s *source) findFeed(c *Server, streams int) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.feeds {
 		if f.key != c.feed || f.failed.Load() {
 			continue
 		}
-		if c.generation > f.server.generation {
+		if c.Generation > f.server.Generation {
 			f.server = c
 		}
 		f.streams += streams
@@ -150,15 +150,15 @@ func (s *source) findFeed(c *shareServer, streams int) *feed {
 	return nil
 }
 
-func (s *source) newFeed(c *shareServer) *feed {
+func (s *source) newFeed(c *Server) *feed {
 	global := caddy.NewReplacer().GetString
 	f := &feed{key: c.feed, server: c, current: c}
 	if c.perRequest {
 		f.frames = s.records
-		f.ids = c.mapping.BindIDs(global)
+		f.ids = c.Mapping.BindIDs(global)
 		return f
 	}
-	f.mapper = c.mapping.Bind(global)
+	f.mapper = c.Mapping.Bind(global)
 	return f
 }
 
@@ -186,7 +186,7 @@ func (s *source) fill(f *feed) {
 // refill empties a feed's frames, and returns a reader of the records to be mapped. Where the records' own history no
 // longer offers them, the feed's may, or they tell its beginning from a gap.
 func (s *source) refill(f *feed) *history.Subscriber {
-	f.frames, f.lastID = history.New(f.current.kept), nil
+	f.frames, f.lastID = history.New(f.current.Kept), nil
 	held := s.records.Held()
 	f.lost = held > 0
 	return s.records.Subscribe(held, idle{})
@@ -217,7 +217,7 @@ func (f *feed) read(s *source, reader *history.Subscriber) (whole bool) {
 func (s *source) fitHistory() {
 	var most history.Limits
 	for _, f := range s.feeds {
-		limits := f.server.kept
+		limits := f.server.Kept
 		limits.Count, limits.Size = max(most.Count, limits.Count), max(most.Size, limits.Size)
 		most = limits
 	}
