@@ -15,6 +15,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/limits"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/nexthandler"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
@@ -43,12 +45,12 @@ func (h *Handler) compile() error {
 		return err
 	}
 	h.direct = &direct.Server{Upstream: h.upstream, Streams: h.streams, Mapping: m}
-	h.next = &nextServer{upstream: h.upstream, streams: h.streams, direct: h.direct}
+	h.next = &nexthandler.Server{Config: h.upstream, Streams: h.streams, Direct: h.direct}
 	client, err := argument.ParseKey(h.MaxStreamsKey)
 	if err != nil {
 		return fmt.Errorf("max_streams_key: %w", err)
 	}
-	h.limits = &limits{most: h.MaxStreams, mostPerClient: h.MaxStreamsPerClient, client: client, streams: h.streams}
+	h.limits = &limits.Limits{Most: h.MaxStreams, MostPerClient: h.MaxStreamsPerClient, Client: client, Streams: h.streams}
 	return h.compileShare()
 }
 

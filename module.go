@@ -18,6 +18,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/limits"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/nexthandler"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
@@ -143,9 +145,9 @@ type Handler struct {
 	upstream *upstream.Config
 	streams  *stream.Group
 	direct   *direct.Server
-	next     *nextServer
+	next     *nexthandler.Server
 	share    *share.Server // nil: each stream has an upstream of its own
-	limits   *limits
+	limits   *limits.Limits
 }
 
 // End is the event that tells clients that there will be no more.
@@ -218,7 +220,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.compile(); err != nil {
 		return err
 	}
-	if h.backend == nil && h.share != nil && !h.next.findRoute(ctx, strconv.FormatUint(h.share.Generation, 10)) {
+	if h.backend == nil && h.share != nil && !h.next.FindRoute(ctx, strconv.FormatUint(h.share.Generation, 10)) {
 		h.share = nil
 	}
 	h.warnTemplates()

@@ -18,9 +18,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	}
 	if h.backend == nil {
 		if shares {
-			return h.share.Serve(w, r, h.next.newUpstream(r, next))
+			return h.share.Serve(w, r, h.next.Upstream(r, next))
 		}
-		return h.next.serve(w, r, next, leave)
+		return h.next.Serve(w, r, next, leave)
 	}
 	upstream, err := h.backend.Bind(r)
 	if err != nil {
@@ -36,7 +36,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 // serveUnchanged answers a client that has negotiated for the upstream's own format.
 func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	if h.backend == nil {
-		return h.next.serveUnchanged(w, r, next, leave)
+		return h.next.ServeUnchanged(w, r, next, leave)
 	}
 	upstream, err := h.backend.Bind(r)
 	if err != nil {

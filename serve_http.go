@@ -11,6 +11,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/viewer"
 )
 
 // ServeHTTP serves an event stream, or lets the request pass.
@@ -20,8 +21,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case r.Method == http.MethodOptions, r.Method == http.MethodTrace, r.Method == http.MethodConnect:
 		return refuseMethod(w, r)
 	}
-	if h.Viewer && wantsPage(r) {
-		return serveViewer(w, r)
+	if h.Viewer && viewer.WantsPage(r) {
+		return viewer.Serve(w, r)
 	}
 	if !h.accepts(r) {
 		stream.AddVary(w.Header())
@@ -34,7 +35,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		case r.Method == http.MethodHead:
 			return h.serveHead(w, r, stream.AddVary)
 		}
-		leave, err := h.limits.enter(w, r)
+		leave, err := h.limits.Enter(w, r)
 		if err != nil {
 			return err
 		}
@@ -50,7 +51,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.backend != nil && r.Method == http.MethodHead {
 		return h.serveHead(w, r, stream.SetHeaders)
 	}
-	leave, err := h.limits.enter(w, r)
+	leave, err := h.limits.Enter(w, r)
 	if err != nil {
 		return err
 	}

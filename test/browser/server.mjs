@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
-const viewerFile = new URL('../../viewer.html', import.meta.url);
+const viewerFile = new URL('../../internal/engine/viewer/viewer.html', import.meta.url);
 const hostile = JSON.parse(readFileSync(new URL('hostile.json', import.meta.url), 'utf8'));
 
 function viewer() {

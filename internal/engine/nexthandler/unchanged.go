@@ -1,4 +1,4 @@
-package sse
+package nexthandler
 
 import (
 	"io"
@@ -8,16 +8,16 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// serveUnchanged answers a client that has negotiated for the next handler's own format. Records are as long for it as
+// ServeUnchanged answers a client that has negotiated for the next handler's own format. Records are as long for it as
 // for those who get events, and count as their streams do.
-func (c *nextServer) serveUnchanged(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
+func (c *Server) ServeUnchanged(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	return next.ServeHTTP(&unchangedWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, c, leave, false}, r)
 }
 
 // unchangedWriter lets go of a stream's place if the response has no records.
 type unchangedWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	server  *nextServer
+	server  *Server
 	leave   func()
 	decided bool
 }
@@ -43,7 +43,7 @@ func (w *unchangedWriter) decide(status int) {
 	}
 	w.decided = true
 	header := w.Header()
-	if asksForStream := true; !upstream.IsEventStream(header) && !w.server.upstream.Converts(status, header, asksForStream) {
+	if asksForStream := true; !upstream.IsEventStream(header) && !w.server.Config.Converts(status, header, asksForStream) {
 		w.leave()
 	}
 }

@@ -1,4 +1,4 @@
-package sse
+package nexthandler
 
 import (
 	"context"
@@ -11,29 +11,30 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/routeid"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// nextServer serves streams of the next handler's responses.
-type nextServer struct {
-	upstream *upstream.Config
-	streams  *stream.Group
-	direct   *direct.Server
-	route    routeid.Identity // of the next handler, if streams share it
+// Server serves streams of the next handler's responses.
+type Server struct {
+	Config  *upstream.Config
+	Streams *stream.Group
+	Direct  *direct.Server
+	route   routeid.Identity // of the next handler, if streams share it
 }
 
-// findRoute finds out what tells the next handler from those of other routes, over reloads. It reports whether streams can
+// FindRoute finds out what tells the next handler from those of other routes, over reloads. It reports whether streams can
 // share it at all.
-func (c *nextServer) findRoute(ctx caddy.Context, config string) (shareable bool) {
+func (c *Server) FindRoute(ctx caddy.Context, config string) (shareable bool) {
 	var err error
 	if c.route, err = routeid.Of(ctx); err == nil {
 		return true
 	}
-	c.route.Digest = Key("config", config) // another config's next handler is another one
-	logger := c.upstream.Report.Logger
+	c.route.Digest = backend.Key("config", config) // another config's next handler is another one
+	logger := c.Config.Report.Logger
 	if errors.Is(err, routeid.ErrManyPlaces) {
 		logger.Warn("share has no effect: give each route that invokes the named route an sse of its own", zap.Error(err))
 		return false
@@ -42,13 +43,13 @@ func (c *nextServer) findRoute(ctx caddy.Context, config string) (shareable bool
 	return true
 }
 
-// serve streams the response of the next handler, if it is one of records. It calls leave if it is no stream.
-func (c *nextServer) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
+// Serve streams the response of the next handler, if it is one of records. It calls leave if it is no stream.
+func (c *Server) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	before := w.Header().Clone()
 	quiet := new(atomic.Bool)
 	ctx, cancel := quietContext(r.Context(), quiet.Load)
 	defer cancel()
-	s := c.streams.New(w, r, cancel)
+	s := c.Streams.New(w, r, cancel)
 	s.WatchClient()
 
 	ctx, adoptTimeouts := stream.WithOwnTimeouts(ctx)
@@ -62,11 +63,11 @@ func (c *nextServer) serve(w http.ResponseWriter, r *http.Request, next caddyhtt
 	ask := func(request *http.Request) error {
 		ctx, refuse := context.WithCancelCause(request.Context())
 		defer refuse(nil)
-		d := c.direct.NewSink(s)
+		d := c.Direct.NewSink(s)
 		rw = &responseWriter{
-			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, upstream: c.upstream,
+			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, upstream: c.Config,
 			sink: d, refuse: func() { refuse(io.EOF) },
-			client: &clientSide{Sink: d, quiet: quiet, mayBePart: asksForPart(request.Header), adoptTimeouts: adoptTimeouts, leave: leave},
+			client: &client{Sink: d, quiet: quiet, mayBePart: asksForPart(request.Header), adoptTimeouts: adoptTimeouts, leave: leave},
 		}
 		err := askNext(next, rw, request.WithContext(ctx), quiet.Load)
 		if rw.isRejected() {

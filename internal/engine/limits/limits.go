@@ -1,4 +1,5 @@
-package sse
+// Package limits counts streams, for max_streams and max_streams_per_client.
+package limits
 
 import (
 	"errors"
@@ -10,11 +11,11 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
-// limits counts the streams of one sse, for max_streams and max_streams_per_client.
-type limits struct {
-	most, mostPerClient int          // 0: no limit
-	client              argument.Key // tells clients apart
-	streams             *stream.Group
+// Limits counts the streams of one sse, for max_streams and max_streams_per_client.
+type Limits struct {
+	Most, MostPerClient int          // 0: no limit
+	Client              argument.Key // tells clients apart
+	Streams             *stream.Group
 
 	mu        sync.Mutex
 	total     int
@@ -26,14 +27,14 @@ var (
 	errTooManyForOneOfAll = errors.New("max_streams_per_client is reached")
 )
 
-// enter counts a stream in, before anything is opened for it. leave counts it out, once.
-func (l *limits) enter(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
-	if l.most == 0 && l.mostPerClient == 0 {
+// Enter counts a stream in, before anything is opened for it. leave counts it out, once.
+func (l *Limits) Enter(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
+	if l.Most == 0 && l.MostPerClient == 0 {
 		return func() {}, nil
 	}
 	var client string
-	if l.mostPerClient > 0 {
-		if client, err = l.client.Expand(r); err != nil {
+	if l.MostPerClient > 0 {
+		if client, err = l.Client.Expand(r); err != nil {
 			return nil, err
 		}
 	}
@@ -44,19 +45,19 @@ func (l *limits) enter(w http.ResponseWriter, r *http.Request) (leave func(), er
 		if errors.Is(err, errTooManyForOneOfAll) {
 			reason = metrics.RefusedMaxStreamsPerClient
 		}
-		return nil, l.streams.Refuse(r, reason, status, err)
+		return nil, l.Streams.Refuse(r, reason, status, err)
 	}
 	return sync.OnceFunc(func() { l.uncount(client) }), nil
 }
 
-func (l *limits) count(client string) (status int, err error) {
+func (l *Limits) count(client string) (status int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.most > 0 && l.total >= l.most {
+	if l.Most > 0 && l.total >= l.Most {
 		return http.StatusServiceUnavailable, errTooManyStreams
 	}
-	if l.mostPerClient > 0 {
-		if l.perClient[client] >= l.mostPerClient {
+	if l.MostPerClient > 0 {
+		if l.perClient[client] >= l.MostPerClient {
 			return http.StatusTooManyRequests, errTooManyForOneOfAll
 		}
 		if l.perClient == nil {
@@ -68,7 +69,7 @@ func (l *limits) count(client string) (status int, err error) {
 	return 0, nil
 }
 
-func (l *limits) uncount(client string) {
+func (l *Limits) uncount(client string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.total--

@@ -1,4 +1,4 @@
-package sse
+package nexthandler
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 
 // request is a client's request as the next handler gets it: without what would turn the records into something
 // that cannot be converted.
-func (c *nextServer) request(ctx context.Context, r *http.Request) *http.Request {
+func (c *Server) request(ctx context.Context, r *http.Request) *http.Request {
 	expectsStream := c.expectsStream(r)
 	r = withHeader(ctx, r)
 	keepHopByHop(r.Header)
@@ -33,10 +33,10 @@ func (c *nextServer) request(ctx context.Context, r *http.Request) *http.Request
 
 // setAccept sets what the next handler is asked with. Compressed records could not be told apart, and a
 // request without Accept-Encoding would be given gzip by Go.
-func (c *nextServer) setAccept(header http.Header) {
+func (c *Server) setAccept(header http.Header) {
 	header.Set("Accept-Encoding", "identity")
 	header.Set("Accept", httpbody.AcceptRecords)
-	if c.upstream.Format == records.EventStream {
+	if c.Config.Format == records.EventStream {
 		header.Set("Accept", acceptEvents)
 	}
 }
@@ -47,8 +47,8 @@ const acceptEvents = "text/event-stream, application/json"
 
 // expectsStream reports whether the client or the config says that the response is to be a stream. Other requests may be for
 // anything on the site, such as a video that a browser reads in parts.
-func (c *nextServer) expectsStream(r *http.Request) bool {
-	return c.upstream.Format != records.Auto || upstream.NamesEventStream(r)
+func (c *Server) expectsStream(r *http.Request) bool {
+	return c.Config.Format != records.Auto || upstream.NamesEventStream(r)
 }
 
 // partialFields ask for a part of the response, or for what has changed of it (RFC 9110 §14.2, RFC 3229 §10.5.3).

@@ -1,4 +1,5 @@
-package sse
+// Package viewer serves the page that shows a stream.
+package viewer
 
 import (
 	"crypto/sha256"
@@ -30,9 +31,9 @@ func inlineHash(element string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// wantsPage is whether a browser navigates here: it asks for HTML by name, and for an event stream at most as one
+// WantsPage is whether a browser navigates here: it asks for HTML by name, and for an event stream at most as one
 // of whatever else there may be.
-func wantsPage(r *http.Request) bool {
+func WantsPage(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
@@ -40,7 +41,7 @@ func wantsPage(r *http.Request) bool {
 	return accept.Named(values, "text/html") > accept.Named(values, "text/event-stream")
 }
 
-func serveViewer(w http.ResponseWriter, r *http.Request) error {
+func Serve(w http.ResponseWriter, r *http.Request) error {
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Length", strconv.Itoa(len(viewerPage)))

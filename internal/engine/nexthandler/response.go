@@ -1,4 +1,4 @@
-package sse
+package nexthandler
 
 import (
 	"bufio"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/quic-go/quic-go/http3"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
@@ -29,8 +30,8 @@ import (
 type responseWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	upstream *upstream.Config
-	sink     Sink
-	client   *clientSide // nil: a source asks, which takes nothing but records
+	sink     backend.Sink
+	client   *client // nil: a source asks, which takes nothing but records
 	refuse   func()      // ends the next handler's request
 
 	mu     sync.Mutex // held while the next handler writes
@@ -41,8 +42,8 @@ type responseWriter struct {
 	unseen http.Header // what the next handler sets once ours are out
 }
 
-// clientSide is whom a next handler answers.
-type clientSide struct {
+// client is whom a next handler answers.
+type client struct {
 	*direct.Sink
 	quiet         *atomic.Bool // this response ends without the next handler's complaint
 	mayBePart     bool         // the request is for a part of the response

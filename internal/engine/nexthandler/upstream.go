@@ -1,4 +1,4 @@
-package sse
+package nexthandler
 
 import (
 	"context"
@@ -18,13 +18,14 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
 // nextUpstream is the next handler of a route as an upstream that streams share: it is asked once for all of them,
 // by a request of the source's own that has the URL, but none of a client's headers.
 type nextUpstream struct {
-	config  *nextServer
+	config  *Server
 	next    caddyhttp.Handler
 	request *http.Request // to be copied for each connection
 	vars    map[string]any
@@ -32,9 +33,9 @@ type nextUpstream struct {
 	key     string
 }
 
-// newUpstream takes from a client's request what tells resources apart, and nothing that tells clients apart. All
+// Upstream takes from a client's request what tells resources apart, and nothing that tells clients apart. All
 // that it takes is part of the key, as any of it may be what the client has made it.
-func (c *nextServer) newUpstream(r *http.Request, next caddyhttp.Handler) *nextUpstream {
+func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler) *nextUpstream {
 	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	host := strings.ToLower(r.Host)
@@ -66,7 +67,7 @@ func (c *nextServer) newUpstream(r *http.Request, next caddyhttp.Handler) *nextU
 	}
 	return &nextUpstream{
 		config: c, next: next, request: request.WithContext(ctx), vars: vars, server: server,
-		key: Key(scheme, host, original.RequestURI, r.URL.RequestURI(), keyOfSettings(vars)),
+		key: backend.Key(scheme, host, original.RequestURI, r.URL.RequestURI(), keyOfSettings(vars)),
 	}
 }
 
@@ -100,7 +101,7 @@ func keyOfSettings(vars map[string]any) string {
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		parts = append(parts, name, fmt.Sprintf("%T %[1]v", vars[name]))
 	}
-	return Key(parts...)
+	return backend.Key(parts...)
 }
 
 // nobody is the client's address in the source's own request. It is that of no host, so that no handler takes the
@@ -111,14 +112,14 @@ const nobody = "0.0.0.0:0"
 func (u *nextUpstream) Key() string { return u.key }
 
 // Stream asks the next handler. As an EventSource would, it says which event of the upstream's it saw last.
-func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink Sink) error {
+func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink backend.Sink) error {
 	quiet, cancel := quietContext(ctx, func() bool { return true })
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 
 	w := &responseWriter{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: noResponse{make(http.Header)}},
-		upstream:              u.config.upstream, sink: sink, refuse: cancel,
+		upstream:              u.config.Config, sink: sink, refuse: cancel,
 	}
 	r := u.newRequest(quiet, w)
 	if lastID != "" {
@@ -183,13 +184,13 @@ func (noResponse) Write(p []byte) (int, error) { return len(p), nil }
 // so the handler's route is part of it. So is all that the source's own request takes from a client's, even if the key is
 // the user's: vars, that is.
 func (u *nextUpstream) SourceKey(key string) string {
-	return Key("next", u.config.route.Digest, keyOfSettings(u.vars), key)
+	return backend.Key("next", u.config.route.Digest, keyOfSettings(u.vars), key)
 }
 
 // ReplacedBy reports whether a new config's upstream is to be asked at once. Routes of one config may share a source; only
 // another config's next handler is another one.
-func (u *nextUpstream) ReplacedBy(newer Upstream) bool {
+func (u *nextUpstream) ReplacedBy(newer backend.Upstream) bool {
 	return u.server != newer.(*nextUpstream).server
 }
 
-var _ Upstream = (*nextUpstream)(nil)
+var _ backend.Upstream = (*nextUpstream)(nil)
