@@ -4,6 +4,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 
 	// The backends that come with the handler.
+	_ "github.com/seed-4dedbcea/caddy-sse/modules/admin"
 	_ "github.com/seed-4dedbcea/caddy-sse/modules/dial"
 	_ "github.com/seed-4dedbcea/caddy-sse/modules/exec"
 	_ "github.com/seed-4dedbcea/caddy-sse/modules/file"

@@ -32,7 +32,7 @@ type responseWriter struct {
 	upstream *upstream.Config
 	sink     backend.Sink
 	client   *client // nil: a source asks, which takes nothing but records
-	refuse   func()      // ends the next handler's request
+	refuse   func()  // ends the next handler's request
 
 	mu     sync.Mutex // held while the next handler writes
 	mode   responseMode

@@ -1,4 +1,5 @@
-package sse
+// Package admin lists the streams and sources of this process, and ends streams.
+package admin
 
 import (
 	"bytes"
