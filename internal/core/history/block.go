@@ -55,14 +55,14 @@ func (l *Log) at(c Cursor) *slot {
 func (l *Log) resize(n int) {
 	old := l.ring
 	l.ring = make([]slot, n)
-	for c := l.oldest; c < l.end; c++ {
+	for c := l.oldest; c < l.end.at; c++ {
 		*l.at(c) = old[int(c)&(len(old)-1)]
 	}
 }
 
 // shrink gives back index memory that smaller limits have freed.
 func (l *Log) shrink() {
-	need := max(16, 1<<bits.Len(uint(l.end-l.oldest)))
+	need := max(16, 1<<bits.Len(uint(l.end.at-l.oldest)))
 	if len(l.ring) > 4*need {
 		l.resize(need)
 	}

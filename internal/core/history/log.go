@@ -59,18 +59,12 @@ type Log struct {
 	ring    []slot // a power of two long; index c lies at c & (len-1)
 	oldest  Cursor // first entry held
 	first   Cursor // first entry that the history offers; the rest is slack
-	visible Cursor // end of what is published
-	end     Cursor // end of what is appended
+	visible edge   // of what is published
+	end     edge   // of what is appended
 
-	events    uint64 // events ever appended
-	published uint64 // events ever published
-	cost      uint64 // what all entries ever appended count for in Limits.Size
-	seq       uint64 // newest number appended or noted
-	known     uint64 // the same as far as it is published
-	numbered  uint64 // newest number of an event appended or noted
-	passed    uint64 // the same as far as it is published
-	named     Cursor // end of the newest entry with an id; 0 if there was none
-	gone      gone
+	cost  uint64 // what all entries ever appended count for in Limits.Size
+	named Cursor // end of the newest entry with an id; 0 if there was none
+	gone  gone
 
 	block  *block
 	ids    []byte
@@ -78,6 +72,14 @@ type Log struct {
 
 	subscribers int
 	parking     parking
+}
+
+// edge is the end of a log, as its subscribers or its appender see it.
+type edge struct {
+	at       Cursor
+	events   uint64 // events there have ever been
+	seq      uint64 // newest number appended or noted
+	numbered uint64 // newest number of an event appended or noted
 }
 
 // slot is what the index holds of an entry.
@@ -134,24 +136,24 @@ func (l *Log) Append(e Entry) {
 	if l.closed {
 		return
 	}
-	if int(l.end-l.oldest) == len(l.ring) {
+	if int(l.end.at-l.oldest) == len(l.ring) {
 		l.resize(max(16, 2*len(l.ring)))
 	}
-	l.seq = max(l.seq, e.Seq)
+	l.end.seq = max(l.end.seq, e.Seq)
 	if len(e.ID) > 0 {
-		l.named = l.end + 1
+		l.named = l.end.at + 1
 	}
-	s := l.at(l.end)
-	s.seq, s.events, s.cost, s.named, s.event = l.seq, l.events, l.cost, l.named, e.Event
+	s := l.at(l.end.at)
+	s.seq, s.events, s.cost, s.named, s.event = l.end.seq, l.end.events, l.cost, l.named, e.Event
 	s.id = l.storeID(e.ID)
 	s.block, s.from, s.to = l.store(e.Bytes)
-	l.end++
-	l.block.end = l.end
+	l.end.at++
+	l.block.end = l.end.at
 
 	cost := len(e.Bytes) + len(e.ID)
 	if e.Event {
-		l.numbered = l.seq
-		l.events++
+		l.end.numbered = l.end.seq
+		l.end.events++
 	} else {
 		cost = max(cost, controlCost)
 	}
@@ -178,9 +180,9 @@ func (l *Log) Missed(seq uint64) {
 }
 
 func (l *Log) note(seq uint64) {
-	l.seq, l.numbered = max(l.seq, seq), max(l.numbered, seq)
-	if l.visible == l.end {
-		l.known, l.passed = l.seq, l.numbered
+	l.end.seq, l.end.numbered = max(l.end.seq, seq), max(l.end.numbered, seq)
+	if l.visible.at == l.end.at {
+		l.visible = l.end
 	}
 }
 
@@ -188,7 +190,7 @@ func (l *Log) note(seq uint64) {
 // once. It does nothing if nothing was appended.
 func (l *Log) Publish() {
 	l.mu.Lock()
-	if l.visible == l.end {
+	if l.visible.at == l.end.at {
 		l.mu.Unlock()
 		return
 	}
@@ -198,9 +200,7 @@ func (l *Log) Publish() {
 	l.wake(parked)
 }
 
-func (l *Log) publish() {
-	l.visible, l.published, l.known, l.passed = l.end, l.events, l.seq, l.numbered
-}
+func (l *Log) publish() { l.visible = l.end }
 
 // Wake wakes every parked subscriber once, though there is nothing new in the
 // log: for what is too fleeting to be kept.
@@ -229,9 +229,9 @@ func (l *Log) Close() {
 // evict lets go of what is beyond the limits. A block is garbage as soon as
 // neither a slot nor a reader's batch refers to it.
 func (l *Log) evict() {
-	for l.first+1 < l.end {
+	for l.first+1 < l.end.at {
 		s := l.at(l.first)
-		if l.events-s.events <= uint64(l.limits.Count) && l.cost-s.cost <= uint64(l.limits.Size) {
+		if l.end.events-s.events <= uint64(l.limits.Count) && l.cost-s.cost <= uint64(l.limits.Size) {
 			break
 		}
 		l.gone.pass(s, l.first)
@@ -276,17 +276,17 @@ type Stats struct {
 func (l *Log) Stats() Stats {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	st := Stats{Subscribers: l.subscribers, NewestSeq: l.known}
-	if l.oldest < l.end {
+	st := Stats{Subscribers: l.subscribers, NewestSeq: l.visible.seq}
+	if l.oldest < l.end.at {
 		st.Bytes = int(l.cost - l.at(l.oldest).cost)
 	}
-	if l.first >= l.visible {
+	if l.first >= l.visible.at {
 		return st
 	}
-	st.Entries = int(l.visible - l.first)
-	st.Events = int(l.published - l.at(l.first).events)
+	st.Entries = int(l.visible.at - l.first)
+	st.Events = int(l.visible.events - l.at(l.first).events)
 	st.OldestSeq = l.at(l.first).seq
-	newest := l.at(l.visible - 1).named
+	newest := l.at(l.visible.at - 1).named
 	if newest <= l.first {
 		return st
 	}

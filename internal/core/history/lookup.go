@@ -21,17 +21,17 @@ func (l *Log) Held() Cursor {
 func (l *Log) Tail(replay int) Cursor {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if replay <= 0 || l.first >= l.visible {
-		return l.visible
+	if replay <= 0 || l.first >= l.visible.at {
+		return l.visible.at
 	}
-	events := l.published - l.at(l.first).events
+	events := l.visible.events - l.at(l.first).events
 	if events == 0 {
-		return l.visible
+		return l.visible.at
 	}
 	events = min(events, uint64(replay))
 	// The last place with that many events behind it is the event itself, not
 	// a control frame before it.
-	return l.search(func(s *slot) bool { return l.published-s.events < events }) - 1
+	return l.search(func(s *slot) bool { return l.visible.events-s.events < events }) - 1
 }
 
 // AfterSeq returns the place right after the last entry with a number of at
@@ -40,10 +40,10 @@ func (l *Log) Tail(replay int) Cursor {
 func (l *Log) AfterSeq(seq uint64) (c Cursor, ok bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if seq > l.known || l.gone.any && l.gone.seq > seq {
+	if seq > l.visible.seq || l.gone.any && l.gone.seq > seq {
 		return l.first, false
 	}
-	if l.first >= l.visible {
+	if l.first >= l.visible.at {
 		return l.first, true
 	}
 	return l.search(func(s *slot) bool { return s.seq > seq }), true
@@ -62,7 +62,7 @@ func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	for c = l.newestNamed(l.visible); c > l.first; c = l.newestNamed(c - 1) {
+	for c = l.newestNamed(l.visible.at); c > l.first; c = l.newestNamed(c - 1) {
 		if string(l.at(c-1).id) == id {
 			return l.afterRun(c, id)
 		}
@@ -75,7 +75,7 @@ func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 func (l *Log) HasID(id string) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return string(l.gone.id) == id || l.heldBefore(l.visible, id)
+	return string(l.gone.id) == id || l.heldBefore(l.visible.at, id)
 }
 
 // afterRun is AfterID for the newest entry with that id, which ends at c.
@@ -146,7 +146,7 @@ func (l *Log) newestNamed(c Cursor) Cursor {
 func (l *Log) Before(c Cursor) (id string, seq uint64) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	c = min(c, l.visible)
+	c = min(c, l.visible.at)
 	if c > l.oldest {
 		if named := l.at(c - 1).named; named > l.oldest {
 			s := l.at(named - 1)
@@ -164,8 +164,8 @@ func (l *Log) Before(c Cursor) (id string, seq uint64) {
 func (l *Log) Number(c Cursor) uint64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if c >= l.visible {
-		return l.passed
+	if c >= l.visible.at {
+		return l.visible.numbered
 	}
 	return max(l.at(max(c, l.oldest)).seq, 1) - 1
 }
@@ -173,6 +173,6 @@ func (l *Log) Number(c Cursor) uint64 {
 // search returns the first published place of the history whose entry
 // satisfies f, else its end. The history must not be empty.
 func (l *Log) search(f func(*slot) bool) Cursor {
-	n := sort.Search(int(l.visible-l.first), func(i int) bool { return f(l.at(l.first + Cursor(i))) })
+	n := sort.Search(int(l.visible.at-l.first), func(i int) bool { return f(l.at(l.first + Cursor(i))) })
 	return l.first + Cursor(n)
 }

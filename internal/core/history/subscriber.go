@@ -60,7 +60,7 @@ func (l *Log) Subscribe(at Cursor, w Waker) *Subscriber {
 	defer l.mu.Unlock()
 	l.subscribers++
 	s := &Subscriber{log: l, waker: w}
-	s.place.Store(uint64(min(at, max(l.visible, l.first))))
+	s.place.Store(uint64(min(at, max(l.visible.at, l.first))))
 	return s
 }
 
@@ -76,7 +76,7 @@ func (s *Subscriber) Next() Batch {
 		return Batch{State: state, Missed: missed}
 	}
 	first := l.at(place)
-	end := min(first.block.end, l.visible)
+	end := min(first.block.end, l.visible.at)
 	last := l.at(end - 1)
 	events := last.events - first.events
 	if last.event {
@@ -102,7 +102,7 @@ func (s *Subscriber) NextEntries(dst []Entry) (entries []Entry, state State, mis
 		return dst, state, missed
 	}
 	// Within one block, so that what the caller holds pins no more than that.
-	end := min(l.at(place).block.end, l.visible, place+batchEntries)
+	end := min(l.at(place).block.end, l.visible.at, place+batchEntries)
 	for ; place < end; place++ {
 		e := l.at(place)
 		dst = append(dst, Entry{Seq: e.seq, ID: e.id, Bytes: e.block.buf[e.from:e.to:e.to], Event: e.event})
@@ -120,9 +120,9 @@ func (s *Subscriber) look() (place Cursor, state State, missed uint64) {
 	switch {
 	case s.closed.Load():
 		return place, Closed, 0
-	case place >= l.visible && l.closed:
+	case place >= l.visible.at && l.closed:
 		return place, Closed, 0
-	case place >= l.visible:
+	case place >= l.visible.at:
 		l.parking.park(s)
 		return place, Parked, 0
 	case place < l.oldest:
@@ -148,10 +148,10 @@ func (s *Subscriber) Behind() int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	place := max(Cursor(s.place.Load()), l.oldest)
-	if place >= l.visible {
+	if place >= l.visible.at {
 		return 0
 	}
-	return int(l.published - l.at(place).events)
+	return int(l.visible.events - l.at(place).events)
 }
 
 // Close takes the subscriber out of the log. A Publish that runs at the same
