@@ -90,7 +90,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "backend":
 			h.BackendRaw, err = parseBackend(d)
 		case "format":
-			h.Format, err = directive.OneOf(d, "auto", "lines", "ndjson", "json_seq", "json", "event_stream")
+			h.Format, err = directive.OneOf(d, records.FormatNames()...)
 		case "charset":
 			h.Charset, err = directive.Checked(d, checkCharset)
 		case "max_record_size":
@@ -193,13 +193,12 @@ func parseAccept(d *caddyfile.Dispenser) (mode string, status int, err error) {
 	if err != nil {
 		return "", 0, err
 	}
-	modes := []string{acceptStandard, acceptStrict, acceptNegotiate, acceptOff}
-	if !slices.Contains(modes, given[0]) {
-		return "", 0, d.Errf("accept must be one of %s, not %q", strings.Join(modes, ", "), given[0])
+	if !slices.Contains(acceptModes, given[0]) {
+		return "", 0, d.Errf("accept must be one of %s, not %q", strings.Join(acceptModes, ", "), given[0])
 	}
 	if given[1] != "" {
 		status, err = strconv.Atoi(given[1])
-		if err != nil || status < 400 || status > 599 {
+		if err != nil || !isErrorStatus(status) {
 			return "", 0, d.Errf("the status of accept must be an error status from 400 to 599, not %q", given[1])
 		}
 	}

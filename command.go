@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/modules/commandline"
@@ -57,22 +58,20 @@ command failed, or on Ctrl-C.
 			flags.StringP("listen", "l", "localhost:8080", "The address to listen on; :8080 is on all of this machine's")
 			flags.StringP("path", "p", "/events", "The path of the stream")
 			flags.StringP("from", "f", "", "Where records come from: a URL, host:port, unix//path, or a file. Default: standard input")
-			flags.String("format", "auto", "How bytes become records: "+strings.Join(recordFormats, ", "))
+			flags.String("format", "auto", "How bytes become records: "+strings.Join(records.FormatNames(), ", "))
 			flags.String("data", "", "Template of the event's data. Default: {record}")
 			flags.String("event", "", "Template of the event's type")
 			flags.String("id", "", "Template of the event's id")
 			flags.String("where", "", "CEL expression that a record has to meet")
 			flags.Int("history", 256, "How many events are kept for clients that come later")
 			flags.BoolP("debug", "v", false, "Enable verbose debug-level logging")
-			_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(recordFormats, cobra.ShellCompDirectiveNoFileComp))
+			_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(records.FormatNames(), cobra.ShellCompDirectiveNoFileComp))
 			_ = cmd.RegisterFlagCompletionFunc("path", cobra.NoFileCompletions)
 			// Not by Caddy's own wrapper, which logs errors: who has typed something wrong is told so in one plain line.
 			cmd.RunE = func(*cobra.Command, []string) error { return runCommand(caddycmd.Flags{FlagSet: flags}) }
 		},
 	})
 }
-
-var recordFormats = []string{"auto", "lines", "ndjson", "json_seq", "json", "event_stream"}
 
 func runCommand(fl caddycmd.Flags) error {
 	if fl.NArg() > 0 && fl.ArgsLenAtDash() != 0 {

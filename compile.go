@@ -143,14 +143,14 @@ func (h *Handler) Validate() error {
 	}
 	err := errors.Join(
 		oneOf("on_invalid", h.OnInvalid, string(mapping.Pass), string(mapping.Skip), string(mapping.Fail)),
-		oneOf("accept", h.Accept, acceptStandard, acceptStrict, acceptNegotiate, acceptOff),
+		oneOf("accept", h.Accept, acceptModes...),
 		oneOf("drain_mode", h.DrainMode, "", stream.DrainSpread, stream.DrainWait),
 		oneOf("on_reload", h.OnReload, "", stream.OnReloadEnd, stream.OnReloadKeep),
 	)
 	if nameErr := metrics.CheckName(h.Name); h.Name != "" && nameErr != nil {
 		err = errors.Join(err, fmt.Errorf("name %w", nameErr))
 	}
-	if h.AcceptStatus < 400 || h.AcceptStatus > 599 {
+	if !isErrorStatus(h.AcceptStatus) {
 		err = errors.Join(err, fmt.Errorf("accept_status must be an error status from 400 to 599, not %d", h.AcceptStatus))
 	}
 	if h.MaxRecordSize < 1 || h.MaxRecordSize > directive.MaxSize {

@@ -199,6 +199,8 @@ const (
 	lagSkip         = "skip"
 )
 
+var acceptModes = []string{acceptStandard, acceptStrict, acceptNegotiate, acceptOff}
+
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{

@@ -40,7 +40,10 @@ func checkMatch(match *caddyhttp.ResponseMatcher) error {
 	return nil
 }
 
-// charsetOfEventStream is whether the config gives an event stream another charset than it has.
+// isErrorStatus reports whether accept may refuse with that status.
+func isErrorStatus(status int) bool { return 400 <= status && status <= 599 }
+
+// charsetOfEventStream reports whether the config gives an event stream another charset than it has.
 func (h *Handler) charsetOfEventStream() bool {
 	charset, err := records.LookupCharset(h.Charset)
 	return h.Format == records.EventStream.String() && err == nil && charset.String() != "utf-8"

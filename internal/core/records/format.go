@@ -29,6 +29,9 @@ const (
 
 var formatNames = [...]string{"auto", "lines", "ndjson", "json_seq", "json", "event_stream"}
 
+// FormatNames returns what ParseFormat takes.
+func FormatNames() []string { return formatNames[:] }
+
 // ParseFormat returns the format that a configuration calls name.
 func ParseFormat(name string) (Format, error) {
 	for f, n := range formatNames {

@@ -33,7 +33,12 @@ type delivery struct {
 	err      error
 	panicked any // what a writer around ours has panicked with
 
-	heartbeats uint64 // of the source's, those that the client has been told
+	heard
+}
+
+// heard is how far a client has come.
+type heard struct {
+	heartbeats uint64 // of the source, those that the client has been told
 	wish       int64  // of the source, as the client has been told
 	told       uint64 // number of the record whose id the client has
 	untold     int    // bytes of the records since then
@@ -50,8 +55,8 @@ type calls struct {
 // newDelivery makes the stream of a request, and has the source deliver to it.
 func newDelivery(v *view, from beginning, w http.ResponseWriter, r *http.Request) *delivery {
 	d := &delivery{
-		view: v, opening: from.opening, told: from.told,
-		calls: calls{signal: make(chan struct{}, 1)}, heartbeats: v.source.heartbeats.Load(),
+		view: v, opening: from.opening, calls: calls{signal: make(chan struct{}, 1)},
+		heard: heard{told: from.told, heartbeats: v.source.heartbeats.Load()},
 	}
 	d.stream = v.server.Streams.New(w, r, d.stop)
 	d.subscriber = v.feed.frames.Subscribe(from.at, d)

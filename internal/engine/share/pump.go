@@ -28,10 +28,19 @@ type pump struct {
 	working int    // goroutines of this shift
 	began   time.Time
 
+	pumpRest
+	pumpWatch
+}
+
+// pumpRest is the time between two rounds in which nothing is delivered.
+type pumpRest struct {
 	resting bool
 	restEnd time.Time
 	rest    *time.Timer
+}
 
+// pumpWatch looks whether a round goes on.
+type pumpWatch struct {
 	watching  bool
 	lastSteps uint64
 	watch     *time.Timer

@@ -24,13 +24,8 @@ import (
 // feed of frames for each mapping that is in use. It is that upstream's Sink, and lives on over reconnects and
 // config reloads.
 type source struct {
-	key    string
-	epoch  string // changes when history is lost: the ids of two sources never mix
-	since  time.Time
-	ctx    context.Context // ends with the source
-	cancel context.CancelFunc
-	done   chan struct{} // closed when the upstream has been let go
-
+	identity
+	life
 	intake
 	connection
 
@@ -49,6 +44,20 @@ type source struct {
 	heartbeats atomic.Uint64 // of the upstream
 	wish       atomic.Int64  // the upstream's retry, in milliseconds, and 1; 0 if it has none
 	holding
+}
+
+// identity is what tells a source from others.
+type identity struct {
+	key   string
+	epoch string // changes when history is lost: the ids of two sources never mix
+	since time.Time
+}
+
+// life is how long a source lives.
+type life struct {
+	ctx    context.Context // ends with the source
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the upstream has been let go
 }
 
 // intake takes records in. Its lock is held while the records of one read are mapped and appended, which takes as long as
@@ -97,7 +106,8 @@ const (
 
 func newSource(c *Server, key string, upstream backend.Upstream) *source {
 	s := &source{
-		key: key, epoch: newEpoch(), since: time.Now(), done: make(chan struct{}),
+		identity:   identity{key: key, epoch: newEpoch(), since: time.Now()},
+		life:       life{done: make(chan struct{})},
 		connection: connection{upstream: upstream, state: isConnecting, renewed: make(chan struct{}, 1), entered: make(chan struct{}, 1), warnings: ratelog.Warnings()},
 		server:     c, records: history.New(c.Kept), streams: make(map[*delivery]struct{}),
 	}
