@@ -61,6 +61,7 @@ type Sink struct {
 	wish       int64 // so did its retry, in milliseconds, and 1; 0 if it did not
 }
 
+// NewSink returns the sink of a stream.
 func (c *Server) NewSink(s *stream.Stream) *Sink {
 	return &Sink{server: c, Stream: s}
 }
@@ -86,6 +87,8 @@ func (d *Sink) Open(contentType string) (backend.Input, error) {
 	d.inputs = append(d.inputs, in)
 	return in, nil
 }
+
+// The Sink as the Consumer of its inputs.
 
 func (d *Sink) Begin()                  { d.mu.Lock() }
 func (d *Sink) Counts() *metrics.Meters { return d.server.Upstream.Report.Meters }

@@ -165,7 +165,7 @@ func (d *delivery) deliver() {
 	}
 }
 
-// catch returns what f panics with.
+// catch returns the value that f panics with, or nil.
 func catch(f func()) (panicked any) {
 	defer func() { panicked = recover() }()
 	f()

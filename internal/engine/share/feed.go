@@ -21,8 +21,8 @@ import (
 // feed is a source's records as frames of one mapping: each is made once and sent to all streams that map alike, and
 // want as long a history.
 //
-// Streams whose mapping depends on their request make frames for themselves, of the source's own log. Their feed has
-// no mapper: it is there so that all records are kept.
+// Streams whose mapping depends on the request build their own frames from the source's log. Their feed has no mapper: it
+// makes the source keep all records.
 type feed struct {
 	key    string
 	frames *history.Log
@@ -54,7 +54,7 @@ func (f *feed) begin() {
 // take makes an event of a record; it returns whether there is one, and the id that the mapping gives it.
 func (f *feed) take(rec *records.Record, fallbackID []byte) (sent bool, id []byte) {
 	if f.failed.Load() {
-		return true, nil // for those who come back, and get another feed
+		return true, nil // keep the record: clients that reconnect get a new feed made from it
 	}
 	if f.mapper == nil {
 		if f.ids != nil {

@@ -51,7 +51,7 @@ func (s *source) run() {
 	}
 }
 
-// wait is false if it was cut short.
+// wait waits for d. It reports false if the wait was cut short.
 func (s *source) wait(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

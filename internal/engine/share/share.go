@@ -55,6 +55,7 @@ type Server struct {
 // generations numbers the configs in their order.
 var generations atomic.Uint64
 
+// NewServer returns the server of a config. It is newer than all that were made before.
 func NewServer(c Config) *Server {
 	c.Kept.Slack, c.Kept.SlackSize = burst, burstSize
 	c.perRequest = c.Mapping.PerRequest()

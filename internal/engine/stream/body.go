@@ -8,10 +8,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// DrainBody reads the request's body beside the stream, which no backend does: over HTTP/1 the server notices that a
-// client has left only once the body has been read. Who still sends it when the stream ends has a moment left, or would
-// be cut off from what was answered. What has not come by then is not waited for; so that nobody takes it for the next
-// request, an HTTP/1 connection ends with the stream.
+// DrainBody reads the request's body beside the stream, since no backend does: over HTTP/1 the server notices that a
+// client has left only once the body has been read. A client that is still sending when the stream ends has a moment left,
+// or it would be cut off from the response. The rest of the body is not waited for. An HTTP/1 connection ends with the
+// stream, so that the rest is not taken for the next request.
 func (g *Group) DrainBody(w http.ResponseWriter, r *http.Request) (stop func()) {
 	if r.Body == nil || r.ContentLength == 0 { // Caddy wraps http.NoBody, too
 		return func() {}

@@ -19,7 +19,7 @@ func (g *Group) Drain(grace time.Duration) {
 	g.draining.Store(true)
 	ending := 0
 	for _, s := range openStreams.all() {
-		// A request whose response is yet to come may wait for its upstream for ever; a reload leaves it alone.
+		// A request without a response may wait for its upstream for ever. A reload leaves it alone.
 		if (exiting || s.group == g && s.open.Load()) && s.drain(grace) {
 			ending++
 		}
@@ -33,8 +33,8 @@ func (g *Group) Drain(grace time.Duration) {
 	g.Report.Logger.Info("ending streams", zap.Int("streams", ending), zap.Duration("drain", g.DrainTime))
 }
 
-// watchExit drains the streams that have outlived their config when the process exits: nobody tells them, if the config
-// of that time has no sse.
+// watchExit drains the streams that have outlived their config when the process exits. A last config without an sse would
+// not tell them.
 func watchExit() {
 	if watchingExit.Swap(true) {
 		return
@@ -57,14 +57,14 @@ func watchExit() {
 
 var watchingExit atomic.Bool
 
-// StopDrain is the longest drain of a stop if the config says nothing. Systemd kills Caddy 5 s after it has asked it to
-// stop, by the unit that comes with it. Until then the commands of backend exec have to end, too (exec.ExitTimeout), and
-// Caddy looks only every half second whether all is done.
+// StopDrain is the longest drain of a stop if the config gives none. Caddy's systemd unit kills it 5 s after it was asked to
+// stop. By then the commands of backend exec have to end, too (exec.ExitTimeout), and Caddy checks only every half second
+// whether all is done.
 const StopDrain = 2 * time.Second
 
-// drain makes the stream end within its group's drain, and before Caddy cuts it off after its grace period: that goes
-// for all streams when the process exits, and for those of HTTP/3 on a reload, too. It is false for one that ends
-// already, or that a reload lets live on.
+// drain makes the stream end within its group's drain, and before Caddy cuts it off after its grace period. Caddy
+// does so to all streams when the process exits, and to those of HTTP/3 on a reload, too. drain reports false for a stream
+// that is ending already, or that a reload lets live on.
 func (s *Stream) drain(grace time.Duration) bool {
 	g, exiting := s.group, caddy.Exiting()
 	if !exiting && (g.OnReload == OnReloadKeep || g.OnReload == "" && !s.repeats()) {
@@ -91,14 +91,14 @@ func (s *Stream) drain(grace time.Duration) bool {
 	return true
 }
 
-// repeats is whether a client can be expected to ask again by itself, as EventSource does. A request of another method
+// repeats reports whether a client can be expected to ask again by itself, as EventSource does. A request of another method
 // may have done something, such as asking a language model, so that its answer is not to be cut off lightly.
 func (s *Stream) repeats() bool {
 	return s.Request.Method == http.MethodGet || s.Request.Method == http.MethodHead
 }
 
-// comeBackAfter is the reconnection time of a client whose stream is drained, spread out so that not all come
-// back together: the drain's length on top of what is configured, or of a second.
+// comeBackAfter returns the reconnection time of a client whose stream is drained. It is spread out, so that clients do not
+// all come back together: up to the drain's length on top of the configured time, or of a second.
 func (g *Group) comeBackAfter() time.Duration {
 	base := g.Retry
 	if base == 0 {
@@ -107,7 +107,7 @@ func (g *Group) comeBackAfter() time.Duration {
 	return base + Jitter(g.DrainTime)
 }
 
-// Jitter is a random duration from 0 to limit.
+// Jitter returns a random duration from 0 to limit.
 func Jitter(limit time.Duration) time.Duration {
 	if limit <= 0 {
 		return 0

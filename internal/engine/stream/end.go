@@ -117,6 +117,7 @@ func (s *Stream) End(reason string) bool {
 	return true
 }
 
+// Ended reports whether the stream is to end, or has ended.
 func (s *Stream) Ended() bool { return s.reason.Load() != nil }
 
 // EndReason is why the stream ended, empty as long as it has not.
@@ -127,13 +128,13 @@ func (s *Stream) EndReason() string {
 	return ""
 }
 
-// clientListens tells whether there is a point in writing to the client once the stream has ended.
+// clientListens reports whether there is a point in writing to the client once the stream has ended.
 func (s *Stream) clientListens() bool {
 	reason := s.EndReason()
 	return reason != EndClientGone && reason != EndClientStalled
 }
 
-// broken tells whether the client is to see that more was to come.
+// broken reports whether the client is to see that more was to come.
 func (s *Stream) broken() bool {
 	switch s.EndReason() {
 	case EndUpstreamError, EndRecordTooLarge:

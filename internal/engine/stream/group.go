@@ -8,7 +8,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// The values of streamConfig's choices.
+// The values of Config's choices.
 const (
 	DrainSpread  = "spread"
 	DrainWait    = "wait"

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// SetHeaders makes a response's headers those of an event stream. What described the upstream's bytes goes:
-// it does not hold for ours. They are set, not added, as the next handler may have put its own beside them.
+// SetHeaders makes a response's headers those of an event stream. It removes those that describe the upstream's bytes. The
+// others are set, not added, as the next handler may have set its own.
 func SetHeaders(header http.Header) {
 	for _, name := range []string{
 		"Content-Length", "Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Accept-Ranges",
@@ -25,7 +25,7 @@ func SetHeaders(header http.Header) {
 	AddVary(header)
 }
 
-// cacheControl is no-cache, and what the response forbids besides.
+// cacheControl returns no-cache, and the other directives of the response that forbid something.
 func cacheControl(values []string) string {
 	directives := "no-cache"
 	for _, name := range []string{"no-store", "private", "no-transform"} {
@@ -36,7 +36,7 @@ func cacheControl(values []string) string {
 	return directives
 }
 
-// AddVary says that the response depends on the Accept header, beside what it depends on already.
+// AddVary adds Accept to the headers that the response depends on.
 func AddVary(header http.Header) {
 	for _, line := range header["Vary"] {
 		for name := range strings.SplitSeq(line, ",") {

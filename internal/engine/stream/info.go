@@ -63,6 +63,7 @@ func (s *Stream) Info() Info {
 	return info
 }
 
+// URI returns what the client has asked for, without what may be secret.
 func (s *Stream) URI() string { return askedFor(s.Request) }
 
 // askedFor is the URI of the client's request, whatever a rewrite has made of it, without what may be secret.

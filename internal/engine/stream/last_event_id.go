@@ -10,8 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// LastEventID is the id of the last event that the client has seen. The query parameter is for clients that can
-// set no header, and cannot rely on the browser's own reconnect.
+// LastEventID returns the id of the last event that the client has seen. The query parameter is for clients that cannot set
+// a header and cannot rely on the browser's own reconnect.
 func LastEventID(r *http.Request) string {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		return id
@@ -24,8 +24,8 @@ func LastEventID(r *http.Request) string {
 
 const lastEventIDParameter = "lastEventId"
 
-// TakeLastEventID moves the id of the last event from the query to the header, so that what is left of the URL tells
-// resources apart, and not those who come back to them from those who are new.
+// TakeLastEventID moves the id of the last event from the query to the header, so that the remaining URL identifies the
+// resource, the same for new and returning clients.
 func TakeLastEventID(r *http.Request) *http.Request {
 	id := LastEventID(r)
 	query := WithoutLastEventID(r.URL.RawQuery)
@@ -41,7 +41,7 @@ func TakeLastEventID(r *http.Request) *http.Request {
 }
 
 // hideFromOriginal gives the placeholders of the original URI the values that they have without the id. The original
-// itself cannot be changed for those who hold it already.
+// request itself cannot be changed: others hold it already.
 func hideFromOriginal(r *http.Request) {
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if !ok {
@@ -59,7 +59,7 @@ func hideFromOriginal(r *http.Request) {
 	repl.Set("http.request.orig_uri.prefixed_query", prefixed)
 }
 
-// WithoutLastEventID takes that parameter out of a query, and leaves the others as they are.
+// WithoutLastEventID removes that parameter from a query and leaves the others as they are.
 func WithoutLastEventID(query string) string {
 	parameters := slices.DeleteFunc(strings.Split(query, "&"), func(parameter string) bool {
 		name, _, _ := strings.Cut(parameter, "=")

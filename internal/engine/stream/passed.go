@@ -41,7 +41,7 @@ func (e *passedEvents) take(p []byte) []byte {
 	return p
 }
 
-// between tells whether the last event has ended (WHATWG HTML §9.2.5). After a CR that is not known: a LF may belong
+// between reports whether the last event has ended (WHATWG HTML §9.2.5). After a CR that is not known: a LF may belong
 // to it.
 func (e *passedEvents) between() bool {
 	switch string(e.tail[:]) {

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 )
 
-// openStreams are the streams of this process, whichever config they were opened under.
+// openStreams holds the streams of this process, of all configs.
 var openStreams registry
 
 type registry struct {
@@ -24,10 +24,10 @@ func init() {
 		SentBytes)
 }
 
-// total is what was sent to clients.
+// total counts what was sent to clients.
 type total struct{ events, bytes int64 }
 
-// SentBytes is how many bytes have been sent, by the name of their sse.
+// SentBytes returns how many bytes have been sent, by the name of the sse.
 func SentBytes() map[string]float64 {
 	return openStreams.sent(func(t total) int64 { return t.bytes })
 }
@@ -67,9 +67,8 @@ func (reg *registry) countLocked(name string, more total) {
 	reg.ended[name] = total{before.events + more.events, before.bytes + more.bytes}
 }
 
-// sent is how much has been sent to all streams there have been, by name. It is added up when somebody asks: a counter
-// for all, which every processor writes to for each event of each client, would cost more than the rest of the
-// accounting.
+// sent returns how much has ever been sent to streams, by name. It is added up on demand: one counter for all, which every
+// processor writes to for each event of each client, would cost more than the rest of the accounting.
 func (reg *registry) sent(amount func(total) int64) map[string]float64 {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
@@ -89,10 +88,10 @@ func (reg *registry) get(id uint64) *Stream {
 	return reg.streams[id]
 }
 
-// All returns the streams of this process, oldest first, those whose response is yet to come included.
+// All returns the streams of this process, oldest first. It includes those whose response has not begun.
 func All() []*Stream { return openStreams.all() }
 
-// all is every stream, oldest first.
+// all returns every stream, oldest first.
 func (reg *registry) all() []*Stream {
 	reg.mu.Lock()
 	streams := make([]*Stream, 0, len(reg.streams))
@@ -104,7 +103,7 @@ func (reg *registry) all() []*Stream {
 	return streams
 }
 
-// outliveConfig reports whether there are streams whose config another has taken over.
+// outliveConfig reports whether there are streams of a config that another has replaced.
 func (reg *registry) outliveConfig() bool {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()

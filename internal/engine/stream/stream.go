@@ -29,6 +29,7 @@ const (
 	EndAdmin          = "admin"
 )
 
+// EndReasons is every reason why a stream may end.
 var EndReasons = []string{
 	EndUpstreamEnd, EndUpstreamError, EndClientGone, EndClientStalled, EndMaxDuration, EndLag, EndShutdown,
 	EndRecordTooLarge, EndAdmin,
@@ -93,14 +94,14 @@ type passing struct {
 	passed *passedEvents // but for heartbeats between its events
 }
 
-// New makes the stream of a request. cancel is called once, by whoever ends the stream first.
+// New makes the stream of a request. cancel is called once, when the stream is to end.
 func (g *Group) New(w http.ResponseWriter, r *http.Request, cancel func()) *Stream {
 	s := &Stream{group: g, Request: r, cancel: cancel}
 	s.w, s.started = w, time.Now()
 	s.clientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	openStreams.add(s)
 	s.holdDeadline()
-	if g.draining.Load() { // nobody will tell it, and its upstream may not answer for ever
+	if g.draining.Load() { // the drain has passed it by, and its upstream may not answer for ever
 		if caddy.Exiting() {
 			s.drain(time.Duration(g.grace.Load()))
 		} else {
@@ -115,7 +116,7 @@ func (s *Stream) WatchClient() {
 	s.stopWatch = context.AfterFunc(s.Request.Context(), func() { s.End(EndClientGone) })
 }
 
-// Start sends the headers, what is configured to come first, and block; from now on the client is kept alive.
+// Start sends the headers, the configured opening, and block. From then on the client is kept alive.
 func (s *Stream) Start(block []byte) error {
 	header := s.w.Header()
 	SetHeaders(header)

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// Converts tells whether a response of the next handler becomes an event stream.
+// Converts reports whether a response of the next handler becomes an event stream.
 func (c *Config) Converts(status int, header http.Header, asksForStream bool) bool {
 	return c.WhyUnchanged(status, header, asksForStream) == ""
 }
@@ -50,12 +50,12 @@ func (c *Config) WhyUnchanged(status int, header http.Header, asksForStream bool
 	}
 }
 
-// NamesEventStream is whether the client asks for a stream, as EventSource does, and fetch does not.
+// NamesEventStream reports whether the client asks for a stream, as EventSource does, and fetch does not.
 func NamesEventStream(r *http.Request) bool {
 	return accept.Named(r.Header["Accept"], "text/event-stream") > 0
 }
 
-// IsPartOfRecords is whether this is a part of a response that would become an event stream, or be one, if it were whole.
+// IsPartOfRecords reports whether this is a part of a response that would become an event stream, or be one, if it were whole.
 // Of several parts in one response the type is not known, nor need an answer to If-Range name it (RFC 9110 §15.3.7).
 func (c *Config) IsPartOfRecords(status int, header http.Header, asksForStream bool) bool {
 	switch status {
@@ -70,6 +70,7 @@ func (c *Config) IsPartOfRecords(status int, header http.Header, asksForStream b
 	}
 }
 
+// IsEventStream reports whether a response is an event stream already.
 func IsEventStream(header http.Header) bool {
 	return mediaType(httpbody.ContentType(header)) == "text/event-stream"
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
-// fanOut is an upstream of which there is just one, such as a socket. It is opened once, however many sources make
-// records of it in ways of their own (of a config, or of two while one takes over), and each gets all that it says.
+// fanOut shares a single-instance upstream, such as a socket, among sources that frame it differently (sources of one
+// config, or of two while one takes over). It is opened once. Each source gets every byte.
 type fanOut struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the upstream has been let go
@@ -23,7 +23,7 @@ type fanOut struct {
 	closing bool      // the last taker has left
 }
 
-// taker is a source that takes what the upstream says.
+// taker is a source that gets the upstream's bytes.
 type taker struct {
 	sink   backend.Sink
 	failed chan error
@@ -36,13 +36,13 @@ func (t *taker) fail(err error) {
 	}
 }
 
-// fanOuts are those of this process, by the key of their upstream.
+// fanOuts holds those of this process, by the key of their upstream.
 var fanOuts = struct {
 	mu    sync.Mutex
 	byKey map[string]*fanOut
 }{byKey: make(map[string]*fanOut)}
 
-// streamOnly is Upstream.Stream for an upstream of which there is just one.
+// streamOnly is Upstream.Stream for a single-instance upstream.
 func streamOnly(ctx context.Context, upstream backend.Upstream, sink backend.Sink) error {
 	t := &taker{sink: sink, failed: make(chan error, 1)}
 	f := joinFanOut(upstream, t)
@@ -57,7 +57,7 @@ func streamOnly(ctx context.Context, upstream backend.Upstream, sink backend.Sin
 	}
 }
 
-// joinFanOut opens the upstream, if nobody has yet.
+// joinFanOut adds a taker to the upstream. The first one opens it.
 func joinFanOut(upstream backend.Upstream, t *taker) *fanOut {
 	key := upstream.Key()
 	for {
@@ -86,7 +86,7 @@ func (f *fanOut) run(ctx context.Context, upstream backend.Upstream, key string)
 	close(f.done)
 }
 
-// add is false if the upstream is being let go.
+// add adds a taker. It reports false if the upstream is being let go.
 func (f *fanOut) add(t *taker) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

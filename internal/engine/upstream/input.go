@@ -55,7 +55,7 @@ type Input struct {
 	placeID  []byte
 }
 
-// NewInput makes an input. The budget bounds what all inputs of an upstream leave unfinished; nil: nothing does.
+// NewInput returns an input. The budget bounds what all inputs of an upstream leave unfinished; nil: nothing does.
 func NewInput(to Consumer, o records.Options, budget *records.Budget) *Input {
 	o.Budget = budget
 	return &Input{to: to, options: o, splitter: records.New(o), rec: records.Record{WantsJSON: o.Format.IsJSON()}}

@@ -57,7 +57,7 @@ func (c *Config) Open(ctx context.Context, upstream backend.Upstream, lastID str
 }
 
 // CheckType rejects what cannot be records: a page that stands in their place, and, unless the config has a format, what
-// is no text. The next handler's responses are checked by converts instead.
+// is no text. The next handler's responses are checked by Converts instead.
 func (c *Config) CheckType(contentType string) error {
 	name := mediaType(contentType)
 	_, announced := records.ForContentType(contentType)
@@ -77,6 +77,7 @@ func AlwaysShared(b backend.Backend) bool {
 // EndedCleanly reports whether Stream succeeded: nil or exactly ErrEnded. An error that wraps ErrEnded is a failure.
 func EndedCleanly(err error) bool { return err == nil || err == backend.ErrEnded }
 
+// Errors of upstreams that do not come to their end.
 var (
 	ErrBroke    = errors.New("upstream broke off its response")
 	ErrPanicked = errors.New("upstream panicked")

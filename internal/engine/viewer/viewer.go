@@ -31,7 +31,7 @@ func inlineHash(element string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// WantsPage is whether a browser navigates here: it asks for HTML by name, and for an event stream at most as one
+// WantsPage reports whether a browser navigates here: it asks for HTML by name, and for an event stream at most as one
 // of whatever else there may be.
 func WantsPage(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -41,6 +41,7 @@ func WantsPage(r *http.Request) bool {
 	return accept.Named(values, "text/html") > accept.Named(values, "text/event-stream")
 }
 
+// Serve answers with the page.
 func Serve(w http.ResponseWriter, r *http.Request) error {
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
