@@ -1,14 +1,77 @@
 package sse
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/viewer"
 )
+
+// ServeHTTP serves an event stream, or lets the request pass.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	switch {
+	case h.backend == nil:
+	case r.Method == http.MethodOptions, r.Method == http.MethodTrace, r.Method == http.MethodConnect:
+		return refuseMethod(w, r)
+	}
+	if h.Viewer && viewer.WantsPage(r) {
+		return viewer.Serve(w, r)
+	}
+	if !h.accepts(r) {
+		stream.AddVary(w.Header())
+		switch {
+		case h.Accept != acceptNegotiate:
+			return h.streams.Refuse(r, metrics.RefusedAccept, h.AcceptStatus, errors.New("client does not accept text/event-stream"))
+		case h.backend == nil:
+		case upstream.AlwaysShared(h.backend):
+			return h.streams.Refuse(r, metrics.RefusedAccept, h.AcceptStatus, fmt.Errorf("client does not accept text/event-stream, and backend %s has no response of its own", backendName(h.backend)))
+		case r.Method == http.MethodHead:
+			return h.serveHead(w, r, stream.AddVary)
+		}
+		leave, err := h.limits.Enter(w, r)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		return h.serveUnchanged(w, r, next, leave)
+	}
+	if h.End != nil && h.End.Stop && stream.LastEventID(r) == eventstream.EndID {
+		stream.AddVary(w.Header())
+		w.Header().Set("Cache-Control", "no-store") // a 204 may be cached otherwise (RFC 9110 §15.3.5)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if h.backend != nil && r.Method == http.MethodHead {
+		return h.serveHead(w, r, stream.SetHeaders)
+	}
+	leave, err := h.limits.Enter(w, r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return h.serve(w, r, next, leave)
+}
+
+// accepts reports whether the client takes an event stream.
+func (h *Handler) accepts(r *http.Request) bool {
+	switch {
+	case h.Accept == acceptOff:
+		return true
+	case h.Accept == acceptStrict:
+		return upstream.NamesEventStream(r)
+	case h.Accept == acceptStandard && r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return true // language models' SDKs POST for a stream with Accept: application/json
+	default:
+		return accept.Quality(r.Header["Accept"], "text/event-stream") > 0
+	}
+}
 
 // serve opens the stream of a request that is to get one. It calls leave if the response turns out to be none.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
@@ -44,15 +107,6 @@ func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request, next ca
 	}
 	defer h.streams.DrainBody(w, r)()
 	return h.direct.ServeUnchanged(w, r, upstream)
-}
-
-// backendName returns what metrics and logs call a backend, nil for the next handler.
-func backendName(b Backend) string {
-	if b == nil {
-		return "next"
-	}
-	id := string(b.(caddy.Module).CaddyModule().ID)
-	return id[strings.LastIndexByte(id, '.')+1:]
 }
 
 // refuseMethod answers the methods that open no backend: OPTIONS, which says which do, TRACE, and CONNECT. The next handler

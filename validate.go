@@ -7,9 +7,68 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
+
+// Validate rejects options that no stream could be served with.
+func (h *Handler) Validate() error {
+	oneOf := func(option, value string, values ...string) error {
+		for _, v := range values {
+			if v == value {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s must be one of %v, not %q", option, values, value)
+	}
+	err := errors.Join(
+		oneOf("on_invalid", h.OnInvalid, string(mapping.Pass), string(mapping.Skip), string(mapping.Fail)),
+		oneOf("accept", h.Accept, acceptModes...),
+		oneOf("drain_mode", h.DrainMode, "", stream.DrainSpread, stream.DrainWait),
+		oneOf("on_reload", h.OnReload, "", stream.OnReloadEnd, stream.OnReloadKeep),
+	)
+	if nameErr := metrics.CheckName(h.Name); h.Name != "" && nameErr != nil {
+		err = errors.Join(err, fmt.Errorf("name %w", nameErr))
+	}
+	if !isErrorStatus(h.AcceptStatus) {
+		err = errors.Join(err, fmt.Errorf("accept_status must be an error status from 400 to 599, not %d", h.AcceptStatus))
+	}
+	if h.MaxRecordSize < 1 || h.MaxRecordSize > directive.MaxSize {
+		err = errors.Join(err, fmt.Errorf("max_record_size must be from 1 byte to 1 GiB, not %d bytes", h.MaxRecordSize))
+	}
+	if h.Retry < 0 || h.MaxDuration < 0 || h.MaxDurationJitter < 0 {
+		err = errors.Join(err, errors.New("retry, max_duration and max_duration_jitter must not be negative"))
+	}
+	for _, option := range h.durations() {
+		if option.value > 0 && option.value < directive.ShortestDuration {
+			err = errors.Join(err, fmt.Errorf("%s must be at least %s, not %s", option.name, directive.ShortestDuration, option.value))
+		}
+	}
+	if h.MaxDurationJitter > h.MaxDuration {
+		err = errors.Join(err, errors.New("max_duration_jitter must not be longer than max_duration"))
+	}
+	if h.MaxStreams < 0 || h.MaxStreamsPerClient < 0 || h.MaxSources < 0 {
+		err = errors.Join(err, errors.New("max_streams, max_streams_per_client and max_sources must not be negative"))
+	}
+	if s := h.Share; s != nil {
+		err = errors.Join(err, oneOf("lag", s.Lag, lagDisconnect, lagSkip))
+		if s.History < 1 || s.Replay < 0 {
+			err = errors.Join(err, errors.New("history must keep at least one event, and replay must not be negative"))
+		}
+		if s.HistorySize < 1 || s.HistorySize > directive.MaxSize {
+			err = errors.Join(err, fmt.Errorf("history_size must be from 1 byte to 1 GiB, not %d bytes", s.HistorySize))
+		}
+	}
+	if h.backend != nil && h.Match != nil {
+		err = errors.Join(err, errMatchOfBackend)
+	}
+	return errors.Join(err, checkMatch(h.Match))
+}
+
+var errMatchOfBackend = errors.New("match is for responses of the next handler: remove it or the backend")
 
 type namedDuration struct {
 	name  string

@@ -33,9 +33,10 @@ type nextUpstream struct {
 	key     string
 }
 
-// Upstream takes from a client's request what tells resources apart, and nothing that tells clients apart. All
-// that it takes is part of the key, as any of it may be what the client has made it.
-func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler) *nextUpstream {
+// Upstream returns the next handler as an upstream that streams share. It takes from a client's request what tells
+// resources apart, and nothing that tells clients apart. All that it takes is part of the key, as any of it may be what
+// the client has made it.
+func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler) backend.Upstream {
 	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	host := strings.ToLower(r.Host)

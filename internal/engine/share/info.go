@@ -11,18 +11,18 @@ import (
 
 // Info is a source as the API shows it.
 type Info struct {
-	Key        string      `json:"key"` // hashed, as it holds what the backend was given
-	Epoch      string      `json:"epoch"`
-	Name       string      `json:"name,omitempty"`
-	Backend    string      `json:"backend"`
-	State      sourceState `json:"state"`
-	Since      time.Time   `json:"since"`
-	Streams    int         `json:"streams"`
-	History    int         `json:"history"`
-	Bytes      int         `json:"bytes"`
-	Records    uint64      `json:"records"`
-	Reconnects int         `json:"reconnects"`
-	LastError  string      `json:"last_error,omitempty"`
+	Key        string    `json:"key"` // hashed, as it holds what the backend was given
+	Epoch      string    `json:"epoch"`
+	Name       string    `json:"name,omitempty"`
+	Backend    string    `json:"backend"`
+	State      State     `json:"state"`
+	Since      time.Time `json:"since"`
+	Streams    int       `json:"streams"`
+	History    int       `json:"history"`
+	Bytes      int       `json:"bytes"`
+	Records    uint64    `json:"records"`
+	Reconnects int       `json:"reconnects"`
+	LastError  string    `json:"last_error,omitempty"`
 
 	Lagged int `json:"-"` // streams that have missed what the history no longer holds
 }

@@ -84,7 +84,7 @@ type connection struct {
 	unfinished *records.Budget // of the connection's inputs
 	skipID     bool            // the next connection is opened without lastID, which the upstream has refused
 
-	state    sourceState
+	state    State
 	attempts int // to connect anew
 	lastErr  error
 	reported bool  // that the upstream is down
@@ -95,13 +95,15 @@ type connection struct {
 	warnings *ratelog.Limiter
 }
 
-type sourceState string
+// State is how a source stands with its upstream, as the admin API shows it.
+type State string
 
+// The states of a source.
 const (
-	isConnecting sourceState = "connecting"
-	IsLive       sourceState = "live"
-	IsDown       sourceState = "down" // waiting to connect anew
-	isFinished   sourceState = "over"
+	isConnecting State = "connecting"
+	IsLive       State = "live"
+	IsDown       State = "down" // waiting to connect anew
+	isFinished   State = "over"
 )
 
 func newSource(c *Server, key string, upstream backend.Upstream) *source {
