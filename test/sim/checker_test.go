@@ -244,9 +244,7 @@ func (f *follower) follows(r record) error {
 	// Told of a place after its last event, the client goes on from there. Another mapping may have let more pass.
 	moved := !f.same && f.standing != f.eventID
 	switch {
-	case m.repeats && r.conn != last.conn:
-		return nil // another source has an event of that id, too, and cannot know better
-	case r.tag != last.tag:
+	case r.tag != last.tag && !m.repeats:
 		return fmt.Errorf("%+v after %+v: another upstream, and no gap", r, last)
 	case f.seen.many():
 		n := f.others[r.conn]
@@ -269,6 +267,8 @@ func (f *follower) follows(r record) error {
 			}
 		}
 		return err
+	case m.repeats:
+		return nil // another source has an event of that id, too, and cannot know better
 	case r.conn < last.conn:
 		return fmt.Errorf("%+v after %+v: an older connection, and no gap", r, last)
 	case moved:
