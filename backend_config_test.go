@@ -1,4 +1,4 @@
-package sse
+package sse_test
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	sse "github.com/seed-4dedbcea/caddy-sse"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 	"github.com/seed-4dedbcea/caddy-sse/modules/commandline"
@@ -86,14 +88,14 @@ func TestAURLThatIsWrongIsNotRepeated(t *testing.T) {
 		"dial http://me:secret@host:80", "dial http://me:secret@host:80/{query.x}", "listen http://me:secret@host:80",
 	} {
 		name, _, _ := strings.Cut(text, " ")
-		module, err := caddy.GetModule(backendNamespace + "." + name)
+		module, err := caddy.GetModule(backend.Namespace + "." + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		backend := module.New().(Backend)
+		backend := module.New().(sse.Backend)
 		err = backend.(caddyfile.Unmarshaler).UnmarshalCaddyfile(caddyfile.NewTestDispenser(text))
 		if err == nil { // it depends on the request
-			var u Upstream
+			var u sse.Upstream
 			if u, err = backend.Bind(upstreamtest.Request("/")); err == nil {
 				err = u.Stream(context.Background(), "", new(backendtest.Tape))
 			}

@@ -1,4 +1,4 @@
-package sse
+package sse_test
 
 import (
 	"bytes"
@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
+	sse "github.com/seed-4dedbcea/caddy-sse"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -47,30 +47,22 @@ func (*frames) Position([]byte)  {}
 func (f *frames) Gap(string)     {}
 func (f *frames) Commit() error  { return nil }
 
-// provisioned is a handler as Caddy would have it after Provision.
-func provisioned(tb testing.TB, h *Handler) *Handler {
-	tb.Helper()
-	h.setDefaults()
-	h.logger = zap.NewNop()
-	if err := h.compile(); err != nil {
-		tb.Fatal(err)
-	}
-	return h
-}
-
 // BenchmarkPipeline measures the way of a read's bytes to frames, as often as the least work that is correct: two
 // searches and a copy of the same bytes.
 func BenchmarkPipeline(b *testing.B) {
 	for _, size := range []int{200, 4096} {
 		read := lines(size)
 		records := bytes.Count(read, []byte("\n"))
-		for name, h := range map[string]*Handler{
+		for name, h := range map[string]*sse.Handler{
 			"plain":  {},
 			"mapped": {Event: "{record.type}", ID: "{record.n}"},
 		} {
 			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
-				h = provisioned(b, h)
-				in := upstream.NewInput(&frames{mapper: h.direct.Mapping.Bind(caddy.NewReplacer().GetString), meters: h.upstream.Report.Meters}, h.upstream.Options("application/x-ndjson"), nil)
+				m, config, err := sse.Engine(h)
+				if err != nil {
+					b.Fatal(err)
+				}
+				in := upstream.NewInput(&frames{mapper: m.Bind(caddy.NewReplacer().GetString), meters: config.Report.Meters}, config.Options("application/x-ndjson"), nil)
 				b.SetBytes(int64(len(read)))
 				b.ReportAllocs()
 				for b.Loop() {

@@ -1,4 +1,4 @@
-package sse
+package sse_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	sse "github.com/seed-4dedbcea/caddy-sse"
 
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 )
@@ -211,7 +212,7 @@ func TestSSEWrapsOtherHandlersWithoutAnOrderOption(t *testing.T) {
 
 func TestDirectiveTakesAMatcherAndNoOtherArgument(t *testing.T) {
 	dispenser := caddyfile.NewTestDispenser("sse /events")
-	if err := new(Handler).UnmarshalCaddyfile(dispenser); err == nil {
+	if err := new(sse.Handler).UnmarshalCaddyfile(dispenser); err == nil {
 		t.Error("an argument that is no matcher was taken")
 	}
 	if _, err := adapt(t, ":80 {\n\tsse /events\n\tsse @get {\n\t\tviewer\n\t}\n\t@get method GET\n}\n"); err != nil {

@@ -1,4 +1,4 @@
-package sse
+package sse_test
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	sse "github.com/seed-4dedbcea/caddy-sse"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
@@ -104,7 +105,7 @@ func FuzzEncoding(f *testing.F) {
 		if where != "" {
 			where = "record.a != 'x'" // compiling any expression is the business of the mapping's own tests
 		}
-		h := &Handler{
+		h := &sse.Handler{
 			Format: records.Format(format % 6).String(), Data: &data, Event: event, ID: id, Where: where,
 			OnInvalid: []string{string(mapping.Pass), string(mapping.Skip)}[policies&1], Oversize: []string{"skip", "truncate"}[policies>>1&1],
 			MaxRecordSize: 1 << (policies >> 2 & 15),
@@ -114,7 +115,8 @@ func FuzzEncoding(f *testing.F) {
 				return
 			}
 		}
-		if h.compile() != nil {
+		m, config, err := sse.Engine(h)
+		if err != nil {
 			return
 		}
 		find := func(string) (string, bool) { return "v\n\r:", true }
@@ -128,11 +130,11 @@ func FuzzEncoding(f *testing.F) {
 			}
 			return template.Bind(find)
 		}
-		c := &collector{t: t, mapper: h.direct.Mapping.Bind(find), meters: h.upstream.Report.Meters, event: bound(event), id: bound(id)}
+		c := &collector{t: t, mapper: m.Bind(find), meters: config.Report.Meters, event: bound(event), id: bound(id)}
 		if c.data = bound(data); c.data == nil {
 			c.data = new(mapping.Template)
 		}
-		in := upstream.NewInput(c, h.upstream.Options("text/plain"), nil)
+		in := upstream.NewInput(c, config.Options("text/plain"), nil)
 		cut := min(int(policies), len(said))
 		for _, piece := range [][]byte{said[:cut], said[cut:]} {
 			if _, err := in.Write(piece); err != nil {

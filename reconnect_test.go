@@ -1,4 +1,4 @@
-package sse
+package sse_test
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	sse "github.com/seed-4dedbcea/caddy-sse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -44,7 +45,7 @@ type stubborn struct {
 
 func (*stubborn) Key() string { return "stubborn" }
 
-func (u *stubborn) Stream(ctx context.Context, _ string, sink Sink) error {
+func (u *stubborn) Stream(ctx context.Context, _ string, sink sse.Sink) error {
 	if _, err := sink.Open(""); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package sse
+package sse_test
 
 import (
 	"bufio"
@@ -22,6 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	sse "github.com/seed-4dedbcea/caddy-sse"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
@@ -104,9 +106,9 @@ func (u *hub) serve(ctx context.Context, m *member, write func(string) error) er
 	}
 }
 
-func (u *hub) Key() string { return Key("test_hub", u.name) }
+func (u *hub) Key() string { return sse.Key("test_hub", u.name) }
 
-func (u *hub) Stream(ctx context.Context, lastID string, sink Sink) error {
+func (u *hub) Stream(ctx context.Context, lastID string, sink sse.Sink) error {
 	m, err := u.join(join{lastID: lastID})
 	if err != nil {
 		return err
@@ -206,7 +208,7 @@ type hubBackend struct {
 func init() { caddy.RegisterModule(new(hubBackend)) }
 
 func (*hubBackend) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: backendNamespace + ".test_hub", New: func() caddy.Module { return new(hubBackend) }}
+	return caddy.ModuleInfo{ID: backend.Namespace + ".test_hub", New: func() caddy.Module { return new(hubBackend) }}
 }
 
 func (b *hubBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -216,12 +218,12 @@ func (b *hubBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (b *hubBackend) Bind(*http.Request) (Upstream, error) {
+func (b *hubBackend) Bind(*http.Request) (sse.Upstream, error) {
 	u, ok := hubs.Load(b.Name)
 	if !ok {
 		return nil, fmt.Errorf("no hub %q", b.Name)
 	}
-	return u.(Upstream), nil
+	return u.(sse.Upstream), nil
 }
 
 // sharing starts a Caddy whose streams share a hub: by the backend, or by what next is.

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package sse
+package sse_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package sse
+package sse_test
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	sse "github.com/seed-4dedbcea/caddy-sse"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
@@ -434,7 +435,7 @@ func TestKeysDecideWhoShares(t *testing.T) {
 func TestKeysOfDifferentPartsDoNotCollide(t *testing.T) {
 	seen := make(map[string][]string)
 	for _, parts := range [][]string{{}, {""}, {"", ""}, {"a"}, {"a", ""}, {"", "a"}, {"ab"}, {"a", "b"}, {"1:a"}, {"a1:b"}, {"1:a1:b"}} {
-		key := Key(parts...)
+		key := sse.Key(parts...)
 		if other, ok := seen[key]; ok {
 			t.Errorf("%q and %q have the same key %q", parts, other, key)
 		}
@@ -472,7 +473,7 @@ func TestTheUpstreamIsKeptForLinger(t *testing.T) {
 }
 
 func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
-	for _, lag := range []string{lagDisconnect, lagSkip} {
+	for _, lag := range []string{"disconnect", "skip"} {
 		t.Run(lag, func(t *testing.T) {
 			server, u := sharing(t, "share {\nhistory 5 100KB\nlag "+lag+"\n}")
 			lagged, ended := counted(t, metrics.ClientsLagged.WithLabelValues("")), counted(t, metrics.StreamsEnded.WithLabelValues("", stream.EndLag))
@@ -490,11 +491,11 @@ func TestAClientThatDoesNotReadDisturbsNobody(t *testing.T) {
 				}
 				return hasLagged("/stuck")
 			})
-			if lag == lagSkip {
+			if lag == "skip" {
 				stuck.Resume() // or else it cannot be told
 			}
 			ssetest.Wait(t, "the lag to be noticed", func() bool { return counted(t, metrics.ClientsLagged.WithLabelValues("")) > lagged })
-			if lag == lagDisconnect { // though the client takes nothing
+			if lag == "disconnect" { // though the client takes nothing
 				l := waitAccessLog(server, "/stuck")
 				if l.Fields["end_reason"] != stream.EndLag {
 					t.Errorf("end reason %v", l.Fields["end_reason"])

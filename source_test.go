@@ -1,4 +1,4 @@
-package sse
+package sse_test
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	sse "github.com/seed-4dedbcea/caddy-sse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -107,7 +108,7 @@ func TestAnUpstreamThatHasEndedForGoodIsNotOpenedAnew(t *testing.T) {
 	a := get(t, server, "/")
 	u.wait(t, 1)
 	u.say("1\n2\n")
-	u.end(ErrEnded)
+	u.end(sse.ErrEnded)
 	_ = wholeBody(t, a)
 	b := get(t, server, "/", ssetest.LastEventID(a.Events()[0].ID))
 	_ = wholeBody(t, b)
