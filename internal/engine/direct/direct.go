@@ -118,7 +118,7 @@ func (d *Sink) Skipped(why string) {
 
 func (d *Sink) Blank() { d.quiet = true }
 
-// Retry passes on what the upstream says, unless the config says it already.
+// Retry passes on the upstream's reconnection time, unless the config has one.
 func (d *Sink) Retry(ms int64) {
 	if d.server.Streams.Retry == 0 {
 		d.wish = ms + 1

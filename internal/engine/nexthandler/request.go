@@ -31,7 +31,7 @@ func (c *Server) request(ctx context.Context, r *http.Request) *http.Request {
 	return r
 }
 
-// setAccept sets what the next handler is asked with. Compressed records could not be told apart, and a
+// setAccept sets the accept headers of a request to the next handler. Compressed records could not be told apart, and a
 // request without Accept-Encoding would be given gzip by Go.
 func (c *Server) setAccept(header http.Header) {
 	header.Set("Accept-Encoding", "identity")

@@ -23,7 +23,7 @@ import (
 )
 
 // responseWriter stands between the next handler and the client, or the source that asks on its own. It decides, when the
-// next handler sends its headers, what the response becomes: a stream of events, or what it is.
+// next handler sends its headers, whether the response becomes a stream of events.
 //
 // It overrides all that caddyhttp.ResponseWriterWrapper promotes (ReadFrom above all, which would pass by Write),
 // but keeps its Unwrap for upgrades.
@@ -42,7 +42,7 @@ type responseWriter struct {
 	unseen http.Header // what the next handler sets once ours are out
 }
 
-// client is whom a next handler answers.
+// client is the client of a next handler, and how its response is to go.
 type client struct {
 	*direct.Sink
 	quiet         *atomic.Bool // this response ends without the next handler's complaint
@@ -75,7 +75,7 @@ func (w *responseWriter) Header() http.Header {
 	return header
 }
 
-// Unwrap is for upgrades, and for what a http.ResponseController can do besides.
+// Unwrap is for upgrades, and for the other methods of http.ResponseController.
 func (w *responseWriter) Unwrap() http.ResponseWriter {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -241,7 +241,7 @@ func written(n int, err error) (int, error) {
 	return n, nil
 }
 
-// errNobodyWantsMore ends a next handler whose response has ended, whatever has ended it: that is ours to say.
+// errNobodyWantsMore ends a next handler whose response has ended. The stream says why.
 // reverse_proxy takes it for the error of an HTTP/3 client that has left, the one it does not warn of.
 var errNobodyWantsMore = fmt.Errorf("%w: %w", stream.ErrEnded, &http3.Error{Remote: true, ErrorCode: http3.ErrCodeRequestCanceled})
 

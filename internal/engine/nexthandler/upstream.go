@@ -72,7 +72,7 @@ func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler) backend.Upstr
 	}
 }
 
-// resource is what of a URL names a resource. A request to a proxy has a host in its URL besides.
+// resource returns the part of a URL that names a resource. A request to a proxy also has a host in its URL.
 func resource(u *url.URL) *url.URL {
 	plain := url.URL{Path: u.Path, RawQuery: stream.WithoutLastEventID(u.RawQuery), ForceQuery: u.ForceQuery}
 	if u.RawPath == u.EscapedPath() {
@@ -129,7 +129,7 @@ func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink backend.S
 		}
 		r.Header.Set("Last-Event-ID", lastID)
 	}
-	var cut atomic.Bool // what is cut off looks like an upstream's clean end
+	var cut atomic.Bool // a response that is cut off looks like an upstream's clean end
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		defer func() { cut.Store(quiet.Err() != nil) }()
 		return u.next.ServeHTTP(w, r)
@@ -180,7 +180,7 @@ func (w noResponse) Header() http.Header       { return w.header }
 func (noResponse) WriteHeader(int)             {}
 func (noResponse) Write(p []byte) (int, error) { return len(p), nil }
 
-// SourceKey makes a source's key of that by which clients share it. Next handlers cannot be told apart by what they are.
+// SourceKey makes a source's key from the key by which clients share it. Next handlers have no identity of their own.
 // Two routes may ask different ones for the same key, be it the user's or, where matchers decide, that of host and URI;
 // so the handler's route is part of it. So is all that the source's own request takes from a client's, even if the key is
 // the user's: vars, that is.

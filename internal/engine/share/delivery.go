@@ -44,7 +44,7 @@ type heard struct {
 	untold     int    // bytes of the records since then
 }
 
-// calls are what a delivery is told by others.
+// calls are the signals that a delivery gets from others.
 type calls struct {
 	signal  chan struct{} // to the request's goroutine: stopped, or it is to deliver itself
 	stopped atomic.Bool
@@ -86,7 +86,7 @@ func (d *delivery) endErr() error {
 	}
 }
 
-// Wake has the delivery look for what is new.
+// Wake has the delivery look for new entries.
 func (d *delivery) Wake() {
 	switch {
 	case d.queued.Swap(true):
@@ -110,7 +110,7 @@ func (d *delivery) stop() {
 	d.notify()
 }
 
-// run delivers until the stream or the source ends. It returns what a writer has panicked with.
+// run delivers until the stream or the source ends. It returns the value that a writer has panicked with.
 func (d *delivery) run(client context.Context) (panicked any) {
 	d.Wake()
 	for !d.stopped.Load() {
@@ -140,12 +140,12 @@ const (
 	quick = time.Millisecond
 )
 
-// deliver sends what is new.
+// deliver sends the new entries.
 func (d *delivery) deliver() {
 	began := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.queued.Store(false) // whatever comes from here on has it called again
+	d.queued.Store(false) // an entry that comes from here on has deliver called again
 	if !d.over && d.panicked == nil {
 		if d.panicked = catch(d.send); d.panicked != nil {
 			d.stream.End(stream.EndClientGone)
@@ -236,7 +236,7 @@ func (d *delivery) lag() {
 	}
 }
 
-// deliverMapped maps what is new for this stream alone.
+// deliverMapped maps the new records for this stream alone.
 func (d *delivery) deliverMapped() history.State {
 	entries, state, _ := d.subscriber.NextEntries(d.entries[:0])
 	d.entries = entries
@@ -270,7 +270,7 @@ func (d *delivery) deliverMapped() history.State {
 	return state
 }
 
-// tellPosition tells a client where its stream stands, once what it has been sent last is about to leave the history: else
+// tellPosition tells a client where its stream stands, once the event that it was sent last is about to leave the history: else
 // a client that the mapping rarely sends anything would be told of a gap each time it comes back.
 func (d *delivery) tellPosition(seq uint64) {
 	if d.err != nil || seq <= d.told {

@@ -94,7 +94,7 @@ func (f *feed) gap(seq uint64, reason string) {
 	f.frames.Append(history.Entry{Seq: seq, Bytes: frame.AppendGap(nil, frame.Gap{Reason: reason, LastEventID: string(f.lastID)})})
 }
 
-// refuse ends the feed's streams. They are told the record's id, so that those who come back go on after it.
+// refuse ends the feed's streams. They are told the record's id, so that clients that reconnect go on after it.
 func (f *feed) refuse(seq uint64, id []byte) {
 	f.failed.Store(true)
 	f.current.report.Failed(upstream.ErrRecordInvalid)
@@ -192,7 +192,7 @@ func (s *source) refill(f *feed) *history.Subscriber {
 	return s.records.Subscribe(held, idle{})
 }
 
-// read maps what there is to read. It is false if some of it is gone.
+// read maps the entries that there are. It reports false if some of them are gone.
 func (f *feed) read(s *source, reader *history.Subscriber) (whole bool) {
 	for rec := new(records.Record); ; {
 		entries, state, _ := reader.NextEntries(nil)

@@ -22,7 +22,7 @@ type sourcePool struct {
 	all   map[*source]struct{} // until their upstream has been let go
 }
 
-// holding is what the pool knows of a source. It is guarded by the pool's lock.
+// holding is the state that the pool keeps of a source. It is guarded by the pool's lock.
 type holding struct {
 	refs    int
 	holders map[*Server]int // for max_sources
@@ -34,7 +34,7 @@ type holding struct {
 
 var errTooManySources = errors.New("max_sources is reached")
 
-// acquire finds the source with that key, or opens it. Whoever acquires it has to release it.
+// acquire finds the source with that key, or opens it. The caller has to release it.
 func (p *sourcePool) acquire(c *Server, upstream backend.Upstream, key string) (s *source, opened bool, err error) {
 	if s, opened, err = p.find(c, upstream, key); err == nil && !opened {
 		s.adopt(c, upstream)
@@ -132,7 +132,7 @@ func (p *sourcePool) releaseNow(c *Server, s *source, f *feed) {
 	p.close(s, func() bool { p.letGo(c, s); return s.refs == 0 })
 }
 
-// end notes that a source's upstream has come to its end. It is kept for those who come back to it. Others open another,
+// end notes that a source's upstream has come to its end. It is kept for clients that reconnect. Others open another,
 // unless the upstream has ended for good.
 func (p *sourcePool) end(c *Server, s *source, forGood bool, keep time.Duration) {
 	p.mu.Lock()
@@ -190,7 +190,7 @@ func (p *sourcePool) dropOldest(c *Server, key string) {
 	}
 }
 
-// forget makes the next one who asks for the source's key open another.
+// forget makes the next request with the source's key open another.
 func (p *sourcePool) forget(s *source) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -64,7 +64,7 @@ func (s *source) wait(d time.Duration) bool {
 	return false
 }
 
-// waitForStream waits until somebody wants what the upstream says: nobody asks for nobody. An upstream that pushes is
+// waitForStream waits until there is a stream: without one, nobody needs the upstream. An upstream that pushes is
 // another matter.
 func (s *source) waitForStream() {
 	for !s.isWanted() {
@@ -120,7 +120,7 @@ func (s *source) connect() error {
 	s.skipID = lastID != "" && len(inputs) == 0 && failure.RefusesRequest(err)
 	s.mu.Unlock()
 	err = upstream.EndInputs(inputs, err)
-	if replaced && !upstream.EndedCleanly(err) { // what ends by itself has not been cut off
+	if replaced && !upstream.EndedCleanly(err) { // an upstream that has ended by itself was not cut off
 		s.Begin()
 		// An upstream with ids of its own is told where to go on, as an EventSource would tell it.
 		if live && !s.resumes {
@@ -137,7 +137,7 @@ func isOver(c *Server, err error) bool {
 	return errors.Is(err, backend.ErrEnded) || errors.Is(err, upstream.ErrRecordTooLarge) || err == nil && c.Ends
 }
 
-// finish lets the streams read what is left, then end.
+// finish lets the streams read the rest, then end.
 func (s *source) finish(c *Server, err error) {
 	switch forGood := errors.Is(err, backend.ErrEnded); {
 	case forGood || err == nil:

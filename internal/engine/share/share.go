@@ -64,7 +64,7 @@ func NewServer(c Config) *Server {
 }
 
 // burst is how many events beyond those of the history are kept for streams that are reading already, and burstSize how
-// many bytes at least of both: what a read or two of an upstream bring must not put every client behind.
+// many bytes at least of both: one or two reads of an upstream must not put every client behind.
 const (
 	burst     = 16 << 10
 	burstSize = 256 << 10
@@ -76,7 +76,7 @@ func (c *Server) Hold(upstream backend.Upstream) {
 	c.standing = append(c.standing, src)
 }
 
-// Close lets go of what is held, once the config has stopped.
+// Close lets go of the sources that are held, once the config has stopped.
 func (c *Server) Close() {
 	c.stopped.Store(true)
 	for _, src := range c.standing {

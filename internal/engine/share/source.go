@@ -46,7 +46,7 @@ type source struct {
 	holding
 }
 
-// identity is what tells a source from others.
+// identity tells a source from others.
 type identity struct {
 	key   string
 	epoch string // changes when history is lost: the ids of two sources never mix
@@ -180,7 +180,7 @@ func (s *source) adoptLocked(c *Server, upstream backend.Upstream) {
 	s.server.report.Meters.SourcesActive.Inc()
 	s.dropUnusedFeeds()
 	former, ofConfig := s.upstream.(configUpstream)
-	s.upstream = upstream // what the former one was given by its config has been cleaned up
+	s.upstream = upstream // the former one may need something that its config has cleaned up
 	if !ofConfig || !former.ReplacedBy(upstream) {
 		return // but its connection is as good as another
 	}
@@ -218,7 +218,7 @@ func (s *source) Record(rec *records.Record) error {
 	if rec.ID != nil { // an empty one takes it back
 		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), len(rec.ID) > 0
 	}
-	// Who comes back under the next config may want what no mapping of the former ones did.
+	// A client that reconnects under the next config may want a record that no former mapping did.
 	kept := s.newest.stopped.Load()
 	for _, f := range s.taking {
 		sent, given := f.take(rec, s.fallback)
@@ -248,10 +248,10 @@ func (s *source) Blank() { s.quiet = true }
 // history.
 func (s *source) Retry(ms int64) { s.wish.Store(ms + 1) }
 
-// Position is of no use to those who share: each has a place in the log, and the next record's id names it.
+// Position does nothing: each stream has a place in the log, which the next record's id names.
 func (s *source) Position([]byte) {}
 
-// Gap lies behind the last record, so that who resumes after that is told, too.
+// Gap adds a gap behind the last record, so that a client that resumes after that is told, too.
 func (s *source) Gap(reason string) { s.control(s.seq+1, reason) }
 
 // control appends a gap that is to reach every stream.

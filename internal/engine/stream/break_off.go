@@ -72,7 +72,7 @@ type discarded struct{ http.ResponseWriter }
 func (discarded) Write(p []byte) (int, error) { return len(p), nil }
 func (discarded) FlushError() error           { return nil }
 
-// Unwrap is for those who set deadlines.
+// Unwrap lets writers set deadlines.
 func (d discarded) Unwrap() http.ResponseWriter { return d.ResponseWriter }
 
 // innermostWriter is the server's own writer, below those of all handlers.

@@ -23,7 +23,7 @@ const (
 	lastLooks = 10 // how often it is looked at meanwhile
 
 	// lastBytes bounds what the server sends by itself after that. On HTTP/2 it is the time after which a stream is
-	// reset, whoever is late: a machine that has too much to do must not make it look as if it had failed.
+	// reset, even if the server is late. A machine that has too much to do must not make it look like a failure.
 	lastBytes = 10 * time.Second
 )
 
@@ -42,11 +42,11 @@ type deadlines struct {
 // nothing for the stall timeout still fails the write.
 //
 // Caddy's IdleTimeoutWriter sets a new deadline before each write, never later than its HardDeadline, which is
-// the server's write timeout; a ResponseController cannot loosen it. So the field is what has to go. It is not
+// the server's write timeout; a ResponseController cannot loosen it. So the field has to be cleared. It is not
 // put back: on HTTP/2 the writer arms a deadline when the handler is done, and one that has passed would reset
 // the stream before its end is sent. Read deadlines stay as they are: they do not end a response.
 //
-// Whatever the writer sets goes through a writeDeadline, which lets go of it all once the stream is over: a timeouts
+// All that the writer sets goes through a writeDeadline, which ignores it once the stream is over: a timeouts
 // directive puts the server's settings back before the response's last bytes are out.
 func (s *Stream) liftDeadlines() {
 	s.held, s.inner = time.Time{}, innermostWriter(s.w)
@@ -187,7 +187,7 @@ func (s *Stream) unblockWrites() {
 	time.AfterFunc(LastWrite/lastLooks, check)
 }
 
-// flusher finds what flushes the response, once: http.ResponseController looks for it at each flush.
+// flusher finds the method that flushes the response, once. http.ResponseController would look for it at each flush.
 func (s *Stream) flusher() func() error {
 	for w := s.w; ; {
 		switch t := w.(type) {

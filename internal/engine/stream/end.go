@@ -15,7 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Finish ends the stream after its upstream has ended with err: it sends what is to come last, if the client is there to
+// Finish ends the stream after its upstream has ended with err: it sends the last frame, if the client is there to
 // take it, and lets go of everything. It returns the handler's error, which makes the response if there is none yet. The
 // handler calls finish or close before it returns.
 func (s *Stream) Finish(err error) error {
@@ -87,7 +87,7 @@ func (s *Stream) refusal(err error) error {
 	switch {
 	case s.EndReason() == EndShutdown:
 		s.w.Header().Set("Retry-After", "1")
-		return caddyhttp.Error(http.StatusServiceUnavailable, failure.Plain(err)) // whatever status it had
+		return caddyhttp.Error(http.StatusServiceUnavailable, failure.Plain(err)) // whichever status it had
 	case s.Ended():
 		return caddyhttp.Error(499, failure.Plain(err)) // as reverse_proxy has it; nobody is there to read it
 	}

@@ -20,7 +20,7 @@ func SetHeaders(header http.Header) {
 	}
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", cacheControl(header.Values("Cache-Control")))
-	header.Set("X-Accel-Buffering", "no") // nginx, and who has learnt it from there
+	header.Set("X-Accel-Buffering", "no") // nginx, and others that follow it
 	header.Set("Incremental", "?1")       // RFC 10036: intermediaries must not buffer
 	AddVary(header)
 }

@@ -63,10 +63,10 @@ func (s *Stream) Info() Info {
 	return info
 }
 
-// URI returns what the client has asked for, without what may be secret.
+// URI returns the URI that the client has asked for, without secrets.
 func (s *Stream) URI() string { return askedFor(s.Request) }
 
-// askedFor is the URI of the client's request, whatever a rewrite has made of it, without what may be secret.
+// askedFor returns the URI of the client's request before any rewrite, without secrets.
 func askedFor(r *http.Request) string {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		return withoutSecrets(original.URL)
@@ -74,7 +74,7 @@ func askedFor(r *http.Request) string {
 	return withoutSecrets(r.URL)
 }
 
-// withoutSecrets is the URL with the names, but not the values, of its query. What has no name is a value.
+// withoutSecrets returns the URL with the names, but not the values, of its query. A part without a name is a value.
 func withoutSecrets(u *url.URL) string {
 	shown := url.URL{Path: u.Path, RawPath: u.RawPath}
 	if u.RawQuery == "" {

@@ -35,7 +35,7 @@ var EndReasons = []string{
 	EndRecordTooLarge, EndAdmin,
 }
 
-// ErrEnded is what writers to a stream get once it is to end.
+// ErrEnded is the error of writes to a stream that is to end.
 var ErrEnded = errors.New("stream has ended")
 
 // Stream is one client's event stream, and the only place that writes to that client.
@@ -57,7 +57,7 @@ type Stream struct {
 	passing
 }
 
-// response is what a stream is written to.
+// response is the response that a stream is written to.
 type response struct {
 	mu    sync.Mutex // held while writing
 	w     http.ResponseWriter
@@ -80,7 +80,7 @@ type progress struct {
 	bytes    atomic.Int64
 }
 
-// lifetime is what keeps a stream alive, and what ends it.
+// lifetime keeps a stream alive, and ends it.
 type lifetime struct {
 	heartbeat, longest *time.Timer
 	stopWatch          func() bool
@@ -158,7 +158,7 @@ func (s *Stream) PassThrough(status int) {
 	s.register()
 }
 
-// Forward sends what an upstream says in an event stream of its own; it flushes when the upstream does.
+// Forward sends bytes of an upstream's own event stream. They are flushed when the upstream flushes.
 func (s *Stream) Forward(p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +171,7 @@ func (s *Stream) Forward(p []byte) error {
 	return s.send(p, 0, func() error { return nil })
 }
 
-// FlushForwarded flushes what was forwarded.
+// FlushForwarded flushes forwarded bytes.
 func (s *Stream) FlushForwarded() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -240,7 +240,7 @@ func (s *Stream) flushLeft() {
 	}
 }
 
-// send is write for who holds the lock.
+// send writes. The lock is held.
 func (s *Stream) send(p []byte, events int, flush func() error) error {
 	if s.cut {
 		return ErrEnded

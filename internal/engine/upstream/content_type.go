@@ -15,7 +15,7 @@ func (c *Config) Converts(status int, header http.Header, asksForStream bool) bo
 }
 
 // WhyUnchanged says why a response of the next handler does not become an event stream; it is empty if it does. A type that
-// may be records or a document is converted only for who asks for a stream: a site has JSON and text that are none.
+// may be records or a document is converted only for a client that asks for a stream: a site also has JSON and text that are documents.
 func (c *Config) WhyUnchanged(status int, header http.Header, asksForStream bool) string {
 	switch status {
 	case http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:

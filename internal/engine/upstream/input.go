@@ -55,7 +55,7 @@ type Input struct {
 	placeID  []byte
 }
 
-// NewInput returns an input. The budget bounds what all inputs of an upstream leave unfinished; nil: nothing does.
+// NewInput returns an input. The budget bounds the unfinished records of all inputs of an upstream. Nil does not.
 func NewInput(to Consumer, o records.Options, budget *records.Budget) *Input {
 	o.Budget = budget
 	return &Input{to: to, options: o, splitter: records.New(o), rec: records.Record{WantsJSON: o.Format.IsJSON()}}
@@ -145,7 +145,7 @@ func (in *Input) next() error {
 	}
 }
 
-// lost tells of records that had to go to make room for what this input was given. They need not be its own.
+// lost reports records that were dropped to make room for this input. They may be those of other inputs.
 func (in *Input) lost() error {
 	for range in.options.Budget.TakeLost() {
 		in.to.Counts().RecordsDropped.TooLarge.Inc()

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Reporter counts what happens to the upstreams and streams of one sse, and logs what goes wrong with them.
+// Reporter counts the events of the upstreams and streams of one sse, and logs their failures.
 type Reporter struct {
 	Name, Backend string // of the sse, and of its backend, as metrics and logs call them
 	Logger        *zap.Logger
@@ -32,7 +32,7 @@ func NewReporter(name, backend string, logger *zap.Logger, meters *metrics.Meter
 // Connecting counts an attempt to open an upstream.
 func (r *Reporter) Connecting() { r.Meters.Connects.Inc() }
 
-// Failed counts an upstream's failure and logs it, with what else there is to say about it.
+// Failed counts an upstream's failure and logs it, with these fields.
 func (r *Reporter) Failed(err error, about ...zap.Field) {
 	r.Meters.Failures.Inc()
 	if log := r.warnings(r.failures); log != nil {

@@ -28,7 +28,7 @@ type Config struct {
 	Report *Reporter
 }
 
-// Options resolves what the config leaves to the upstream's Content-Type.
+// Options returns the options of an upstream with this Content-Type, which decides where the config does not.
 func (c *Config) Options(contentType string) records.Options {
 	o := records.Options{Format: c.Format, Charset: c.Charset, MaxSize: c.MaxSize, Oversize: c.Oversize}
 	if o.Format == records.Auto {
@@ -56,8 +56,7 @@ func (c *Config) Open(ctx context.Context, upstream backend.Upstream, lastID str
 	return upstream.Stream(ctx, lastID, sink)
 }
 
-// CheckType rejects what cannot be records: a page that stands in their place, and, unless the config has a format, what
-// is no text. The next handler's responses are checked by Converts instead.
+// CheckType rejects content types that cannot be records: HTML always, other non-text unless the config has a format. The next handler's responses are checked by Converts instead.
 func (c *Config) CheckType(contentType string) error {
 	name := mediaType(contentType)
 	_, announced := records.ForContentType(contentType)
