@@ -200,7 +200,11 @@ func (l *Log) Publish() {
 	l.wake(parked)
 }
 
-func (l *Log) publish() { l.visible = l.end }
+// publish copies the edge field by field. A copy of it as a whole would be slower right after its fields were written.
+func (l *Log) publish() {
+	l.visible.at, l.visible.events = l.end.at, l.end.events
+	l.visible.seq, l.visible.numbered = l.end.seq, l.end.numbered
+}
 
 // Wake wakes every parked subscriber once, though there is nothing new in the
 // log: for what is too fleeting to be kept.
