@@ -22,13 +22,12 @@ func copyAndCut(t *testing.T, path string) {
 // hook runs do once, when an open file for which match is true is identified.
 func hook(t *testing.T, match func(path string) bool, do func()) {
 	var once sync.Once
-	birth = func(info os.FileInfo, f *os.File, path string) int64 {
+	replaceBirth(t, func(info os.FileInfo, f *os.File, path string) int64 {
 		if f != nil && match(path) {
 			once.Do(do)
 		}
 		return systemBirth(info, f, path)
-	}
-	t.Cleanup(func() { birth = systemBirth })
+	})
 }
 
 // readOne is a log of which one line has been read, and its position.

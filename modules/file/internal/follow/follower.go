@@ -10,10 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 )
@@ -70,10 +68,6 @@ type Chunk struct {
 	Gap bool
 }
 
-// patience is how long a new file may refuse to be opened: logrotate creates it
-// first and gives it its owner then.
-const patience = 5 * time.Second
-
 // Follower follows one file for one reader. Close may be called at any time,
 // Next by one goroutine at a time.
 type Follower struct {
@@ -83,20 +77,35 @@ type Follower struct {
 	closing sync.Once
 	closed  chan struct{}
 
-	mu       sync.Mutex // held while Next works, not while it waits
-	file     *file      // nil until there is one
-	offset   int64      // of the next byte in file
-	inLine   bool       // the byte before it is no LF
-	empty    bool       // file was empty at the latest look, and nothing of it has been read since
+	mu sync.Mutex // held while Next works, not while it waits
+	reading
+	seniority
 	next     succession // what to read after the end of file
-	rotated  bool       // file is no longer the one at path
 	previous Position   // the end of the file before it
-	era      *era       // of file
-	before   sighting   // siblings when file was opened or truncated: not copies of it
-	copied   bool       // file is a copy of the one at path
-	takes    int        // the look of the census that before is from
 	refused  time.Time  // since when the file at path cannot be opened
 	told     Chunk      // the flags that go with the next chunk
+}
+
+// reading is the file that is read, and how far it has been read.
+type reading struct {
+	file   *file // nil until there is one
+	offset int64 // of the next byte in file
+	inLine bool  // the byte before it is no LF
+	empty  bool  // file was empty at the latest look, and nothing of it has been read since
+	copied bool  // file is a copy of the one at path
+}
+
+// position returns where in the file the next byte is.
+func (r *reading) position() Position {
+	return Position{Generation: r.file.generation, Offset: r.offset, InLine: r.inLine}
+}
+
+// pass moves the position past data, which has been read there.
+func (r *reading) pass(data []byte) {
+	r.offset += int64(len(data))
+	if len(data) > 0 {
+		r.inLine = data[len(data)-1] != '\n'
+	}
 }
 
 // Open begins to follow a file. One that is not there yet is waited for, in a
@@ -223,10 +232,7 @@ func (f *Follower) tell(data []byte) Chunk {
 	if f.file != nil {
 		c.Generation = f.file.generation
 	}
-	f.offset += int64(len(data))
-	if len(data) > 0 {
-		f.inLine = data[len(data)-1] != '\n'
-	}
+	f.pass(data)
 	return c
 }
 
@@ -264,172 +270,4 @@ func (f *Follower) start(ctx context.Context, from Start, resume *Position) erro
 		f.open(opened, f.beside(opened))
 	}
 	return nil
-}
-
-// beside returns the siblings of a file that has just been opened. None of them comes after it, as it is still at path.
-// It returns nil if the file has been rotated.
-func (f *Follower) beside(file *file) sighting {
-	if latest := f.watch.topic.census.now(); latest.current == file.id {
-		return latest.seen
-	}
-	seen := sight(f.name.siblings())
-	if !f.named(file) {
-		return nil
-	}
-	return seen
-}
-
-// named reports whether path leads to the file.
-func (f *Follower) named(file *file) bool {
-	id, ok := identifyTarget(f.name.path)
-	return ok && id == file.id
-}
-
-// open makes file the one that is read. before are its siblings.
-func (f *Follower) open(file *file, before sighting) {
-	f.file, f.before, f.empty = file, before, len(file.head) == 0
-	f.era = f.watch.topic.census.era(file.id)
-}
-
-// past returns what is known about the file that has been read to its end.
-func (f *Follower) past() past {
-	p := past{previous: f.previous, copied: f.copied}
-	p.seen, p.later = f.watch.topic.census.order(f.era, f.before)
-	if f.copied {
-		p.seen = f.before // siblings seen since then may be further copies
-	}
-	return p
-}
-
-// look sets next if another file is at path by now. It asks the file system
-// only if something may have changed there.
-func (f *Follower) look() error {
-	if !f.watch.moved.Swap(false) && !f.rotated && f.refused.IsZero() {
-		return nil
-	}
-	var err error
-	f.next, err = successor(f.name, f.file, f.past)
-	f.rotated = f.next.rotated
-	if err == nil && f.file != nil && f.next.next == nil && !f.rotated {
-		f.lookForCopies()
-	}
-	if !errors.Is(err, fs.ErrPermission) {
-		f.refused = time.Time{}
-		return err
-	}
-	if f.refused.IsZero() {
-		f.refused = time.Now()
-	}
-	if time.Since(f.refused) < patience {
-		return nil
-	}
-	return err
-}
-
-// lookForCopies notes the siblings that are not copies of file, which is at
-// path and has been read to its end: those that are longer.
-func (f *Follower) lookForCopies() {
-	latest := f.watch.topic.census.now()
-	if latest.takes == f.takes || latest.current != f.file.id {
-		return
-	}
-	// Not longer only because file has been cut.
-	if ok, err := f.file.intact(); !ok || err != nil {
-		return
-	}
-	if size, err := f.file.size(); size != f.offset || err != nil {
-		return
-	}
-	f.takes = latest.takes
-	before := make(sighting, len(latest.seen))
-	for id, at := range latest.seen {
-		if _, there := f.before[id]; there || at.size > f.offset {
-			before[id] = at
-		}
-	}
-	f.before = before
-}
-
-// advance goes on with the next file.
-func (f *Follower) advance() {
-	if f.file != nil {
-		f.previous = Position{Generation: f.file.generation, Offset: f.offset, InLine: f.inLine}
-		f.file.Close()
-		f.told.NewFile = f.told.NewFile || !f.next.longer
-		f.told.Gap = f.told.Gap || f.next.doubt
-	}
-	f.copied = f.copied && f.next.sibling
-	before := f.next.beside
-	if f.next.sibling { // only what is before the former file is before this one for sure
-		before = f.next.known
-	}
-	era := f.era
-	f.open(f.next.next, before)
-	if f.copied {
-		f.era = era // of what it was copied from
-	}
-	if !f.next.longer {
-		f.offset = 0
-	}
-	f.next = succession{}
-	f.rotated = false
-	f.watch.moved.Store(true)
-}
-
-// joined reports whether a sibling has appeared or changed since before was noted. Such a sibling may be a copy of lines
-// that file has had and lost since then.
-func (f *Follower) joined(list []sibling) bool {
-	info, err := f.file.Stat()
-	return err == nil && slices.ContainsFunc(list, func(s sibling) bool {
-		at, there := f.before[s.id]
-		return (!there || at != s.stamp()) && s.info.Size() > 0 && s.id != f.file.id && !s.info.ModTime().After(info.ModTime())
-	})
-}
-
-// truncated continues after the file was truncated: in the copy that
-// "copytruncate" made before, if there is one, else at its new start.
-func (f *Follower) truncated() {
-	g, ok := parseGeneration(f.file.generation)
-	at := Position{Offset: f.offset, InLine: f.inLine}
-	// The head is read before and after the siblings are listed, so that another truncation meanwhile shows.
-	f.file.reset()
-	_, _ = f.file.intact() // an error comes again with the next read
-	if ok {
-		var list []sibling
-		var doubt bool
-		for range attempts {
-			list = f.name.siblings()
-			_, _ = f.file.intact()
-			var copied *file
-			var moved bool
-			copied, doubt, moved = locateCopy(list, g, at, func(s sibling) bool {
-				_, there := f.before[s.id]
-				return there
-			})
-			if copied != nil {
-				f.file.Close()
-				f.file, f.copied = copied, true
-				f.watch.moved.Store(true)
-				return
-			}
-			if !moved {
-				break
-			}
-		}
-		if f.copied { // nobody writes to a copy, so its new content is unknown
-			f.file.Close()
-			f.file, f.copied, f.offset = nil, false, 0
-			f.told.NewFile, f.told.Truncated, f.told.Gap = true, true, true
-			f.watch.moved.Store(true)
-			return
-		}
-		// The one left out may be the copy after all. And a sibling that has appeared may have lines that the file had since.
-		f.told.Gap = f.told.Gap || doubt || f.joined(list)
-		if f.named(f.file) { // else later files may be among them
-			f.before = sight(list)
-		}
-	}
-	f.offset = 0
-	f.empty = len(f.file.head) == 0
-	f.told.NewFile, f.told.Truncated = true, true
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,24 @@ const (
 	patient = 20 * time.Second
 	quiet   = 30 * time.Millisecond
 )
+
+// replacement is what birth is replaced with in the test that runs, if anything.
+var replacement atomic.Pointer[func(info os.FileInfo, f *os.File, path string) int64]
+
+func init() {
+	birth = func(info os.FileInfo, f *os.File, path string) int64 {
+		if with := replacement.Load(); with != nil {
+			return (*with)(info, f, path)
+		}
+		return systemBirth(info, f, path)
+	}
+}
+
+// replaceBirth replaces birth until the test ends, while followers run.
+func replaceBirth(t *testing.T, with func(info os.FileInfo, f *os.File, path string) int64) {
+	replacement.Store(&with)
+	t.Cleanup(func() { replacement.Store(nil) })
+}
 
 // reader makes lines of a follower's chunks, as a consumer has to.
 type reader struct {

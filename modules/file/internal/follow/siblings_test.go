@@ -12,8 +12,7 @@ import (
 func withBirth(t *testing.T, test func(t *testing.T, known bool)) {
 	t.Run("birth time known", func(t *testing.T) { test(t, true) })
 	t.Run("birth time unknown", func(t *testing.T) {
-		birth = func(os.FileInfo, *os.File, string) int64 { return 0 }
-		t.Cleanup(func() { birth = systemBirth })
+		replaceBirth(t, func(os.FileInfo, *os.File, string) int64 { return 0 })
 		test(t, false)
 	})
 }
