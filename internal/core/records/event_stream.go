@@ -15,33 +15,45 @@ const maxRetryDigits = 15
 
 var newline = []byte{'\n'}
 
-// eventState is where EventStream stands in its lines and events. The data
-// of the event being read is in part and then in Splitter.carry.
+// eventState is where EventStream stands in its lines and events.
 type eventState struct {
-	// The line.
-	field   field
-	name    [5]byte // what is read of the field's name
-	named   int     // bytes in name
-	spaced  bool    // a space that follows is not part of the value
-	value   []byte  // of id, event or retry
-	bad     bool    // value is to be ignored
-	afterCR bool    // a LF that follows belongs to the line before
-	lf      int     // the next LF in Splitter.text; not looked for: before pos
+	line    fieldLine
+	afterCR bool // a LF that follows belongs to the line before
+	lf      int  // the next LF in Splitter.text; not looked for: before pos
 
-	// The event.
+	pending pendingEvent
+	id      lastID
+}
+
+// fieldLine is the line being read.
+type fieldLine struct {
+	field  field
+	name   [5]byte // what is read of the field's name
+	named  int     // bytes in name
+	spaced bool    // a space that follows is not part of the value
+	value  []byte  // of id, event or retry
+	bad    bool    // value is to be ignored
+}
+
+// pendingEvent is the event being read. Its data is in part and then in
+// Splitter.carry.
+type pendingEvent struct {
 	begun   bool   // it has a line
 	hasData bool   // it has a data line
 	lines   bool   // more than one
 	part    []byte // the first line's value, while it need not be copied
-	event   []byte
+	kind    []byte // its type
 	hasType bool
 	badType bool
 	givesID bool // it has an id line that counts
+}
 
-	// The stream: an id stays for the next record if its event has no data.
-	id    []byte
-	hasID bool
-	badID bool // so does what is known of one that was ignored
+// lastID is the stream's id. It stays for the next record if its event has no
+// data.
+type lastID struct {
+	value []byte
+	isNew bool // no record has had it yet
+	isBad bool // one was ignored since the last record
 }
 
 // field is the kind of line being read.
@@ -98,8 +110,8 @@ func (s *Splitter) eventStream(rec *Record) Token {
 		}
 	}
 	s.pos = len(s.text)
-	part := e.part
-	e.part = nil
+	part := e.pending.part
+	e.pending.part = nil
 	return s.park(part)
 }
 
@@ -124,111 +136,111 @@ func (s *Splitter) eventLineEnd() int {
 
 // eventLinePart goes on with the line, up to its end or not.
 func (s *Splitter) eventLinePart(part []byte) {
-	e := &s.event
-	if e.field == naming {
+	line := &s.event.line
+	if line.field == naming {
 		colon := -1
 		for i, c := range part {
 			if c == ':' {
 				colon = i
 				break
 			}
-			if e.named == len(e.name) {
-				e.field = ignored
+			if line.named == len(line.name) {
+				line.field = ignored
 				return
 			}
-			e.name[e.named] = c
-			e.named++
+			line.name[line.named] = c
+			line.named++
 		}
 		if colon < 0 {
 			return
 		}
 		s.nameField()
-		e.spaced = true
+		line.spaced = true
 		part = part[colon+1:]
 	}
 	if len(part) == 0 {
 		return
 	}
-	if e.spaced {
-		e.spaced = false
+	if line.spaced {
+		line.spaced = false
 		if part[0] == ' ' {
 			part = part[1:]
 		}
 	}
-	switch e.field {
+	switch line.field {
 	case dataField:
 		s.eventData(part)
 	case idField, eventField:
 		// An id with NUL is ignored, as the standard has it.
-		if len(e.value)+len(part) > maxFieldSize || e.field == idField && bytes.IndexByte(part, 0) >= 0 {
-			e.bad = true
+		if len(line.value)+len(part) > maxFieldSize || line.field == idField && bytes.IndexByte(part, 0) >= 0 {
+			line.bad = true
 		}
-		if !e.bad {
-			e.value = append(e.value, part...)
+		if !line.bad {
+			line.value = append(line.value, part...)
 		}
 	case retryField:
-		if len(e.value)+len(part) > maxRetryDigits || len(bytes.Trim(part, "0123456789")) > 0 {
-			e.bad = true
+		if len(line.value)+len(part) > maxRetryDigits || len(bytes.Trim(part, "0123456789")) > 0 {
+			line.bad = true
 		} else {
-			e.value = append(e.value, part...)
+			line.value = append(line.value, part...)
 		}
 	}
 }
 
 // nameField begins the value of the line whose name has been read.
 func (s *Splitter) nameField() {
-	e := &s.event
-	e.field = fieldOf(e.name[:e.named])
-	if e.field == dataField {
-		if e.hasData {
-			e.lines = true
-			s.keep(e.part)
-			e.part = nil
+	line, event := &s.event.line, &s.event.pending
+	line.field = fieldOf(line.name[:line.named])
+	if line.field == dataField {
+		if event.hasData {
+			event.lines = true
+			s.keep(event.part)
+			event.part = nil
 			s.keep(newline)
 		}
-		e.hasData = true
+		event.hasData = true
 	}
 }
 
 // eventData adds to the event's data. The first part stays where it is, as
 // most events have but one.
 func (s *Splitter) eventData(part []byte) {
-	e := &s.event
-	if e.part == nil && len(s.carry) == 0 && !s.over {
-		e.part = part
+	event := &s.event.pending
+	if event.part == nil && s.partial.isEmpty() {
+		event.part = part
 		return
 	}
-	s.keep(e.part)
-	e.part = nil
+	s.keep(event.part)
+	event.part = nil
 	s.keep(part)
 }
 
 // eventLine ends a line.
 func (s *Splitter) eventLine(rec *Record) Token {
-	e := &s.event
-	if e.field == naming {
-		if e.named == 0 {
+	line, event := &s.event.line, &s.event.pending
+	if line.field == naming {
+		if line.named == 0 {
 			return s.dispatch(rec)
 		}
 		s.nameField()
 	}
-	ended := e.field
+	ended := line.field
 	switch {
-	case e.bad && ended == idField:
-		e.badID = true
-	case e.bad:
-		e.badType = true
+	case line.bad && ended == idField:
+		s.event.id.isBad = true
+	case line.bad:
+		event.badType = true
 	case ended == idField:
-		e.id, e.value, e.hasID, e.givesID = e.value, e.id, true, true
+		s.event.id.value, line.value, s.event.id.isNew, event.givesID = line.value, s.event.id.value, true, true
 	case ended == eventField:
-		e.event, e.value, e.hasType = e.value, e.event, len(e.value) > 0
+		event.kind, line.value, event.hasType = line.value, event.kind, len(line.value) > 0
 	}
 	retry := int64(-1)
-	if ended == retryField && !e.bad && len(e.value) > 0 {
-		retry, _ = strconv.ParseInt(string(e.value), 10, 64)
+	if ended == retryField && !line.bad && len(line.value) > 0 {
+		retry, _ = strconv.ParseInt(string(line.value), 10, 64)
 	}
-	e.field, e.named, e.spaced, e.bad, e.value = naming, 0, false, false, e.value[:0]
-	e.begun = true
+	line.field, line.named, line.spaced, line.bad, line.value = naming, 0, false, false, line.value[:0]
+	event.begun = true
 	switch ended {
 	case comment:
 		s.keepPart()
@@ -242,9 +254,9 @@ func (s *Splitter) eventLine(rec *Record) Token {
 	case dataField:
 		// Told here, so that it comes before the token of a comment that
 		// follows, wherever chunks end.
-		if len(s.carry)+len(e.part) > s.max {
-			s.keep(e.part)
-			e.part, s.over = nil, true
+		if len(s.carry)+len(event.part) > s.max {
+			s.keep(event.part)
+			event.part, s.over = nil, true
 			return s.park(nil)
 		}
 	}
@@ -255,38 +267,40 @@ func (s *Splitter) eventLine(rec *Record) Token {
 // lies in a piece that ends here.
 func (s *Splitter) keepPart() {
 	if s.pos == len(s.text) {
-		s.keep(s.event.part)
-		s.event.part = nil
+		s.keep(s.event.pending.part)
+		s.event.pending.part = nil
 	}
 }
 
 // dispatch ends an event.
 func (s *Splitter) dispatch(rec *Record) Token {
-	e := &s.event
-	begun, hasData, lines, hasType, badType, givesID := e.begun, e.hasData, e.lines, e.hasType, e.badType, e.givesID
-	e.begun, e.hasData, e.lines, e.hasType, e.badType, e.givesID = false, false, false, false, false, false
+	event, id := &s.event.pending, &s.event.id
+	begun, hasData, lines := event.begun, event.hasData, event.lines
+	hasType, badType, givesID := event.hasType, event.badType, event.givesID
+	event.begun, event.hasData, event.lines = false, false, false
+	event.hasType, event.badType, event.givesID = false, false, false
 	if !hasData {
 		if !begun {
 			return s.blank(rec)
 		}
 		if givesID {
-			rec.ID = e.id
+			rec.ID = id.value
 			return IsID
 		}
 		return NeedMore
 	}
-	text := s.join(e.part)
-	e.part = nil
+	text := s.join(event.part)
+	event.part = nil
 	token := s.record(rec, text, !lines)
 	if token == IsRecord {
-		if e.hasID {
-			rec.ID = e.id
+		if id.isNew {
+			rec.ID = id.value
 		}
 		if hasType {
-			rec.Event = e.event
+			rec.Event = event.kind
 		}
-		rec.IDDropped, rec.EventDropped = e.badID, badType
-		e.hasID, e.badID = false, false
+		rec.IDDropped, rec.EventDropped = id.isBad, badType
+		id.isNew, id.isBad = false, false
 	}
 	return token
 }

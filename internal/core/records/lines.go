@@ -22,7 +22,7 @@ func (s *Splitter) line(rec *Record) Token {
 // endLine ends the last line, which has no LF. A CR at its end is half of
 // the CRLF that was to come.
 func (s *Splitter) endLine(rec *Record) Token {
-	if len(s.carry) == 0 && !s.over {
+	if s.partial.isEmpty() {
 		return NeedMore
 	}
 	return s.lineEnd(rec, nil)

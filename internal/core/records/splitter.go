@@ -98,22 +98,33 @@ type Splitter struct {
 	clean    bool
 	failed   bool
 
-	text  []byte // the piece being looked at
-	pos   int    // what has been seen of it
-	noCR  bool   // there is no CR in text
-	plain bool   // lines end here at LF, with no CR in text and nothing kept
-
-	// The record whose end is not seen yet.
-	carry    []byte // its text of former pieces
-	carryCR  bool   // carry may hold a CR
-	over     bool   // it is larger than carry may grow: the rest is let go
-	reported bool   // the token for that is out
-	budget   *Budget
-	held     int // what the budget knows of carry
+	piece
+	partial
+	budget *Budget
 
 	json  jsonState
 	event eventState
 }
+
+// piece is the text that is looked at, and how far it has been seen.
+type piece struct {
+	text  []byte
+	pos   int  // what comes before has been seen
+	noCR  bool // there is no CR in text
+	plain bool // lines end here at LF, with no CR in text and nothing kept
+}
+
+// partial is a record whose end is not seen yet.
+type partial struct {
+	carry    []byte // its text of former pieces
+	carryCR  bool   // carry may hold a CR
+	over     bool   // it is larger than carry may grow: the rest is let go
+	reported bool   // the token for that is out
+	held     int    // what the budget knows of carry
+}
+
+// isEmpty reports whether there is no such record.
+func (p *partial) isEmpty() bool { return len(p.carry) == 0 && !p.over }
 
 // New returns a Splitter for one stream.
 func New(o Options) *Splitter {
@@ -127,7 +138,7 @@ func New(o Options) *Splitter {
 	}
 	s.source.use(o.Charset)
 	if s.format == EventStream {
-		s.event.id, s.event.value = []byte{}, []byte{} // an empty id is not nil
+		s.event.id.value, s.event.line.value = []byte{}, []byte{} // an empty id is not nil
 	}
 	return s
 }
@@ -210,7 +221,7 @@ func (s *Splitter) refill() bool {
 	// Looked for once in the piece, not once in each record of it.
 	s.noCR = bytes.IndexByte(s.text, '\r') < 0
 	s.event.lf = -1
-	s.plain = s.noCR && s.format <= NDJSON && len(s.carry) == 0 && !s.over
+	s.plain = s.noCR && s.format <= NDJSON && s.partial.isEmpty()
 	return len(s.text) > 0
 }
 
@@ -284,7 +295,7 @@ func (s *Splitter) report() Token {
 
 // join returns what was kept of a record and its last part as one.
 func (s *Splitter) join(part []byte) []byte {
-	if len(s.carry) == 0 && !s.over {
+	if s.partial.isEmpty() {
 		return part
 	}
 	s.keep(part)
