@@ -56,18 +56,15 @@ type Log struct {
 	mu     sync.RWMutex
 	limits Limits
 
-	ring    []slot // a power of two long; index c lies at c & (len-1)
-	oldest  Cursor // first entry held
-	first   Cursor // first entry that the history offers; the rest is slack
-	visible edge   // of what is published
-	end     edge   // of what is appended
+	index
+	visible edge // of what is published
+	end     edge // of what is appended
 
 	cost  uint64 // what all entries ever appended count for in Limits.Size
 	named Cursor // end of the newest entry with an id; 0 if there was none
 	gone  gone
 
-	block  *block
-	ids    []byte
+	memory memory
 	closed bool
 
 	subscribers int
@@ -80,18 +77,6 @@ type edge struct {
 	events   uint64 // events there have ever been
 	seq      uint64 // newest number appended or noted
 	numbered uint64 // newest number of an event appended or noted
-}
-
-// slot is what the index holds of an entry.
-type slot struct {
-	seq      uint64
-	events   uint64 // events before this entry
-	cost     uint64 // cost of all entries before this one
-	named    Cursor // Log.named with this entry included
-	id       []byte
-	block    *block
-	from, to int // the frame's place in the block
-	event    bool
 }
 
 // gone is what is still known of the entries before the history's first.
@@ -125,7 +110,7 @@ func (l *Log) SetLimits(limits Limits) {
 	defer l.mu.Unlock()
 	l.limits = limits.sane()
 	l.evict()
-	l.shrink()
+	l.shrink(l.end.at)
 }
 
 // Append copies e to the end of the log. Nobody sees it before Publish. An
@@ -137,7 +122,7 @@ func (l *Log) Append(e Entry) {
 		return
 	}
 	if int(l.end.at-l.oldest) == len(l.ring) {
-		l.resize(max(16, 2*len(l.ring)))
+		l.resize(max(16, 2*len(l.ring)), l.end.at)
 	}
 	l.end.seq = max(l.end.seq, e.Seq)
 	if len(e.ID) > 0 {
@@ -145,10 +130,10 @@ func (l *Log) Append(e Entry) {
 	}
 	s := l.at(l.end.at)
 	s.seq, s.events, s.cost, s.named, s.event = l.end.seq, l.end.events, l.cost, l.named, e.Event
-	s.id = l.storeID(e.ID)
-	s.block, s.from, s.to = l.store(e.Bytes)
+	s.id = l.memory.storeID(e.ID)
+	s.block, s.from, s.to = l.memory.store(e.Bytes)
 	l.end.at++
-	l.block.end = l.end.at
+	s.block.end = l.end.at
 
 	cost := len(e.Bytes) + len(e.ID)
 	if e.Event {

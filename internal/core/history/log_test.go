@@ -204,8 +204,8 @@ func TestStuckSubscriberPinsOneBlock(t *testing.T) {
 	for n := range 1000 {
 		l.Append(Entry{Seq: uint64(n), Bytes: frame, Event: true})
 		l.Publish()
-		if l.block != last {
-			last = l.block
+		if l.memory.block != last {
+			last = l.memory.block
 			blocks = append(blocks, weak.Make(&last.buf[0]))
 		}
 		if n == 2 {

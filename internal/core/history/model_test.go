@@ -349,8 +349,8 @@ func check(t *testing.T, what string, l *Log, m *model, readers []*reader, arg i
 			t.Fatalf("%s: %d behind, want %d", what, got, behind)
 		}
 	}
-	if cap(l.ids) > idBlock {
-		t.Fatalf("%s: ids of a few bytes in a piece of %d", what, cap(l.ids))
+	if cap(l.memory.ids) > idBlock {
+		t.Fatalf("%s: ids of a few bytes in a piece of %d", what, cap(l.memory.ids))
 	}
 	if got := l.Stats(); got != want {
 		t.Fatalf("%s:\nstats %+v\nwant  %+v", what, got, want)
