@@ -35,10 +35,15 @@ type Parser struct {
 	started bool   // the first line, which may begin with a BOM, is over
 	afterCR bool   // an LF now is the second half of a CRLF
 
-	open      bool // a field was seen since the last blank line
+	block
+	id string // the last event ID buffer, which outlives the block
+}
+
+// A block is the lines since the last blank line, which become an event.
+type block struct {
+	open      bool // a field was seen
 	data      strings.Builder
 	eventType string
-	id        string // the last event ID buffer, which outlives the block
 	hasID     bool
 }
 

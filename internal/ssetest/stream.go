@@ -27,14 +27,19 @@ type Stream struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced whenever something below changes
+	mu     sync.Mutex
+	resume chan struct{} // reading waits for its close; nil unless paused
+	received
+}
+
+// received is what has come of the response so far.
+type received struct {
+	changed chan struct{} // closed and replaced whenever something here changes
 	parser  Parser
 	raw     []byte
 	events  []Event
 	next    int // the first event that Next has not returned
 	err     error
-	resume  chan struct{} // reading waits for its close; nil unless paused
 }
 
 // With sets a request header field.
@@ -78,7 +83,8 @@ func Do(t testing.TB, client *http.Client, r *http.Request) *Stream {
 	}
 	s := &Stream{
 		Status: response.StatusCode, Proto: response.Proto, Header: response.Header,
-		t: t, cancel: cancel, done: make(chan struct{}), changed: make(chan struct{}), err: ErrOpen,
+		t: t, cancel: cancel, done: make(chan struct{}),
+		received: received{changed: make(chan struct{}), err: ErrOpen},
 	}
 	go s.read(response.Body)
 	t.Cleanup(s.Close)
@@ -187,7 +193,7 @@ func (s *Stream) State() Parser {
 	return Parser{
 		Comments: slices.Clone(s.parser.Comments), Ignored: slices.Clone(s.parser.Ignored),
 		LastEventID: s.parser.LastEventID, Retry: s.parser.Retry, HasRetry: s.parser.HasRetry,
-		line: slices.Clone(s.parser.line), open: s.parser.open,
+		line: slices.Clone(s.parser.line), block: block{open: s.parser.open},
 	}
 }
 
