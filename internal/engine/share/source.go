@@ -32,18 +32,33 @@ type source struct {
 	making sync.Mutex // held while a feed is made; taken before intake.mapping
 
 	// Held for moments only, and for what follows.
-	mu        sync.Mutex
-	server    *Server      // the newest config that has asked for this source
+	mu     sync.Mutex
+	server *Server // the newest config that has asked for this source
+	logs
+	audience
+
+	pump pump
+	signals
+	holding
+}
+
+// logs is what a source keeps of its records.
+type logs struct {
 	records   *history.Log // packed records, from which frames can be made anew
 	feeds     []*feed      // one for each mapping
-	streams   map[*delivery]struct{}
-	checking  bool   // for laggards, before long
-	committed uint64 // seq, as of the end of the last read
+	committed uint64       // seq, as of the end of the last read
+}
 
-	pump       pump
-	heartbeats atomic.Uint64 // of the upstream
-	wish       atomic.Int64  // the upstream's retry, in milliseconds, and 1; 0 if it has none
-	holding
+// audience is the streams of a source. It is guarded by source.mu.
+type audience struct {
+	streams  map[*delivery]struct{}
+	checking bool // for laggards, before long
+}
+
+// signals are what the upstream says to all streams and no log keeps.
+type signals struct {
+	heartbeats atomic.Uint64
+	wish       atomic.Int64 // the retry, in milliseconds, and 1; 0 if it has none
 }
 
 // identity tells a source from others.
@@ -84,15 +99,20 @@ type connection struct {
 	unfinished *records.Budget // of the connection's inputs
 	skipID     bool            // the next connection is opened without lastID, which the upstream has refused
 
+	condition
+
+	renewed  chan struct{} // a new config need not wait for the next attempt
+	entered  chan struct{} // a stream has come
+	warnings *ratelog.Limiter
+}
+
+// condition is how a source stands with its upstream, and what went wrong. It is guarded by source.mu.
+type condition struct {
 	state    State
 	attempts int // to connect anew
 	lastErr  error
 	reported bool  // that the upstream is down
 	over     error // why there will be no more; nil if there will, or if the upstream came to its end
-
-	renewed  chan struct{} // a new config need not wait for the next attempt
-	entered  chan struct{} // a stream has come
-	warnings *ratelog.Limiter
 }
 
 // State is how a source stands with its upstream, as the admin API shows it.
@@ -108,10 +128,13 @@ const (
 
 func newSource(c *Server, key string, upstream backend.Upstream) *source {
 	s := &source{
-		identity:   identity{key: key, epoch: newEpoch(), since: time.Now()},
-		life:       life{done: make(chan struct{})},
-		connection: connection{upstream: upstream, state: isConnecting, renewed: make(chan struct{}, 1), entered: make(chan struct{}, 1), warnings: ratelog.Warnings()},
-		server:     c, records: history.New(c.Kept), streams: make(map[*delivery]struct{}),
+		identity: identity{key: key, epoch: newEpoch(), since: time.Now()},
+		life:     life{done: make(chan struct{})},
+		connection: connection{
+			upstream: upstream, condition: condition{state: isConnecting},
+			renewed: make(chan struct{}, 1), entered: make(chan struct{}, 1), warnings: ratelog.Warnings(),
+		},
+		server: c, logs: logs{records: history.New(c.Kept)}, audience: audience{streams: make(map[*delivery]struct{})},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.feedFor(c, 0) // before the first record

@@ -44,10 +44,8 @@ type Stream struct {
 	Request  *http.Request
 	clientIP string
 	id       uint64     // in openStreams
-	cancel   func()     // ends the upstream, or wakes the delivery from a shared one
 	Behind   func() int // events not yet taken from a shared source; nil without one
 
-	reason atomic.Pointer[string]
 	open   atomic.Bool // the headers of an event stream are out
 	headed bool        // so are those for HEAD, which has no more
 
@@ -82,6 +80,8 @@ type progress struct {
 
 // lifetime keeps a stream alive, and ends it.
 type lifetime struct {
+	reason             atomic.Pointer[string] // why it has ended; nil before
+	cancel             func()                 // ends the upstream, or wakes the delivery from a shared one
 	heartbeat, longest *time.Timer
 	stopWatch          func() bool
 	draining           atomic.Bool // it ends within its group's drain
@@ -96,8 +96,8 @@ type passing struct {
 
 // New makes the stream of a request. cancel is called once, when the stream is to end.
 func (g *Group) New(w http.ResponseWriter, r *http.Request, cancel func()) *Stream {
-	s := &Stream{group: g, Request: r, cancel: cancel}
-	s.w, s.started = w, time.Now()
+	s := &Stream{group: g, Request: r}
+	s.w, s.started, s.cancel = w, time.Now(), cancel
 	s.clientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	openStreams.add(s)
 	s.holdDeadline()
