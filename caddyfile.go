@@ -17,6 +17,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
@@ -44,6 +45,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    format          auto | lines | ndjson | json_seq | json | event_stream
 //	    charset         <name>
 //	    max_record_size <size> [skip | truncate | error]
+//	    parse           csv <column...> | regexp <pattern> | logfmt | syslog
 //
 //	    data       <template>
 //	    event      <template>
@@ -95,6 +97,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.Charset, err = directive.Checked(d, checkCharset)
 		case "max_record_size":
 			h.MaxRecordSize, h.Oversize, err = parseMaxRecordSize(d)
+		case "parse":
+			h.Parse, err = parseParse(d)
 		case "data":
 			h.Data = new(string)
 			*h.Data, err = directive.Checked(d, checkTemplate)
@@ -145,6 +149,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err == nil && h.charsetOfEventStream() {
 			err = d.WrapErr(errCharsetOfEventStream)
 		}
+		if err == nil && h.parsesOtherThanLines() {
+			err = d.WrapErr(errParseOfFormat)
+		}
 		if err != nil {
 			return err
 		}
@@ -168,6 +175,28 @@ func parseWhere(d *caddyfile.Dispenser) (string, error) {
 		return "", d.WrapErr(fmt.Errorf("where: %w", err))
 	}
 	return expr, nil
+}
+
+func parseParse(d *caddyfile.Dispenser) (*Parse, error) {
+	name := d.Val()
+	if !d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	p := &Parse{Syntax: d.Val()}
+	switch given := d.RemainingArgs(); {
+	case !slices.Contains(parse.Syntaxes, p.Syntax):
+		return nil, d.Errf("%s must be one of %s, not %q", name, strings.Join(parse.Syntaxes, ", "), p.Syntax)
+	case p.Syntax == parse.CSV && len(given) > 0:
+		p.Columns = given
+	case p.Syntax == parse.Regexp && len(given) == 1:
+		p.Pattern = given[0]
+	case p.Syntax == parse.CSV, p.Syntax == parse.Regexp, len(given) > 0:
+		return nil, d.ArgErr()
+	}
+	if _, err := parse.New(p.spec()); err != nil {
+		return nil, d.WrapErr(fmt.Errorf("%s: %w", name, err))
+	}
+	return p, nil
 }
 
 func parseMaxRecordSize(d *caddyfile.Dispenser) (int64, string, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/limits"
@@ -39,7 +40,7 @@ func (h *Handler) compile() error {
 		EndFrame: end, Report: h.upstream.Report,
 	})
 	m, err := mapping.Parse(mapping.Spec{
-		Data: *h.Data, Event: h.Event, ID: h.ID, Where: h.Where, OnInvalid: mapping.OnInvalid(h.OnInvalid),
+		Parse: h.Parse.spec(), Data: *h.Data, Event: h.Event, ID: h.ID, Where: h.Where, OnInvalid: mapping.OnInvalid(h.OnInvalid),
 	})
 	if err != nil {
 		return err
@@ -70,6 +71,12 @@ func (h *Handler) compileUpstream() (err error) {
 	}
 	if h.charsetOfEventStream() {
 		return errCharsetOfEventStream
+	}
+	if h.parsesOtherThanLines() {
+		return errParseOfFormat
+	}
+	if h.Parse != nil && h.Parse.Syntax == "" {
+		return fmt.Errorf("parse: syntax must be one of %s", strings.Join(parse.Syntaxes, ", "))
 	}
 	if c.Oversize, err = records.ParseOversize(h.Oversize); err != nil {
 		return fmt.Errorf("max_record_size: %w", err)

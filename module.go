@@ -55,6 +55,10 @@ type Handler struct {
 	// error ends the stream. Default: skip.
 	Oversize string `json:"oversize,omitempty"`
 
+	// Makes each line of text a JSON object: `{record}` is that object, and `{line}` the line as it arrived. Default: lines
+	// stay text.
+	Parse *Parse `json:"parse,omitempty"`
+
 	// Template of the event's data. Default: {record}.
 	Data *string `json:"data,omitempty"`
 
@@ -68,8 +72,8 @@ type Handler struct {
 	// placeholder in braces its value. Default: every record is sent.
 	Where string `json:"where,omitempty"`
 
-	// What happens to a record that is not JSON where the format says that it is: pass, skip or error, which ends
-	// the stream. Default: pass.
+	// What happens to a record that is not JSON where the format says that it is, or to a line that parse does not fit: pass,
+	// skip or error, which ends the stream. Default: pass.
 	OnInvalid string `json:"on_invalid,omitempty"`
 
 	// Which requests are served, by their Accept header (RFC 9110 §12.5.1): standard, strict (text/event-stream
@@ -148,6 +152,18 @@ type Handler struct {
 	next     *nexthandler.Server
 	share    *share.Server // nil: each stream has an upstream of its own
 	limits   *limits.Limits
+}
+
+// Parse says how the fields of a line are found. Only lines of text are parsed: it goes with the formats auto and lines.
+type Parse struct {
+	// How lines are written: csv, regexp, logfmt or syslog (RFC 5424 and RFC 3164).
+	Syntax string `json:"syntax"`
+
+	// The names of the columns of csv, in their order; - omits a column. A line with another number of columns does not fit.
+	Columns []string `json:"columns,omitempty"`
+
+	// The regular expression (RE2) of regexp. Its named groups are the fields.
+	Pattern string `json:"pattern,omitempty"`
 }
 
 // End is the event that tells clients that there will be no more.

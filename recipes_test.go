@@ -224,9 +224,32 @@ var recipes = map[string]recipe{
 	},
 	"Aircraft (dump1090)": {
 		path: "/aircraft", public: true,
-		with:    insteadTCP("localhost:30003", "", "MSG,3\r\n"),
-		events:  []string{"message MSG,3"},
+		with: insteadTCP("localhost:30003", "", "\r\nSTA,,5,179,400AE7,10103,2008/11/28,14:58:51.153,2008/11/28,14:58:51.153,RM\r\n"+
+			"MSG,3,1,1,40621D,1,2026/11/25,03:04:05.678,2026/11/25,03:04:05.700,,38000,,,52.2572,3.91937,,,0,0,0,0\r\n"),
+		events: []string{`msg-3 {"kind":"MSG","type":"3","hex":"40621D","callsign":"","altitude":"38000","speed":"","track":"","lat":"52.2572","lon":"3.91937",` +
+			`"climb":"","squawk":"","alert":"0","emergency":"0","spi":"0","ground":"0"}`},
 		reached: []string{"a connection that said "},
+	},
+	"Ships (AIS, NMEA 0183)": {
+		path: "/ships",
+		with: func(t *testing.T, config string) (string, *standIn) {
+			return replaceOnce(t, config, "10110", `{{port "ais"}}`), new(standIn)
+		},
+		then: pushes("ais", "$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n", "noise",
+			"!AIVDM,1,1,,A,13u?etPv2;0n:dDPwUM1U1Cb069D,0*24\r\n"),
+		events: []string{"VDM !AIVDM,1,1,,A,13u?etPv2;0n:dDPwUM1U1Cb069D,0*24"},
+	},
+	"nginx's access log": {
+		path: "/errors",
+		with: func(t *testing.T, config string) (string, *standIn) {
+			log := filepath.Join(t.TempDir(), "access.log")
+			line := `127.0.0.1 - alice [25/Nov/2026:03:04:05 +0000] "GET /%s HTTP/1.1" %d 153 "-" "curl/8.14.1"` + "\n"
+			if err := os.WriteFile(log, []byte(fmt.Sprintf(line, "fine", 200)+fmt.Sprintf(line, `\x22}<script>`, 502)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return replaceOnce(t, config, "/var/log/nginx/access.log", log+" {\nfrom start\n}"), new(standIn)
+		},
+		events: []string{`status-502 {"time":"25/Nov/2026:03:04:05 +0000","request":"GET /\\x22}<script> HTTP/1.1","from":"127.0.0.1"}`},
 	},
 	"Redis": {
 		path:    "/redis",
@@ -262,16 +285,27 @@ var recipes = map[string]recipe{
 		with: func(t *testing.T, config string) (string, *standIn) {
 			return replaceOnce(t, config, "5140", `{{port "syslog"}}`), new(standIn)
 		},
-		then: func(t *testing.T, server *ssetest.Server) {
-			conn, err := net.Dial("udp", server.Addr("syslog"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			_, _ = io.WriteString(conn, "<13>hello")
+		then: pushes("syslog", "hello", "<15>Nov 25 03:04:05 host app[1]: for debugging", "<11>Nov 25 03:04:05 host app[1]: it broke",
+			`<34>1 2026-11-25T03:04:06.007Z host su - ID47 [a b="c"] denied`),
+		events: []string{
+			`severity-3 {"facility":1,"severity":3,"timestamp":"Nov 25 03:04:05","hostname":"host","appname":"app","procid":"1","message":"it broke"}`,
+			`severity-2 {"facility":4,"severity":2,"timestamp":"2026-11-25T03:04:06.007Z","hostname":"host","appname":"su","msgid":"ID47","structured_data":{"a":{"b":"c"}},"message":"denied"}`,
 		},
-		events: []string{"message <13>hello"},
 	},
+}
+
+// pushes sends datagrams to a port of the server.
+func pushes(port string, datagrams ...string) func(*testing.T, *ssetest.Server) {
+	return func(t *testing.T, server *ssetest.Server) {
+		conn, err := net.Dial("udp", server.Addr(port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, text := range datagrams {
+			_, _ = io.WriteString(conn, text)
+		}
+	}
 }
 
 // passwordHash is `caddy hash-password --bcrypt-cost 4` of secret.

@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
@@ -109,6 +111,22 @@ func (h *Handler) charsetOfEventStream() bool {
 }
 
 var errCharsetOfEventStream = errors.New("an event stream is always utf-8: remove charset, or the format event_stream")
+
+// parsesOtherThanLines reports whether the config parses lines of a format that has none.
+func (h *Handler) parsesOtherThanLines() bool {
+	format, err := records.ParseFormat(cmp.Or(h.Format, records.Auto.String()))
+	return h.Parse != nil && err == nil && !format.IsLines()
+}
+
+var errParseOfFormat = errors.New("parse is for lines of text: remove it, or have format be auto or lines")
+
+// spec returns what mapping calls the option. Without it, lines stay text.
+func (p *Parse) spec() parse.Spec {
+	if p == nil {
+		return parse.Spec{}
+	}
+	return parse.Spec{Syntax: p.Syntax, Columns: p.Columns, Pattern: p.Pattern}
+}
 
 func checkCharset(name string) error {
 	if name == "" {

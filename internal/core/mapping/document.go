@@ -8,10 +8,11 @@ import (
 	"unsafe"
 )
 
-// Document is what templates and where look at: a text and its number in the
-// stream. It is reused from record to record and for one goroutine at a time.
+// Document is what templates and where look at: a record and its number in the stream. It is reused from record to record
+// and for one goroutine at a time.
 type Document struct {
 	text []byte
+	line []byte // as it arrived, if text was made of it
 	seq  uint64
 	json validity
 }
@@ -29,6 +30,22 @@ const (
 // change until the next Reset.
 func (r *Document) Reset(text []byte, seq uint64) {
 	*r = Document{text: text, seq: seq}
+}
+
+// ResetParsed is Reset for a line that was parsed: object is the record, and JSON.
+func (r *Document) ResetParsed(object, line []byte, seq uint64) {
+	*r = Document{text: object, line: line, seq: seq, json: valid}
+}
+
+// IsParsed reports whether the record was made of a line.
+func (r *Document) IsParsed() bool { return r.line != nil }
+
+// Line is the record as it arrived.
+func (r *Document) Line() []byte {
+	if r.line != nil {
+		return r.line
+	}
+	return r.text
 }
 
 // Text is the whole record.

@@ -64,8 +64,10 @@ func appendText[T string | []byte](dst []byte, text T, e escape) []byte {
 // appendEscaped appends what the part makes of r, escaped.
 func (p *part) appendEscaped(dst []byte, r *Document) []byte {
 	switch p.kind {
-	case recordPart, linePart:
+	case recordPart:
 		return appendText(dst, r.text, p.escape)
+	case linePart:
+		return appendText(dst, r.Line(), p.escape)
 	case seqPart:
 		return strconv.AppendUint(dst, r.seq, 10) // digits are safe everywhere
 	case valuePart:

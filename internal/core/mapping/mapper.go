@@ -3,6 +3,7 @@ package mapping
 import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
@@ -13,8 +14,8 @@ const (
 	Sent        Outcome = iota
 	Filtered            // where is false
 	WhereFailed         // where has no value for it, so it is not sent
-	Invalid             // it is not JSON, and OnInvalid is Skip
-	Refused             // it is not JSON, and OnInvalid is Fail: the stream ends
+	Invalid             // it is not what format or Parse says, and OnInvalid is Skip
+	Refused             // it is not what format or Parse says, and OnInvalid is Fail: the stream ends
 )
 
 // Result is what Append made of a record. It has four fields in four words, so that the compiler keeps it in registers.
@@ -34,14 +35,19 @@ func (r Result) Whole() bool { return r.Outcome == Sent && !r.IDDropped && !r.Ev
 
 // Mapper makes frames of records. One goroutine uses it at a time.
 type Mapper struct {
+	parser          *parse.Parser
 	data, event, id *Template
 	where           *Filter
 	onInvalid       OnInvalid
 	plain           bool // the record's text is the data, and there is nothing else to work out
 
 	document Document
+	object   []byte // that a line became
 	scratch  []byte
 }
+
+// keptScratch is how large a buffer may stay from one record to the next. There are many streams, and few large records.
+const keptScratch = 64 << 10
 
 // Append appends the frame of the event that rec becomes. An event to which neither config nor upstream gives an id that
 // can be sent gets fallbackID.
@@ -50,8 +56,7 @@ func (m *Mapper) Append(dst []byte, rec *records.Record, fallbackID []byte) ([]b
 		return appendRecordData(dst, rec), Result{}
 	}
 
-	m.document.Reset(rec.Text, rec.Seq)
-	if rec.WantsJSON && m.onInvalid != Pass && !m.document.IsJSON() {
+	if fits := m.reset(rec); !fits && m.onInvalid != Pass {
 		if m.onInvalid == Fail {
 			return dst, Result{Outcome: Refused}
 		}
@@ -71,10 +76,38 @@ func (m *Mapper) Append(dst []byte, rec *records.Record, fallbackID []byte) ([]b
 	dst, r.ID, r.IDDropped = m.appendID(dst, rec, fallbackID)
 	dst, r.EventDropped = m.appendType(dst, rec)
 	if m.data.IsRecord() {
+		if m.document.IsParsed() {
+			return eventstream.AppendDataLine(dst, m.document.Text()), r
+		}
 		return appendRecordData(dst, rec), r
 	}
 	m.scratch = m.data.Append(m.scratch[:0], &m.document)
-	return eventstream.AppendData(dst, m.scratch), r
+	dst = eventstream.AppendData(dst, m.scratch)
+	if cap(m.scratch) > keptScratch {
+		m.scratch = nil
+	}
+	return dst, r
+}
+
+// reset makes rec the mapper's document, and reports whether it is what format and Parse say. Whether it is JSON is
+// looked for only where that matters.
+func (m *Mapper) reset(rec *records.Record) (fits bool) {
+	m.document.Reset(rec.Text, rec.Seq)
+	if m.parser != nil && rec.IsLine {
+		return m.parse(rec)
+	}
+	return !rec.WantsJSON || m.onInvalid == Pass || m.document.IsJSON()
+}
+
+// parse makes a line that fits an object. A line that does not fit stays as it is.
+func (m *Mapper) parse(rec *records.Record) (fits bool) {
+	if cap(m.object) > keptScratch {
+		m.object = nil
+	}
+	if m.object, fits = m.parser.AppendObject(m.object[:0], rec.Text); fits {
+		m.document.ResetParsed(m.object, rec.Text, rec.Seq)
+	}
+	return fits
 }
 
 func (m *Mapper) appendID(dst []byte, rec *records.Record, fallbackID []byte) (out, id []byte, dropped bool) {
@@ -105,7 +138,7 @@ func (m *Mapper) IDOf(rec *records.Record) []byte {
 	if m.id == nil {
 		return rec.ID
 	}
-	m.document.Reset(rec.Text, rec.Seq)
+	m.reset(rec)
 	m.scratch = m.id.Append(m.scratch[:0], &m.document)
 	return m.scratch
 }

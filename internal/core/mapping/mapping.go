@@ -4,17 +4,20 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
 )
 
 // Spec says how a record becomes an event, as a config has it.
 type Spec struct {
-	Data      string // template
-	Event, ID string // templates; empty: none
-	Where     string // CEL expression; empty: every record is sent
+	Parse     parse.Spec // for lines of text; zero: they stay text
+	Data      string     // template
+	Event, ID string     // templates; empty: none
+	Where     string     // CEL expression; empty: every record is sent
 	OnInvalid OnInvalid
 }
 
-// OnInvalid says what happens to a record that is not JSON although its format says so.
+// OnInvalid says what happens to a record that is not JSON although its format says so, and to a line that Parse does not fit.
 type OnInvalid string
 
 // The choices of OnInvalid.
@@ -27,6 +30,7 @@ const (
 // Mapping is a compiled Spec. It is bound to the values of its placeholders once for each stream, or once for all
 // streams that share them.
 type Mapping struct {
+	parser    *parse.Parser // nil: lines stay text
 	data      *Template
 	event, id *Template // nil: none
 	where     *Where    // nil: every record is sent
@@ -37,7 +41,12 @@ type Mapping struct {
 
 // Parse compiles a Spec. The error names the option that is wrong.
 func Parse(spec Spec) (m *Mapping, err error) {
-	m = &Mapping{onInvalid: spec.OnInvalid, key: fmt.Sprintf("%q", spec), idKey: fmt.Sprintf("%q", spec.ID)}
+	m = &Mapping{onInvalid: spec.OnInvalid, key: fmt.Sprintf("%q", spec), idKey: fmt.Sprintf("%q %q", spec.Parse, spec.ID)}
+	if spec.Parse.Syntax != "" {
+		if m.parser, err = parse.New(spec.Parse); err != nil {
+			return nil, fmt.Errorf("parse: %w", err)
+		}
+	}
 	if m.data, err = ParseTemplate(spec.Data); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
@@ -105,7 +114,7 @@ func (m *Mapping) Bind(find func(name string) (value string, known bool)) *Mappe
 		value, known := find(name)
 		return strings.ToValidUTF8(value, "\uFFFD"), known
 	}
-	bound := &Mapper{data: m.data.Bind(lookup), onInvalid: m.onInvalid}
+	bound := &Mapper{parser: m.parser, data: m.data.Bind(lookup), onInvalid: m.onInvalid}
 	if m.event != nil {
 		bound.event = m.event.Bind(lookup)
 	}
@@ -115,7 +124,7 @@ func (m *Mapping) Bind(find func(name string) (value string, known bool)) *Mappe
 	if m.where != nil {
 		bound.where = m.where.Bind(lookup)
 	}
-	bound.plain = bound.data.IsRecord() && bound.event == nil && bound.id == nil && bound.where == nil && bound.onInvalid == Pass
+	bound.plain = bound.data.IsRecord() && bound.event == nil && bound.id == nil && bound.where == nil && bound.onInvalid == Pass && bound.parser == nil
 	return bound
 }
 
@@ -124,5 +133,5 @@ func (m *Mapping) BindIDs(find func(name string) (value string, known bool)) *Ma
 	if m.id == nil || DependOnRequest(m.id.Placeholders()) {
 		return nil
 	}
-	return (&Mapping{data: m.data, id: m.id}).Bind(find)
+	return (&Mapping{parser: m.parser, data: m.data, id: m.id}).Bind(find)
 }

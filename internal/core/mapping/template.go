@@ -227,8 +227,10 @@ func (t *Template) Append(dst []byte, r *Document) []byte {
 			continue
 		}
 		switch p.kind {
-		case recordPart, linePart:
+		case recordPart:
 			dst = append(dst, r.text...)
+		case linePart:
+			dst = append(dst, r.Line()...)
 		case valuePart:
 			if r.IsJSON() {
 				if value, ok := lookup(r.value(), p.path); ok {

@@ -55,6 +55,9 @@ func (f Format) IsJSON() bool {
 	return f == NDJSON || f == JSONSeq || f == JSON
 }
 
+// IsLines reports whether each record of the format is a line of text.
+func (f Format) IsLines() bool { return f == Auto || f == Lines }
+
 // Announcement is what a Content-Type says of a response's bytes.
 type Announcement uint8
 

@@ -59,6 +59,8 @@ type Record struct {
 	Seq uint64
 	// WantsJSON says that the format promises JSON. The Splitter leaves it to its user.
 	WantsJSON bool
+	// IsLine says that the format promises lines of text. The Splitter leaves it to its user.
+	IsLine bool
 }
 
 // Token is what Next found.

@@ -296,6 +296,7 @@ const (
 	packedGap = 1 << iota
 	packedJSON
 	packedOneLine
+	packedLine
 )
 
 func pack(dst []byte, rec *records.Record) []byte {
@@ -305,6 +306,9 @@ func pack(dst []byte, rec *records.Record) []byte {
 	}
 	if rec.OneLine {
 		flags |= packedOneLine
+	}
+	if rec.IsLine {
+		flags |= packedLine
 	}
 	dst = append(dst, flags)
 	dst = append(binary.AppendUvarint(dst, uint64(len(rec.ID))), rec.ID...)
@@ -331,6 +335,7 @@ func unpack(e history.Entry, rec *records.Record) (reason string, isRecord bool)
 	rec.Seq = e.Seq
 	rec.WantsJSON = flags&packedJSON != 0
 	rec.OneLine = flags&packedOneLine != 0
+	rec.IsLine = flags&packedLine != 0
 	if rec.ID = field(); len(rec.ID) == 0 {
 		rec.ID = nil // one that is empty has reset the source's own
 	}

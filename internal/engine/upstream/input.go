@@ -12,7 +12,7 @@ import (
 // Errors that end a stream because of a record, by config.
 var (
 	ErrRecordTooLarge = errors.New("a record is larger than max_record_size")
-	ErrRecordInvalid  = errors.New("a record is not JSON, and on_invalid is error")
+	ErrRecordInvalid  = errors.New("a record is not what format or parse says, and on_invalid is error")
 )
 
 // Reasons for which a record is skipped, as the log says them.
@@ -58,7 +58,7 @@ type Input struct {
 // NewInput returns an input. The budget bounds the unfinished records of all inputs of an upstream. Nil does not.
 func NewInput(to Consumer, o records.Options, budget *records.Budget) *Input {
 	o.Budget = budget
-	return &Input{to: to, options: o, splitter: records.New(o), rec: records.Record{WantsJSON: o.Format.IsJSON()}}
+	return &Input{to: to, options: o, splitter: records.New(o), rec: records.Record{WantsJSON: o.Format.IsJSON(), IsLine: o.Format.IsLines()}}
 }
 
 func (in *Input) Write(p []byte) (int, error) {
