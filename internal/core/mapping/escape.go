@@ -97,9 +97,9 @@ func appendEscapedValue(dst []byte, value string, e escape) []byte {
 	return append(dst[:start], dst[end:]...) // and then in its place
 }
 
-// appendHTML appends text that is safe in HTML, as the content of an element and as the value of an attribute, in quotes
-// of either kind or in backticks. Without quotes, white space still ends an attribute's value; what follows is an
-// attribute without a value, which runs no script.
+// appendHTML appends text that is safe in HTML, as the content of an element and as the value of an attribute in quotes of
+// either kind. Without quotes, which a backtick is not, white space ends an attribute's value, and what follows is
+// attributes without a value: they run no script.
 //
 // html.EscapeString, and html/template's HTMLEscapeString beside it, leave the backtick and the equals sign as they are,
 // and html/template does not export its escaper for attributes without quotes. This one escapes these two as well and,
