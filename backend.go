@@ -13,16 +13,17 @@ import (
 	_ "github.com/seed-4dedbcea/caddy-sse/modules/stdin"
 )
 
-// The interface that backends implement. It lies in a package of its own, which a backend in another module can import
-// without the handler; these names are the same types.
+// The interface that backends implement, under its names in package backend. A backend in another module can import that
+// package alone, without the handler.
 type (
-	// Backend is a source of records: a Caddy module in the namespace http.sse.backends.
+	// Backend is a source of records: a Caddy module in the namespace http.sse.backends. Package backend documents what
+	// its methods must do.
 	Backend = backend.Backend
 	// AlwaysShared is implemented by a Backend that has exactly one upstream.
 	AlwaysShared = backend.AlwaysShared
-	// Upstream is a Backend bound to a request, ready to be opened.
+	// Upstream is a Backend that is bound to a request and ready to be opened.
 	Upstream = backend.Upstream
-	// Resumer is an Upstream that can itself continue after an event which a shared source no longer holds.
+	// Resumer is an Upstream that keeps old records itself and can resume from them.
 	Resumer = backend.Resumer
 	// Sink receives an upstream's bytes.
 	Sink = backend.Sink
@@ -30,11 +31,11 @@ type (
 	Input = backend.Input
 )
 
-// ErrEnded is returned by Upstream.Stream when the upstream has ended for good.
+// ErrEnded is returned by Upstream.Stream when the upstream has ended and will never deliver more.
 var ErrEnded = backend.ErrEnded
 
 // backendNamespace is where backends are registered.
 const backendNamespace = backend.Namespace
 
-// Key joins parts into a key that no other parts give.
+// Key joins parts into one key. Different parts always give different keys.
 func Key(parts ...string) string { return backend.Key(parts...) }

@@ -2,14 +2,14 @@ package sse
 
 import "github.com/seed-4dedbcea/caddy-sse/eventstream"
 
-// The encoder of events. It lies in a package of its own, which a Go program can import without Caddy; these names are
-// the same types.
+// The encoder of events, under its names in package eventstream, or nearly so. A Go program can import that package
+// without Caddy.
 type (
 	// Event is one event of an event stream (WHATWG HTML §9.2.5).
 	Event = eventstream.Event
-	// EventID is an event id that is ready to be sent.
+	// EventID is an event id that its field can carry.
 	EventID = eventstream.ID
-	// EventType is an event type that is ready to be sent.
+	// EventType is an event type that its field can carry.
 	EventType = eventstream.Type
 	// Fields are an id and an event type that many events share.
 	Fields = eventstream.Fields
@@ -18,11 +18,12 @@ type (
 // ErrField is the error for an id or event type that cannot be sent.
 var ErrField = eventstream.ErrField
 
-// NewEventID prepares an id. An empty one sends no field. The error is ErrField.
+// NewEventID returns an event id. An empty one sends no id field. It returns ErrField if the field cannot carry the id.
 func NewEventID(id string) (EventID, error) { return eventstream.NewID(id) }
 
-// NewEventType prepares an event type. An empty one sends no field. The error is ErrField.
+// NewEventType returns an event type. An empty one sends no event field. It returns ErrField if the field cannot carry
+// the type.
 func NewEventType(name string) (EventType, error) { return eventstream.NewType(name) }
 
-// NewFields prepares the fields of events with this id and event type.
+// NewFields returns the fields of events with this id and event type.
 func NewFields(id EventID, eventType EventType) Fields { return eventstream.NewFields(id, eventType) }

@@ -59,8 +59,8 @@ func appendField(dst []byte, name string, value []byte) ([]byte, bool) {
 	return append(dst, '\n'), true
 }
 
-// AppendData appends the data lines and the blank line that ends the event. LF, CR and CRLF each start a new
-// line, as a client would otherwise take what follows them for a field of its own.
+// AppendData appends the data lines and the blank line that ends the event. LF, CR and CRLF in data each start a new data
+// line: a client would take the text after them for another field otherwise.
 func AppendData(dst, data []byte) []byte {
 	if bytes.IndexByte(data, '\n') < 0 && bytes.IndexByte(data, '\r') < 0 {
 		return AppendDataLine(dst, data)
@@ -68,7 +68,7 @@ func AppendData(dst, data []byte) []byte {
 	return appendDataLines(dst, data)
 }
 
-// AppendDataLine is AppendData for data that is known to contain neither CR nor LF.
+// AppendDataLine is AppendData for data that contains neither CR nor LF. It does not check that.
 func AppendDataLine(dst, line []byte) []byte {
 	if len(line) == 0 {
 		return append(dst, "data:\n\n"...)

@@ -1,11 +1,14 @@
-// Package backendtest checks that a backend keeps its side of the contract in package backend. It is for authors of
-// backends, in the way of testing/slogtest:
+// Package backendtest checks that a backend keeps its side of the contract in package backend, as testing/slogtest does
+// for handlers of log/slog:
 //
 //	func TestBackend(t *testing.T) {
 //		backendtest.Run(t, func(t *testing.T) backend.Backend {
 //			return &clock.Clock{Interval: caddy.Duration(time.Millisecond)}
 //		})
 //	}
+//
+// [Run] checks what holds for all backends: keys, cancellation, errors of the sink, reconnects, unknown ids, goroutines
+// that are left behind. Use a [Tape] to test which bytes yours delivers.
 package backendtest
 
 import (
@@ -27,10 +30,12 @@ import (
 // patience is how long an upstream may take for what it must do at once. It is generous, for machines under load.
 const patience = 30 * time.Second
 
-// Run tests the backends that newBackend returns, as subtests of t. Each subtest calls newBackend once. It returns a
-// backend that is ready to Bind (provisioned, if it has a Provision method) and whose upstream delivers at least one
-// line each time it is opened, ended by a line feed. The upstream may go on, fall silent or end after it. Whatever
-// newBackend starts itself, such as a server to connect to, it ends in t.Cleanup.
+// Run tests a backend in subtests of t. Each subtest calls newBackend once and binds GET requests for
+// http://localhost/events, which have Caddy's placeholders.
+//
+// newBackend returns a backend that is ready to Bind: call its Provision method if it has one. Each time its upstream is
+// opened, it must deliver a line feed within 30 seconds, in an event stream too. After that it may go on, fall silent or
+// end. If newBackend starts something, such as a server to connect to, it must end that in t.Cleanup.
 func Run(t *testing.T, newBackend func(t *testing.T) backend.Backend) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, backend.Backend){

@@ -10,12 +10,17 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
-// Tape is a Sink that records what an upstream delivers, for tests of backends. It also notes misuse: an Input that
-// two goroutines use at a time, a Sink that is used after Stream has returned, an id with a line break. The zero
-// value is ready to use.
+// Tape is a Sink that records what an upstream delivers, for tests of backends:
+//
+//	tape := new(backendtest.Tape)
+//	err := upstream.Stream(ctx, "", tape)
+//	// compare err and tape.Text()
+//
+// Its methods can be called while Stream runs. The zero value is ready to use. [Run] also has its tapes report misuse:
+// an Input that two goroutines use at a time, a Sink that is used after Stream has returned, an id with a line break.
 type Tape struct {
-	OpenErr  error // returned by each Open
-	WriteErr error // returned by each Write, once it has been recorded
+	OpenErr  error // if it is set, each Open returns it
+	WriteErr error // if it is set, each Write records its bytes and returns it
 
 	mu     sync.Mutex
 	types  []string
@@ -40,14 +45,14 @@ func (tape *Tape) Open(contentType string) (backend.Input, error) {
 	return in, nil
 }
 
-// Types returns the content types of all Opens, in order.
+// Types returns the content types that Open was called with, in order.
 func (tape *Tape) Types() []string {
 	tape.mu.Lock()
 	defer tape.mu.Unlock()
 	return append([]string(nil), tape.types...)
 }
 
-// Texts returns the bytes that each Input was given, in the order in which they were opened.
+// Texts returns the bytes that each Input was given. The Inputs are in the order in which they were opened.
 func (tape *Tape) Texts() []string {
 	tape.mu.Lock()
 	defer tape.mu.Unlock()
@@ -61,7 +66,7 @@ func (tape *Tape) Texts() []string {
 // Text returns the bytes of all Inputs, one after the other.
 func (tape *Tape) Text() string { return strings.Join(tape.Texts(), "") }
 
-// Ends returns what each End said, over all Inputs.
+// Ends returns the argument of each End, of all Inputs.
 func (tape *Tape) Ends() []bool {
 	tape.mu.Lock()
 	defer tape.mu.Unlock()
@@ -72,7 +77,7 @@ func (tape *Tape) Ends() []bool {
 	return ends
 }
 
-// Writes returns the number of Writes, over all Inputs.
+// Writes returns the number of Writes to all Inputs.
 func (tape *Tape) Writes() int {
 	tape.mu.Lock()
 	defer tape.mu.Unlock()
@@ -86,11 +91,11 @@ func (tape *Tape) Writes() int {
 // Recording is what one Input was given.
 type Recording struct {
 	Text string // the bytes of all Writes
-	Ends []bool // what each End said
-	Gaps int    // the number of Gaps
+	Ends []bool // the argument of each End
+	Gaps int    // the number of calls of Gap
 }
 
-// Recordings returns what each Input was given, in the order in which they were opened.
+// Recordings returns what each Input was given. The Inputs are in the order in which they were opened.
 func (tape *Tape) Recordings() []Recording {
 	tape.mu.Lock()
 	defer tape.mu.Unlock()
