@@ -1,4 +1,4 @@
-// Package clock is a backend of one's own for the sse handler: it tells the time.
+// Package clock is an example of a backend for the sse handler. It tells the time.
 //
 //	sse /clock {
 //		backend clock 1s
@@ -22,16 +22,18 @@ func init() {
 
 // Clock tells the time. Its exported fields are its options in JSON.
 type Clock struct {
-	// How often it does so.
+	// How long to wait between two records.
 	Interval caddy.Duration `json:"interval"`
 }
 
-// CaddyModule makes it `backend clock`.
+// CaddyModule returns the Caddy module information. The ID makes it `backend clock`.
 func (*Clock) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.sse.backends.clock", New: func() caddy.Module { return new(Clock) }}
 }
 
-// UnmarshalCaddyfile takes its options from a Caddyfile.
+// UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
+//
+//	backend clock <interval>
 func (c *Clock) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	var text string
@@ -46,7 +48,7 @@ func (c *Clock) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Validate refuses options that no stream could be served with.
+// Validate rejects options that no stream could be served with.
 func (c *Clock) Validate() error {
 	if c.Interval <= 0 {
 		return fmt.Errorf("interval must be above zero, not %s", time.Duration(c.Interval))
@@ -54,13 +56,13 @@ func (c *Clock) Validate() error {
 	return nil
 }
 
-// Bind would expand the request's placeholders, if it had any.
+// Bind returns the clock itself, as it has no placeholders to expand. Its Stream keeps no state, so calls can overlap.
 func (c *Clock) Bind(*http.Request) (sse.Upstream, error) { return c, nil }
 
-// Key is the same for those who can share a clock.
+// Key is equal for clocks that tick alike.
 func (c *Clock) Key() string { return sse.Key("clock", time.Duration(c.Interval).String()) }
 
-// Stream writes a line for each record, until nobody wants any more. What it returns then does not matter.
+// Stream writes a line for each record until the context ends or the input wants no more.
 func (c *Clock) Stream(ctx context.Context, _ string, sink sse.Sink) error {
 	input, err := sink.Open("text/plain")
 	if err != nil {
