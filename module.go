@@ -29,13 +29,17 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler turns the records of an upstream (lines, NDJSON, JSON text sequences, concatenated JSON, or Server-Sent
-// Events) into an event stream (WHATWG HTML §9.2), as browsers' EventSource reads it. The upstream is a backend,
-// or else the response of the next handler in the route, such as reverse_proxy.
+// Handler turns the records of an upstream into an event stream (Server-Sent Events, WHATWG HTML §9.2), which browsers
+// read with EventSource. Records are lines, NDJSON, JSON text sequences, concatenated JSON, or events. The upstream is a
+// backend or, without one, the response of the next handler in the route, such as reverse_proxy.
 //
-// The server's write timeout and minimum rates do not end the streams of this handler; all other routes keep them.
-// Options that take a template take text with placeholders: `{record}` is the record, `{record.a.b}` a value
-// inside a JSON record, `{seq}` its number from 1; any other placeholder is evaluated once, when the stream opens.
+// A template is text with placeholders: `{record}` is the record, `{record.a.b}` is a value in a JSON record, and
+// `{seq}` is the record's number, from 1. Any other placeholder belongs to the request. It is evaluated once, when the
+// stream opens.
+//
+// A duration is a string such as "15s". As a number it is in nanoseconds.
+//
+// The server's write timeout and minimum rates do not end the streams of this handler. They still apply to other routes.
 type Handler struct {
 	// Where the records come from. Default: the response of the next handler in the route.
 	BackendRaw json.RawMessage `json:"backend,omitempty" caddy:"namespace=http.sse.backends inline_key=name"`
@@ -44,100 +48,109 @@ type Handler struct {
 	// Default: auto, which goes by the upstream's Content-Type.
 	Format string `json:"format,omitempty"`
 
-	// The charset of the upstream's text, by its WHATWG name. An event stream is always utf-8. Default: from its
-	// Content-Type, else utf-8.
+	// The charset of the upstream's text, by its WHATWG name, such as windows-1252. An event stream is always utf-8.
+	// Default: the charset in the upstream's Content-Type, or else utf-8.
 	Charset string `json:"charset,omitempty"`
 
-	// The size of the largest record, in bytes. Default: 1 MiB.
+	// The largest size of a record, in bytes, up to 1 GiB. Default: 1048576 (1 MiB).
 	MaxRecordSize int64 `json:"max_record_size,omitempty"`
 
-	// What happens to a larger record: skip drops it and tells the client by an sse-gap event, truncate cuts it,
-	// error ends the stream. Default: skip.
+	// What happens to a larger record: skip drops it and tells the client with an sse-gap event, truncate cuts it to the
+	// size, and error ends the stream with an sse-error event. Default: skip.
 	Oversize string `json:"oversize,omitempty"`
 
 	// Makes each line of text a JSON object: `{record}` is that object, and `{line}` the line as it arrived. Default: lines
 	// stay text.
 	Parse *Parse `json:"parse,omitempty"`
 
-	// Template of the event's data. Default: {record}.
+	// The template of the event's data. Default: {record}.
 	Data *string `json:"data,omitempty"`
 
-	// Template of the event's type. Default: none (browsers dispatch a message event).
+	// The template of the event's type. Default: no type, except that an upstream's events keep theirs. Browsers dispatch
+	// an event without a type as message.
 	Event string `json:"event,omitempty"`
 
-	// Template of the event's id. Default: none; a shared stream and a file have ids of their own.
+	// The template of the event's id. Default: no id, except that shared streams and files give ids of their own, and an
+	// upstream's events keep theirs.
 	ID string `json:"id,omitempty"`
 
-	// CEL expression that a record has to meet to be sent: `record` is the record, `seq` its number, and a
-	// placeholder in braces its value. Default: every record is sent.
+	// A CEL expression that selects the records to send. In it, `record` is the record, `seq` is its number, and a
+	// placeholder in braces is its value. A record for which it fails is not sent. Default: every record is sent.
 	Where string `json:"where,omitempty"`
 
-	// What happens to a record that is not JSON where the format says that it is, or to a line that parse does not fit: pass,
-	// skip or error, which ends the stream. Default: pass.
+	// What happens to a record that is not JSON although the format says so, or to a line that does not fit parse: pass
+	// sends it as text, skip drops it, and error ends the stream with an sse-error event. Default: pass.
 	OnInvalid string `json:"on_invalid,omitempty"`
 
-	// Which requests are served, by their Accept header (RFC 9110 §12.5.1): standard, strict (text/event-stream
-	// has to be named), negotiate (others get the upstream's response as it is) or off. Standard looks at GET and HEAD
-	// only: a client that sends another method reads the stream it has asked for. Default: standard.
+	// Which requests are served, by their Accept header (RFC 9110 §12.5.1). standard serves GET and HEAD requests whose
+	// header allows text/event-stream, and all requests of other methods. strict serves requests that name
+	// text/event-stream. negotiate serves those that allow it, and gives others the upstream's response as it is. off
+	// serves all. Default: standard.
 	Accept string `json:"accept,omitempty"`
 
-	// The status of a refusal. Default: 406.
+	// The status for a request that accept does not serve, from 400 to 599. Default: 406.
 	AcceptStatus int `json:"accept_status,omitempty"`
 
-	// The reconnection time that clients are told first of all. Default: none is told.
+	// How long a client should wait before it reconnects. It is sent first in each stream. Default: not sent, so the
+	// client decides.
 	Retry caddy.Duration `json:"retry,omitempty"`
 
-	// How long a client may hear nothing before it gets a comment. Negative: no heartbeat. Default: 15s.
+	// A client gets a comment when nothing has been sent to it for this long. Negative: no heartbeat. Default: 15s.
 	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
 
-	// How long a client may take nothing before it is dropped. Negative: for ever. Default: 1m.
+	// A client that takes nothing for this long is dropped. Negative: never. Default: 1m.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
 
-	// How long a stream may last. Default: no limit.
+	// A stream ends after this long, and the client can reconnect. Default: no limit.
 	MaxDuration caddy.Duration `json:"max_duration,omitempty"`
 
-	// A stream ends up to this much earlier, at random, so that clients do not come back all at once. Default: 0.
+	// A stream ends earlier than max_duration by a random time up to this, so that clients do not reconnect all at once.
+	// Default: 0.
 	MaxDurationJitter caddy.Duration `json:"max_duration_jitter,omitempty"`
 
-	// The event that ends a stream whose upstream has come to a clean end. Default: none.
+	// The event that ends a stream after the upstream's clean end. With share, it also makes a clean end final: without
+	// it, the upstream is opened again. Default: none.
 	End *End `json:"end,omitempty"`
 
-	// A config reload or a stop ends the streams within this, or within half of the grace period where Caddy would cut
-	// them off after that. Negative: at once. Default: 5s, and on a stop 2s, so that Caddy ends before its systemd unit
-	// has it killed.
+	// How long the streams may take to end on a config reload or a stop. If Caddy's grace period would cut them off, they
+	// take no more than half of it. Negative: they end at once. Default: 5s on a reload, and 2s on a stop, so that Caddy
+	// has stopped before its systemd unit kills it.
 	Drain caddy.Duration `json:"drain,omitempty"`
 
-	// When within drain streams end: spread, at random times, or wait, which lets them come to their own end until then.
-	// Default: spread for GET and HEAD, wait for other methods, whose clients do not repeat them by themselves.
+	// How streams end within drain: spread ends them at random times, wait lets them come to their own end and ends those
+	// that are left. Default: spread for GET and HEAD, and wait for other methods, since clients do not repeat these by
+	// themselves.
 	DrainMode string `json:"drain_mode,omitempty"`
 
-	// What a config reload does to streams that are open: end, or keep, which lets them live on under the config
-	// they were opened with. Default: end for GET and HEAD, keep for other methods.
+	// What a config reload does to open streams: end ends them, keep lets them continue under the config that they were
+	// opened with. Default: end for GET and HEAD, keep for other methods.
 	OnReload string `json:"on_reload,omitempty"`
 
-	// Which responses of the next handler are converted. Default: those of status 200 with a content type of records. If
-	// format is set or the client's Accept names text/event-stream, JSON, text/plain and no type are converted, too.
+	// Which responses of the next handler are converted. Default: those with status 200 and a content type for sequences,
+	// such as application/x-ndjson. JSON, plain text and responses without a type are converted if format is set, or if
+	// the client's Accept header names text/event-stream.
 	Match *caddyhttp.ResponseMatcher `json:"match,omitempty"`
 
-	// Whether a browser that navigates to the stream gets a page that shows it. Default: false.
+	// Whether a browser that navigates to the stream's URL gets a page that shows the stream. Default: false.
 	Viewer bool `json:"viewer,omitempty"`
 
-	// A name of this sse in metrics, logs and the admin API, which tells it from others. Default: none.
+	// The name of this handler in metrics, logs and the admin API. Default: none.
 	Name string `json:"name,omitempty"`
 
-	// Lets many clients share one upstream. Default: an upstream for each.
+	// Lets clients share an upstream. Default: each client has its own.
 	Share *Share `json:"share,omitempty"`
 
-	// How many streams there may be at a time; more are refused with 503. Default: no limit.
+	// The most streams at a time. Further requests get 503. Default: no limit.
 	MaxStreams int `json:"max_streams,omitempty"`
 
-	// How many streams a client may have at a time; more are refused with 429. Default: no limit.
+	// The most streams of one client at a time. Further requests get 429. Default: no limit.
 	MaxStreamsPerClient int `json:"max_streams_per_client,omitempty"`
 
-	// What tells clients apart; takes placeholders. Default: {client_ip}.
+	// What tells clients apart for max_streams_per_client: text with placeholders of the request. Default:
+	// {http.vars.client_ip}, which is {client_ip} in a Caddyfile.
 	MaxStreamsKey string `json:"max_streams_key,omitempty"`
 
-	// How many upstreams the streams that share them may have open at a time; more are refused with 503. Default: 1000.
+	// The most upstreams that share has open at a time. Requests for further ones get 503. Default: 1000.
 	MaxSources int `json:"max_sources,omitempty"`
 
 	backend       Backend // nil: the next handler
@@ -154,54 +167,55 @@ type Handler struct {
 	limits   *limits.Limits
 }
 
-// Parse says how the fields of a line are found. Only lines of text are parsed: it goes with the formats auto and lines.
+// Parse says how the fields of a line are found. It goes with the formats auto and lines, since only text has lines.
 type Parse struct {
-	// How lines are written: csv, regexp, logfmt or syslog (RFC 5424 and RFC 3164).
+	// The syntax of the lines: csv, regexp, logfmt, or syslog (RFC 5424 and RFC 3164).
 	Syntax string `json:"syntax"`
 
-	// The names of the columns of csv, in their order; - omits a column. A line with another number of columns does not fit.
+	// For csv: the names of the columns, in their order. The name - omits a column. A line with another number of columns
+	// does not fit.
 	Columns []string `json:"columns,omitempty"`
 
-	// The regular expression (RE2) of regexp. Its named groups are the fields.
+	// For regexp: the regular expression, in RE2 syntax. Its named groups are the fields.
 	Pattern string `json:"pattern,omitempty"`
 }
 
-// End is the event that tells clients that there will be no more.
+// End is the event that tells clients that the stream has come to its end.
 type End struct {
-	// The event's type.
+	// The event's type. It must not be empty.
 	Event string `json:"event"`
 
 	// The event's data. Default: its type.
 	Data *string `json:"data,omitempty"`
 
-	// Whether a client that reconnects after this event gets 204, which makes EventSource stay closed.
+	// Whether a client that reconnects after this event gets 204, so that EventSource stays closed. Default: false.
 	Stop bool `json:"stop,omitempty"`
 }
 
 // Share says how clients share an upstream.
 type Share struct {
-	// Requests with the same key share; takes placeholders. Default: the backend with its placeholders expanded,
-	// or, for the next handler, the request's host and URI.
+	// Requests with the same key share an upstream: text with placeholders of the request. Default: the backend with its
+	// placeholders expanded or, without a backend, the request's host and URI.
 	Key string `json:"key,omitempty"`
 
-	// How many events are kept for clients that reconnect. Default: 256.
+	// The most events that are kept for clients that reconnect. Default: 256.
 	History int `json:"history,omitempty"`
 
-	// How many bytes of events are kept. Default: 1 MiB.
+	// The largest size of the events that are kept, in bytes, up to 1 GiB. Default: 1048576 (1 MiB).
 	HistorySize int64 `json:"history_size,omitempty"`
 
-	// How many of the kept events a new client gets first. Default: 0.
+	// How many of the kept events a client without an id gets first. Default: 0, so it starts with the next event.
 	Replay int `json:"replay,omitempty"`
 
-	// How long the upstream is kept after the last client has left. Negative: not at all. Default: 10s.
+	// How long the upstream stays open after the last client has left. Negative: it is closed at once. Default: 10s.
 	Linger caddy.Duration `json:"linger,omitempty"`
 
-	// How long a source is kept after its upstream has ended, for clients that come back for the rest. Negative: not at
-	// all. Default: as linger.
+	// How long the events are kept after the upstream has ended, for clients that reconnect for the rest. Negative: not
+	// at all. Default: the same as linger.
 	Keep caddy.Duration `json:"keep,omitempty"`
 
-	// What happens to a client that falls behind the history: disconnect, after which it comes back and resumes,
-	// or skip, which lets it go on with what is kept after an sse-gap event. Default: disconnect.
+	// What happens to a client that falls behind the history: disconnect ends its stream, so that it reconnects and
+	// resumes, and skip sends it an sse-gap event and continues with the events that are kept. Default: disconnect.
 	Lag string `json:"lag,omitempty"`
 }
 
@@ -225,7 +239,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision compiles the config, so that nothing is left to go wrong when a request comes.
+// Provision loads the backend and compiles the options.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	if h.Name != "" {
@@ -301,7 +315,7 @@ func (h *Handler) onStarted() {
 	}
 }
 
-// Cleanup lets go of what the config held on to.
+// Cleanup releases the upstreams that the config holds.
 func (h *Handler) Cleanup() error {
 	if h.share != nil {
 		h.share.Close()
