@@ -208,6 +208,11 @@ func TestFileThatIsCopiedAndCutWhileItIsOpenedComesAfterItsCopy(t *testing.T) {
 	rotate(t, path)
 	tick()
 	appendTo(t, path, "the second\n")
+	r.until("the third")
+	// If the census saw the copy before the file was cut, the copy may be another file's. Then there is a gap.
+	if r.gaps > 0 && len(r.lines) == 1 {
+		return
+	}
 	r.want("the second", "the third")
 }
 
