@@ -1,4 +1,7 @@
 // Package sse is a Caddy HTTP handler that turns the lines or JSON records of an upstream into Server-Sent Events.
+//
+// [Handler] and its fields are the options. To add a source of records, implement [Backend]: docs/backends.md shows how. To
+// encode events in another Go program, use package eventstream.
 package sse
 
 import (
