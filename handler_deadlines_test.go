@@ -2,6 +2,7 @@ package sse_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -208,6 +212,47 @@ func TestAClientThatStopsReadingIsDropped(t *testing.T) {
 			}
 		})
 	}
+}
+
+// On HTTP/1 the kernel's buffers are in between.
+func TestAClientThatReadsSlowlyIsNotTakenForOneThatStopped(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", ndjson)
+		for r.Context().Err() == nil {
+			_, _ = io.WriteString(w, strings.Repeat("x", 200_000)+"\n")
+		}
+	})
+	server := ssetest.Start(t, site("stall_timeout 2s", "reverse_proxy "+upstream))
+	anyCertificate := &tls.Config{InsecureSkipVerify: true}
+	h2 := &http.Transport{TLSClientConfig: anyCertificate, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10}}
+	h2.Protocols.SetHTTP2(true)
+	defer h2.CloseIdleConnections()
+	h3 := &http3.Transport{TLSClientConfig: anyCertificate, QUICConfig: &quic.Config{InitialStreamReceiveWindow: 16 << 10, MaxStreamReceiveWindow: 16 << 10}}
+	defer h3.Close()
+
+	var reading sync.WaitGroup
+	for protocol, transport := range map[string]http.RoundTripper{"h2": h2, "h3": h3} {
+		reading.Go(func() {
+			request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL(protocol, "/"), nil)
+			request.Header.Set("Accept", "text/event-stream")
+			response, err := transport.RoundTrip(request)
+			if err != nil {
+				t.Errorf("%s: %v", protocol, err)
+				return
+			}
+			defer response.Body.Close()
+			// 64 KiB take twice the stall timeout.
+			for read := 0; read < 128<<10; read += 4 << 10 {
+				if _, err := io.CopyN(io.Discard, response.Body, 4<<10); err != nil {
+					t.Errorf("%s: after %d bytes: %v", protocol, read, err)
+					return
+				}
+				time.Sleep(250 * time.Millisecond)
+			}
+		})
+	}
+	reading.Wait()
 }
 
 func TestAClientThatLeavesEndsItsUpstreamQuietly(t *testing.T) {

@@ -71,12 +71,22 @@ func (s *Stream) liftDeadlines() {
 		}
 		s.w, s.done = writer, writer.HandlerDone
 	}
+	writer.MaxChunk = writeChunk(stall)
 	s.deadline = &writeDeadline{controller: writer.Ctrl}
 	if !writer.ClearBetweenWrites {
 		s.deadline.slack = stall / 8
 	}
 	writer.Ctrl = http.NewResponseController(s.deadline)
 	s.flush = s.flusher()
+}
+
+// slowest is the speed, in bytes a second, of a client that is slow but not stalled.
+const slowest = 1100
+
+// writeChunk returns how many bytes may take all of the stall timeout. The writer renews its deadline after each such
+// piece of a large write. With Caddy's own size, a short timeout would drop clients that read all the time.
+func writeChunk(stall time.Duration) int {
+	return int(min(max(stall.Seconds()*slowest, 1<<10), caddyhttp.DefaultMaxWriteChunk))
 }
 
 // holdDeadline keeps the server's write timeout from resetting a stream whose upstream takes longer for its headers: on
