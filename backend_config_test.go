@@ -2,12 +2,14 @@ package sse_test
 
 import (
 	"context"
+	"encoding/json"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
 	sse "github.com/seed-4dedbcea/caddy-sse"
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
@@ -122,4 +124,24 @@ func TestAURLThatIsWrongIsNotRepeated(t *testing.T) {
 	wantSilence("--from ftp://…", err)
 	_, err = commandline.New("http://me:secret%@host/", nil)
 	wantSilence("--from http://…", err)
+}
+
+// noBackend is registered as a backend, but is none.
+type noBackend struct{}
+
+func init() { caddy.RegisterModule(noBackend{}) }
+
+func (noBackend) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.sse.backends.test_none", New: func() caddy.Module { return noBackend{} }}
+}
+
+func TestAModuleThatIsNoBackendIsAConfigError(t *testing.T) {
+	var config caddy.Config
+	text := `{"apps": {"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [{"handler": "sse", "backend": {"name": "test_none"}}]}]}}}}}`
+	if err := json.Unmarshal([]byte(text), &config); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&config); err == nil || !strings.Contains(err.Error(), "is no backend") {
+		t.Errorf("the error is %v", err)
+	}
 }

@@ -274,7 +274,10 @@ func (h *Handler) loadBackend(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading backend: %w", err)
 	}
-	h.backend = module.(Backend)
+	var ok bool
+	if h.backend, ok = module.(Backend); !ok {
+		return fmt.Errorf("loading backend: %T is no backend: it must have the method Bind of backend.Backend", module)
+	}
 	if _, always := h.backend.(AlwaysShared); always && h.Share == nil {
 		h.Share = new(Share)
 	}

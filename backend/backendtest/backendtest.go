@@ -86,6 +86,9 @@ func canceledBefore(t *testing.T, b backend.Backend) {
 func inputRefuses(t *testing.T, b backend.Backend) {
 	run := start(t, bind(t, b), "", &Tape{WriteErr: errRefused})
 	run.waitEnd("the input's Write has returned an error")
+	if !errors.Is(run.err, errRefused) {
+		t.Errorf("Stream has returned %v, not the input's error", run.err)
+	}
 	run.stop()
 }
 

@@ -26,6 +26,7 @@ var faults = []fault{
 	{"empty key", "Key is empty"},
 	{"no line", "before it delivered a line"},
 	{"ignores the sink's error", "not the sink's error"},
+	{"ignores the input's error", "not the input's error"},
 	{"leaves a goroutine", "after Stream has returned"},
 	{"writes after it has returned", "after Stream had returned"},
 	{"two goroutines write", "while another method of the same Input ran"},
@@ -101,6 +102,9 @@ func (u *fakeUpstream) Stream(ctx context.Context, _ string, sink backend.Sink) 
 		<-done
 	}
 	if _, err := in.Write([]byte("a line\n")); err != nil {
+		if u.fault == "ignores the input's error" {
+			return nil
+		}
 		return err
 	}
 	<-ctx.Done()
