@@ -2,14 +2,9 @@ package sse_test
 
 import (
 	"fmt"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -271,100 +266,5 @@ func TestAReloadLetsAnswersOfOtherMethodsComeToTheirEnd(t *testing.T) {
 		if err := s.WaitEnd(); err != nil || texts(s.Events()) != "1 2" {
 			t.Errorf("%s ended with %v: %v", which, err, s)
 		}
-	}
-}
-
-func TestAStopEndsStreamsAndTheProcess(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no SIGTERM")
-	}
-	dir := t.TempDir()
-	const n, drain = 200, 4 * time.Second
-	upstream := newScript(ndjson)
-	asked := make(chan struct{}, 10)
-	silent := ssetest.Upstream(t, func(_ http.ResponseWriter, r *http.Request) { asked <- struct{}{}; <-r.Context().Done() })
-	address := ssetest.Upstream(t, upstream.ServeHTTP)
-	flooding := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/plain")
-		for r.Context().Err() == nil {
-			_, _ = w.Write([]byte(strings.Repeat("x", 10_000) + "\n"))
-		}
-	})
-	port := ssetest.FreePort(t)
-	config := filepath.Join(dir, "Caddyfile")
-	text := fmt.Sprintf(`{
-		admin off
-		persist_config off
-		storage file_system %s
-		servers {
-			protocols h1 h2c
-		}
-	}
-	http://localhost:%d {
-		bind 127.0.0.1
-		sse {
-			drain 4s
-			on_reload keep
-			stall_timeout off
-		}
-		reverse_proxy /silent %s
-		reverse_proxy /flood %s
-		reverse_proxy %s
-	}`, dir, port, silent, flooding, address)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	logFile, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer logFile.Close()
-	process := caddyCommand(t, dir, "run", "--config", config)
-	process.Stdout, process.Stderr = logFile, logFile
-	if err := process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan error, 1)
-	go func() { exited <- process.Wait() }()
-	t.Cleanup(func() { _ = process.Process.Kill() })
-	url := fmt.Sprintf("http://localhost:%d", port)
-	ssetest.Wait(t, "Caddy to answer", func() bool {
-		connection, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			_ = connection.Close()
-		}
-		return err == nil
-	})
-
-	refused := make(chan int, 1)
-	go func() {
-		response, _ := do(t, ssetest.Client(t, "h1"), "GET", url+"/silent", "")
-		refused <- response.StatusCode
-	}()
-	<-asked
-	stalled := ssetest.Get(t, ssetest.Client(t, "h1"), url+"/flood")
-	stalled.WaitEvents(1)
-	stalled.Pause()
-
-	var ends streamEnds
-	ends.open(t, []string{"h1", "h2c"}, func(string) string { return url + "/" }, n)
-	ends.begin()
-	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	ends.check(t, n, drain)
-	if status := <-refused; status != http.StatusServiceUnavailable {
-		t.Errorf("a client that waits for its upstream's headers gets %d, want 503", status)
-	}
-	select {
-	case err := <-exited:
-		if err != nil {
-			t.Errorf("the process exited with %v", err)
-		}
-	case <-time.After(ssetest.Patience):
-		t.Error("the process has not exited")
-	}
-	if log, _ := os.ReadFile(logFile.Name()); strings.Contains(string(log), "panic") || strings.Contains(string(log), "aborting with incomplete response") {
-		t.Errorf("log:\n%s", log)
 	}
 }

@@ -141,7 +141,7 @@ func percentile(late []time.Duration, p float64) time.Duration {
 // processes of the machine have a say in it.
 func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 	if !soaking() {
-		t.Skip("it takes half a minute to fill a connection's buffers")
+		t.Skip("it takes half a minute to fill a connection's buffers: SSE_SOAK=1 runs it, as CI does")
 	}
 	const stuck, half, interval = 10, 500, 20 * time.Millisecond
 	clients := raiseFileLimit(t, 1000)
@@ -221,7 +221,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 // They are ten thousand, where the process may have both ends of so many connections open.
 func TestSoakTenThousandQuietClients(t *testing.T) {
 	if !soaking() {
-		t.Skip("it takes 20,000 open files")
+		t.Skip("it takes 20,000 open files: SSE_SOAK=1 runs it, as CI does")
 	}
 	clients := raiseFileLimit(t, 10_000)
 	const beats = 10

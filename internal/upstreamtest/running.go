@@ -84,3 +84,14 @@ func LeavesNothing(t testing.TB, do func()) {
 		return "goroutines or descriptors are left:\n" + string(stacks[:runtime.Stack(stacks, true)])
 	})
 }
+
+// OpenAndStop opens an upstream that often, and stops it each time once it has said text.
+func OpenAndStop(t testing.TB, u backend.Upstream, times int, text string) {
+	t.Helper()
+	for range times {
+		r := Run(t, u, "")
+		r.Hears(t, text)
+		r.Stop()
+		r.Wait(t)
+	}
+}

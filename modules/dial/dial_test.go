@@ -142,14 +142,7 @@ func TestDialLeavesNothingBehind(t *testing.T) {
 		_, _ = io.Copy(io.Discard, conn)
 	})
 	u := upstreamtest.Upstream(t, "dial "+address, "")
-	upstreamtest.LeavesNothing(t, func() {
-		for range 200 {
-			r := upstreamtest.Run(t, u, "")
-			r.Hears(t, "a\n")
-			r.Stop()
-			r.Wait(t)
-		}
-	})
+	upstreamtest.LeavesNothing(t, func() { upstreamtest.OpenAndStop(t, u, 200, "a\n") })
 }
 
 // A process reads the system's roots once, so the test needs a process of its own.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
+
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
@@ -296,14 +297,7 @@ func TestHTTPLeavesNothingBehind(t *testing.T) {
 		<-r.Context().Done()
 	})
 	u := upstreamtest.Upstream(t, "http "+url, "")
-	upstreamtest.LeavesNothing(t, func() {
-		for range 200 {
-			r := upstreamtest.Run(t, u, "")
-			r.Hears(t, "a\n")
-			r.Stop()
-			r.Wait(t)
-		}
-	})
+	upstreamtest.LeavesNothing(t, func() { upstreamtest.OpenAndStop(t, u, 200, "a\n") })
 }
 
 func TestHTTPIsABackend(t *testing.T) {

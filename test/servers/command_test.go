@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+	"github.com/seed-4dedbcea/caddy-sse/internal/upstreamtest"
 )
 
 // startCaddySSE starts "caddy sse" with these arguments and returns its standard input and the URL that it prints.
@@ -113,26 +114,13 @@ func TestCommandServesACommandAndExitsAsItDoes(t *testing.T) {
 }
 
 func TestCommandServesWhatFromNames(t *testing.T) {
-	greet := func(network, address string) {
-		listener, err := net.Listen(network, address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { listener.Close() })
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				fmt.Fprint(conn, "hello\r\n")
-				t.Cleanup(func() { conn.Close() })
-			}
-		}()
+	greet := func(conn net.Conn) {
+		fmt.Fprint(conn, "hello\r\n")
+		_, _ = io.Copy(io.Discard, conn)
 	}
-	tcp, socket := freeAddress(t), filepath.Join(t.TempDir(), "socket")
-	greet("tcp", tcp)
-	greet("unix", socket)
+	socket := filepath.Join(t.TempDir(), "socket")
+	tcp := upstreamtest.ServeSocket(t, "tcp", "127.0.0.1:0", greet)
+	upstreamtest.ServeSocket(t, "unix", socket, greet)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "hello\n")
 		w.(http.Flusher).Flush()

@@ -90,20 +90,31 @@ func (r *reader) step(wait time.Duration) bool {
 		r.lines = append(r.lines, string(r.half))
 		r.half = nil
 	}
+	r.half, err = cutLines(c, r.half, func(line string, end Position) error {
+		r.lines, r.at = append(r.lines, line), end
+		return nil
+	})
+	must(r.t, err)
+	return true
+}
+
+// cutLines calls each for every whole line of a chunk, of which half is already there, with the position after it. It
+// returns the half line that is left.
+func cutLines(c Chunk, half []byte, each func(line string, end Position) error) ([]byte, error) {
 	offset := c.Offset
 	for data := c.Data; len(data) > 0; {
 		line, rest, whole := bytes.Cut(data, []byte{'\n'})
-		r.half = append(r.half, line...)
+		half = append(half, line...)
 		if !whole {
 			break
 		}
 		offset += int64(len(line)) + 1
-		data = rest
-		r.lines = append(r.lines, string(r.half))
-		r.half = nil
-		r.at = Position{Generation: c.Generation, Offset: offset}
+		if err := each(string(half), Position{Generation: c.Generation, Offset: offset}); err != nil {
+			return nil, err
+		}
+		data, half = rest, nil
 	}
-	return true
+	return half, nil
 }
 
 // until reads until the line has come.

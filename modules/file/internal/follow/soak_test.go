@@ -1,7 +1,6 @@
 package follow
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -223,20 +222,15 @@ func (r *soaker) visit(ctx context.Context, f *Follower) (done bool, err error) 
 			r.gap = true
 			r.gaps++
 		}
-		offset := c.Offset
-		for data := c.Data; len(data) > 0; {
-			line, rest, whole := bytes.Cut(data, []byte{'\n'})
-			r.half = append(r.half, line...)
-			if !whole {
-				break
+		r.half, err = cutLines(c, r.half, func(line string, end Position) error {
+			if err := r.line(line); err != nil {
+				return err
 			}
-			offset += int64(len(line)) + 1
-			data = rest
-			if err := r.line(string(r.half)); err != nil {
-				return false, err
-			}
-			r.half = nil
-			r.at = &Position{Generation: c.Generation, Offset: offset}
+			r.at = &end
+			return nil
+		})
+		if err != nil {
+			return false, err
 		}
 		if r.done() {
 			return true, nil
