@@ -18,31 +18,31 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// feed is a source's records as frames of one mapping: each is made once and sent to all streams that map alike, and
-// want as long a history.
+// feed holds a source's records as frames of one mapping. Each frame is made once and sent to all streams with the same
+// mapping and the same history limits.
 //
 // Streams whose mapping depends on the request build their own frames from the source's log. Their feed has no mapper: it
 // makes the source keep all records.
 type feed struct {
 	key    string
 	frames *history.Log
-	failed atomic.Bool // a record was refused; it ended before its source
+	failed atomic.Bool // a record was refused, so the feed has ended before its source
 
-	// Of the source's mu.
-	server  *Server // the newest config that maps so
-	streams int     // those that are open, or have been less than their linger ago
+	// Guarded by the source's mu.
+	server  *Server // the newest config with this mapping
+	streams int     // streams that are open, or ended less than linger ago
 
-	// Of the source's mapping, or of the goroutine that makes the feed.
+	// Guarded by the source's mapping lock, or owned by the goroutine that makes the feed.
 	current *Server         // server, as of the beginning of the read
-	counts  *metrics.Meters // nil for records that were counted when they came
+	counts  *metrics.Meters // nil for records that are already counted
 	mapper  *mapping.Mapper
-	ids     *mapping.Mapper // without a mapper: gives records their ids, if these depend on no request
-	lastID  []byte          // of the last frame that had one
-	lost    bool            // it is made of records, the first of which are gone
+	ids     *mapping.Mapper // if there is no mapper: gives records their ids, as far as these do not depend on the request
+	lastID  []byte          // the last id in a frame
+	lost    bool            // it is made from records whose first ones are gone
 	frame   []byte          // scratch
 }
 
-// begin begins a read. The source's mapping and mu are held.
+// begin begins a read. The source's locks are held.
 func (f *feed) begin() {
 	f.current = f.server
 	f.counts = f.current.report.Meters
@@ -51,7 +51,7 @@ func (f *feed) begin() {
 	}
 }
 
-// take makes an event of a record; it returns whether there is one, and the id that the mapping gives it.
+// take makes an event from a record. It reports whether the event is sent, and returns the id that the mapping gives it.
 func (f *feed) take(rec *records.Record, fallbackID []byte) (sent bool, id []byte) {
 	if f.failed.Load() {
 		return true, nil // keep the record: clients that reconnect get a new feed made from it
@@ -94,7 +94,7 @@ func (f *feed) gap(seq uint64, reason string) {
 	f.frames.Append(history.Entry{Seq: seq, Bytes: frame.AppendGap(nil, frame.Gap{Reason: reason, LastEventID: string(f.lastID)})})
 }
 
-// refuse ends the feed's streams. They are told the record's id, so that clients that reconnect go on after it.
+// refuse ends the feed's streams. They get the record's id, so that clients resume after it.
 func (f *feed) refuse(seq uint64, id []byte) {
 	f.failed.Store(true)
 	f.current.report.Failed(upstream.ErrRecordInvalid)
@@ -102,8 +102,8 @@ func (f *feed) refuse(seq uint64, id []byte) {
 	f.frames.Close()
 }
 
-// feedFor finds the source's feed for a config's mapping, or makes it of the records that are kept. It adds that
-// many streams to it.
+// feedFor returns the source's feed for a config's mapping, and adds that many streams to it. If there is none, it makes
+// one from the records that are kept.
 func (s *source) feedFor(c *Server, streams int) *feed {
 	if f := s.findFeed(c, streams); f != nil {
 		return f
@@ -133,7 +133,7 @@ func (s *source) feedFor(c *Server, streams int) *feed {
 
 func (f *feed) replaces(other *feed) bool { return f.key == other.key }
 
-// findFeed is nil if there is none, or none that goes on.
+// findFeed returns nil if there is no feed that still runs.
 func (s *source) findFeed(c *Server, streams int) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,7 +224,7 @@ func (s *source) fitHistory() {
 	s.records.SetLimits(most)
 }
 
-// leave lets go of a stream's feed.
+// leave removes a stream from its feed.
 func (s *source) leave(f *feed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,8 +232,8 @@ func (s *source) leave(f *feed) {
 	s.dropUnusedFeeds()
 }
 
-// dropUnusedFeeds forgets the mappings of former configs. Those of a config that runs are kept without a stream, so
-// that what is in the history is the same for all who come back to it. The source is locked.
+// dropUnusedFeeds drops the feeds of former configs. The feeds of a running config are kept even without a stream, so that
+// all clients that reconnect find the same history. The source is locked.
 func (s *source) dropUnusedFeeds() {
 	before := len(s.feeds)
 	s.feeds = slices.DeleteFunc(s.feeds, func(f *feed) bool {
@@ -244,12 +244,12 @@ func (s *source) dropUnusedFeeds() {
 	}
 }
 
-// appendID appends the id of the record with that number, if it has no other.
+// appendID appends the id of the record with that number, for records without an id of their own.
 func (s *source) appendID(dst []byte, seq uint64) []byte {
 	return strconv.AppendUint(append(append(dst, s.epoch...), '-'), seq, 10)
 }
 
-// seqOf is the reverse of appendID.
+// seqOf reverses appendID.
 func (s *source) seqOf(id string) (seq uint64, ok bool) {
 	epoch, number, ok := strings.Cut(id, "-")
 	if !ok || epoch != s.epoch {
@@ -285,7 +285,7 @@ func (s *source) seqOfUpstreamID(id string) (seq uint64, ok bool) {
 	}
 }
 
-// idle is the history.Waker of a reader that never waits.
+// idle is the history.Waker of readers that never wait.
 type idle struct{}
 
 func (idle) Wake() {}

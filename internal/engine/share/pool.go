@@ -11,30 +11,30 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 )
 
-// sources are those of this process, by key; each is held by the streams that share it.
+// sources holds the sources of this process, by key. Each is held by the streams that share it.
 var sources sourcePool
 
-// sourcePool finds sources. Its lock is held only to look and to count: what may take longer, such as a source's own
-// lock, is taken after it.
+// sourcePool finds sources. Its lock is held only for lookups and counts. Locks that may be held longer, such as a source's
+// own, are taken after it is released.
 type sourcePool struct {
 	mu    sync.Mutex
-	byKey map[string][]*source // of those with the same key all but the last have ended, and are kept
-	all   map[*source]struct{} // until their upstream has been let go
+	byKey map[string][]*source // of the sources with the same key, all but the last have ended and are kept
+	all   map[*source]struct{} // until their upstream is closed
 }
 
 // holding is the state that the pool keeps of a source. It is guarded by the pool's lock.
 type holding struct {
 	refs    int
 	holders map[*Server]int // for max_sources
-	ended   bool            // it has no upstream any more
-	forGood bool            // nor would another source have
+	ended   bool            // it no longer has an upstream
+	forGood bool            // a new source would have none either
 	closing bool
 	forget  *time.Timer // once keep has passed
 }
 
 var errTooManySources = errors.New("max_sources is reached")
 
-// acquire finds the source with that key, or opens it. The caller has to release it.
+// acquire finds the source with that key, or opens it. The caller must release it.
 func (p *sourcePool) acquire(c *Server, upstream backend.Upstream, key string) (s *source, opened bool, err error) {
 	if s, opened, err = p.find(c, upstream, key); err == nil && !opened {
 		s.adopt(c, upstream)
@@ -65,8 +65,8 @@ func (p *sourcePool) find(c *Server, upstream backend.Upstream, key string) (s *
 	return s, true, nil
 }
 
-// candidates are the sources with that key, each of them acquired, if one of them has ended: an id tells which of them a
-// client comes back to. The newest is the first.
+// candidates returns the sources with that key, newest first, if one of them has ended. A client's last id tells which of
+// them it had. The caller must release each.
 func (p *sourcePool) candidates(c *Server, key string) []*source {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,7 +81,7 @@ func (p *sourcePool) candidates(c *Server, key string) []*source {
 	return list
 }
 
-// hold counts a source in. The pool is locked.
+// hold adds a reference to a source. The pool is locked.
 func (p *sourcePool) hold(c *Server, s *source) {
 	if s.holders == nil {
 		s.holders = make(map[*Server]int)
@@ -105,8 +105,8 @@ func (p *sourcePool) letGo(c *Server, s *source) {
 	}
 }
 
-// sourceKey tells sources apart: by the upstream or by the config's own key, by what makes records of bytes, and by
-// whether a clean end of the upstream is the source's. An upstream that there is just one of ends for all alike.
+// sourceKey returns what identifies a source: its upstream or the config's own key, its framing, and whether a clean end of
+// the upstream ends the source. An always shared upstream ends for all configs alike.
 func (c *Server) sourceKey(upstream backend.Upstream, shareKey string) string {
 	key := backend.Key("upstream", upstream.Key())
 	if shareKey != "" && !c.Upstream.Shared {
@@ -118,13 +118,13 @@ func (c *Server) sourceKey(upstream backend.Upstream, shareKey string) string {
 	return backend.Key(key, c.Framing, strconv.FormatBool(c.Ends && !c.Upstream.Shared))
 }
 
-// release lets go of the source and of a stream's feed in it, nil if there is none, once linger has passed. It does not
-// wait for the upstream, which may take its time.
+// release drops a reference to the source, and to the stream's feed if f is not nil, after linger. It does not wait until
+// the upstream is closed.
 func (p *sourcePool) release(c *Server, s *source, f *feed, linger time.Duration) {
 	time.AfterFunc(max(linger, 0), func() { p.releaseNow(c, s, f) })
 }
 
-// releaseNow is release without linger. It waits until the upstream is let go, if nobody else holds the source.
+// releaseNow is release without linger. If it drops the last reference, it waits until the upstream is closed.
 func (p *sourcePool) releaseNow(c *Server, s *source, f *feed) {
 	if f != nil {
 		s.leave(f)
@@ -132,8 +132,8 @@ func (p *sourcePool) releaseNow(c *Server, s *source, f *feed) {
 	p.close(s, func() bool { p.letGo(c, s); return s.refs == 0 })
 }
 
-// end notes that a source's upstream has come to its end. It is kept for clients that reconnect. Others open another,
-// unless the upstream has ended for good.
+// end notes that a source's upstream has ended. The source is kept for clients that reconnect. Other clients open a new
+// one, unless the upstream has ended for good.
 func (p *sourcePool) end(c *Server, s *source, forGood bool, keep time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,7 +141,7 @@ func (p *sourcePool) end(c *Server, s *source, forGood bool, keep time.Duration)
 	s.forGood = forGood
 	switch {
 	case s.closing, forGood && c.Upstream.Shared:
-		return // one that is always shared is kept for as long as a config has it
+		return // an always shared source is kept while a config holds it
 	case keep <= 0, c.Upstream.Shared:
 		p.forgetLocked(s)
 		return
@@ -163,7 +163,7 @@ func (p *sourcePool) endLocked(s *source) {
 	}
 }
 
-// MaxKept is how many sources with the same key are kept, as each has a history.
+// MaxKept is the most sources that are kept for one key. Each of them has a history.
 const MaxKept = 4
 
 // dropOldest forgets the sources that are too many. The pool is locked.
@@ -207,7 +207,7 @@ func (p *sourcePool) forgetLocked(s *source) {
 	p.byKey[s.key] = list
 }
 
-// close ends the source, if it has not been yet and if unused says so, and waits until its upstream is let go.
+// close ends the source if unused reports true, and waits until its upstream is closed. Only the first call does so.
 func (p *sourcePool) close(s *source, unused func() bool) {
 	p.mu.Lock()
 	mine := unused() && !s.closing
@@ -231,12 +231,11 @@ func (p *sourcePool) close(s *source, unused func() bool) {
 	p.mu.Unlock()
 }
 
-// closeAll ends every source, so that a process that exits leaves nothing behind. It waits for those, too, that are
-// being closed already.
+// closeAll ends every source, so that nothing outlives the process. It also waits for sources that are already closing.
 func (p *sourcePool) closeAll() {
 	list := p.list()
 	for _, s := range list {
-		s.cancel() // they may all take their time, but at once
+		s.cancel() // so that they close at the same time
 	}
 	for _, s := range list {
 		p.close(s, func() bool { return true })
@@ -248,7 +247,8 @@ func init() {
 	metrics.MeasureOnDemand("source_up", "Whether the upstream of each source that streams share is there: 0 if one is not.", sources.up)
 }
 
-// up is, by the name of their sse, 1 if the upstreams of all sources are there, else 0. A source that is over has none.
+// up returns, by the name of the sse, 1 if the upstreams of all its sources are connected, and 0 otherwise. Sources that
+// have ended do not count.
 func (p *sourcePool) up() map[string]float64 {
 	byName := make(map[string]float64)
 	for _, s := range p.list() {

@@ -25,13 +25,13 @@ type Config struct {
 	Kept         history.Limits
 	Replay       int
 	Linger, Keep time.Duration
-	AfterReload  time.Duration // the least linger after a reload, as its clients come back later than others
-	SkipLag      bool          // a client that falls behind goes on after a gap
-	Ends         bool          // a clean end of the upstream is the source's
+	AfterReload  time.Duration // the shortest linger after a reload, since drained clients reconnect later
+	SkipLag      bool          // a client that falls behind continues after a gap
+	Ends         bool          // a clean end of the upstream ends the source
 
-	Scope   string // tells sources of different backends apart that have the same key
-	Framing string // tells sources apart whose records differ
-	feed    string // the same for those that map alike, and keep as much
+	Scope   string // separates sources that have the same key but different backends
+	Framing string // separates sources that make different records from the same bytes
+	feed    string // equal for configs with the same mapping and the same history limits
 
 	Mapping    *mapping.Mapping
 	perRequest bool // the mapping depends on the request
@@ -48,11 +48,11 @@ type Server struct {
 
 	Generation uint64      // the newer the config, the higher
 	stopped    atomic.Bool // another config has taken over
-	sources    int         // that it holds and that have an upstream; see sourcePool
-	standing   []*source   // held for as long as the config runs
+	sources    int         // the number of sources it holds that have an upstream; see sourcePool
+	standing   []*source   // held while the config runs
 }
 
-// generations numbers the configs in their order.
+// generations numbers the configs in the order in which they are made.
 var generations atomic.Uint64
 
 // NewServer returns the server of a config. It is newer than all that were made before.
@@ -63,20 +63,20 @@ func NewServer(c Config) *Server {
 	return &Server{Config: c, report: c.Upstream.Report, Generation: generations.Add(1)}
 }
 
-// burst is how many events beyond those of the history are kept for streams that are reading already, and burstSize how
-// many bytes at least of both: one or two reads of an upstream must not put every client behind.
+// A log holds up to burst more events than its history, and at least burstSize bytes, for streams that are already
+// reading. Otherwise one or two reads from an upstream could put every client behind.
 const (
 	burst     = 16 << 10
 	burstSize = 256 << 10
 )
 
-// Hold opens the source of an upstream that must be there before the first client is, and keeps it until close.
+// Hold opens the source of an upstream that must be open before the first client comes, and keeps it until Close.
 func (c *Server) Hold(upstream backend.Upstream) {
 	src, _, _ := sources.acquire(c, upstream, c.sourceKey(upstream, "")) // it has no limit
 	c.standing = append(c.standing, src)
 }
 
-// Close lets go of the sources that are held, once the config has stopped.
+// Close releases the sources that Hold has opened. Call it when the config stops.
 func (c *Server) Close() {
 	c.stopped.Store(true)
 	for _, src := range c.standing {
@@ -85,7 +85,7 @@ func (c *Server) Close() {
 	c.standing = nil
 }
 
-// Serve streams a source that others may stream, too.
+// Serve streams a source to one client. Other clients may share it.
 func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.Upstream) error {
 	shareKey, err := c.Key.Expand(r)
 	if err != nil {
@@ -112,8 +112,8 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.
 	return err
 }
 
-// join finds the source that has the client's last event, even if its upstream has ended, or else the one that is open,
-// or opens one.
+// join returns a view of the source that has the client's last event, even if its upstream has ended. If there is none, it
+// takes the open source, or opens one.
 func (c *Server) join(r *http.Request, upstream backend.Upstream, key, lastID string) (v *view, opened bool, err error) {
 	if lastID != "" {
 		for _, src := range sources.candidates(c, key) {
@@ -138,8 +138,8 @@ func (c *Server) join(r *http.Request, upstream backend.Upstream, key, lastID st
 	return newView(c, r, src), opened, nil
 }
 
-// lingerAfter is how long the source is kept after this stream. A source that is always shared is open for as long as a
-// config has it, and no longer.
+// lingerAfter returns how long the source is kept after this stream. An always shared source is held by its config, so it
+// needs no linger.
 func (c *Server) lingerAfter(s *stream.Stream) time.Duration {
 	if c.Upstream.Shared {
 		return 0
@@ -150,13 +150,13 @@ func (c *Server) lingerAfter(s *stream.Stream) time.Duration {
 	return c.Linger
 }
 
-// configUpstream is an Upstream that belongs to the config that has made it, such as the next handler of a route.
+// configUpstream is an Upstream that depends on its config, such as the next handler of a route.
 type configUpstream interface {
 	backend.Upstream
 
-	// SourceKey makes a source's key of that by which clients share it.
+	// SourceKey returns the source's key, made from the key by which clients share it.
 	SourceKey(key string) string
 
-	// ReplacedBy reports whether a source that connects through this upstream is to connect anew through a newer config's.
+	// ReplacedBy reports whether the source must reconnect through newer, the upstream of a newer config.
 	ReplacedBy(newer backend.Upstream) bool
 }

@@ -20,9 +20,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// source is an upstream that streams share: it numbers the upstream's records, keeps the last of them, and has a
-// feed of frames for each mapping that is in use. It is that upstream's Sink, and lives on over reconnects and
-// config reloads.
+// source is an upstream that streams share. It numbers the upstream's records, keeps the last of them, and has a feed of
+// frames for each mapping in use. It is the upstream's Sink, and survives reconnects and config reloads.
 type source struct {
 	identity
 	life
@@ -31,7 +30,7 @@ type source struct {
 
 	making sync.Mutex // held while a feed is made; taken before intake.mapping
 
-	// Held for moments only, and for what follows.
+	// Held only for moments. It guards what follows.
 	mu     sync.Mutex
 	server *Server // the newest config that has asked for this source
 	logs
@@ -55,10 +54,10 @@ type audience struct {
 	checking bool // for laggards, before long
 }
 
-// signals are what the upstream says to all streams and no log keeps.
+// signals are sent to all streams and kept in no log.
 type signals struct {
 	heartbeats atomic.Uint64
-	wish       atomic.Int64 // the retry, in milliseconds, and 1; 0 if it has none
+	wish       atomic.Int64 // the upstream's retry in milliseconds, plus 1; 0 if there is none
 }
 
 // identity tells a source from others.
@@ -68,24 +67,24 @@ type identity struct {
 	since time.Time
 }
 
-// life is how long a source lives.
+// life holds the context of a source, and tells when all of it has ended.
 type life struct {
 	ctx    context.Context // ends with the source
 	cancel context.CancelFunc
-	done   chan struct{} // closed when the upstream has been let go
+	done   chan struct{} // closed once the upstream is closed
 }
 
-// intake takes records in. Its lock is held while the records of one read are mapped and appended, which takes as long as
-// the config's expressions do. Neither clients nor the admin API wait for it. It is taken before source.mu.
+// intake receives records. Its lock is held while the records of one read are mapped and appended, which takes as long as
+// the config's expressions take. Neither clients nor the admin API wait for it. It is taken before source.mu.
 type intake struct {
 	mapping  sync.Mutex
 	newest   *Server // source.server, as of the beginning of the read
 	taking   []*feed // source.feeds, as of the beginning of the read
 	seq      uint64
-	lastID   []byte // the last id that config or upstream gave, for {last_id}
-	resumes  bool   // it is the upstream's own
-	quiet    bool   // the upstream's heartbeat came, and nothing else
-	wished   int64  // source.wish, as the streams have been woken for it
+	lastID   []byte // the last id from the config or the upstream, for {last_id}
+	resumes  bool   // lastID is the upstream's own
+	quiet    bool   // the read has had heartbeats
+	wished   int64  // the source.wish that the streams were last woken for
 	packed   []byte // scratch
 	fallback []byte // scratch
 }
@@ -93,15 +92,15 @@ type intake struct {
 // connection is a source's link to its upstream. It is guarded by source.mu.
 type connection struct {
 	upstream   backend.Upstream
-	reconnect  context.CancelFunc // lets go of the connection, to open another
-	replaced   bool               // the connection is let go of because a new config has another
+	reconnect  context.CancelFunc // closes the connection, to open another
+	replaced   bool               // the connection is closed because a new config has another upstream
 	inputs     []*upstream.Input
 	unfinished *records.Budget // of the connection's inputs
-	skipID     bool            // the next connection is opened without lastID, which the upstream has refused
+	skipID     bool            // open the next connection without lastID, which the upstream has refused
 
 	condition
 
-	renewed  chan struct{} // a new config need not wait for the next attempt
+	renewed  chan struct{} // a new config has come: connect without waiting
 	entered  chan struct{} // a stream has come
 	warnings *ratelog.Limiter
 }
@@ -112,7 +111,7 @@ type condition struct {
 	attempts int // to connect anew
 	lastErr  error
 	reported bool  // that the upstream is down
-	over     error // why there will be no more; nil if there will, or if the upstream came to its end
+	over     error // why the source has ended; nil while it runs, and after a clean end
 }
 
 // State is how a source stands with its upstream, as the admin API shows it.
@@ -141,7 +140,7 @@ func newSource(c *Server, key string, upstream backend.Upstream) *source {
 	return s
 }
 
-// newEpoch is unlike any other, as it is made of the time, and of chance for two at the same time.
+// newEpoch returns an epoch that no other source has: the time, and a random part for sources of the same microsecond.
 func newEpoch() string {
 	return strconv.FormatInt(time.Now().UnixMicro(), 36) + strconv.FormatUint(rand.Uint64N(36*36), 36)
 }
@@ -152,7 +151,7 @@ func (s *source) config() *Server {
 	return s.server
 }
 
-// Open takes an upstream that is there.
+// Open implements backend.Sink.
 func (s *source) Open(contentType string) (backend.Input, error) {
 	in, withoutID, err := s.open(contentType)
 	if withoutID {
@@ -186,7 +185,7 @@ func (s *source) open(contentType string) (in *upstream.Input, withoutID bool, e
 	return in, withoutID, nil
 }
 
-// adopt makes a newer config's settings those of the source. One that shares the next handler asks the new config's.
+// adopt gives the source the settings of a newer config. A source of the next handler reconnects to the new config's.
 func (s *source) adopt(c *Server, upstream backend.Upstream) {
 	s.feedFor(c, 0)
 	s.mu.Lock()
@@ -205,7 +204,7 @@ func (s *source) adoptLocked(c *Server, upstream backend.Upstream) {
 	former, ofConfig := s.upstream.(configUpstream)
 	s.upstream = upstream // the former one may need something that its config has cleaned up
 	if !ofConfig || !former.ReplacedBy(upstream) {
-		return // but its connection is as good as another
+		return // its connection can stay
 	}
 	s.replaced = true
 	if s.reconnect != nil {
@@ -267,14 +266,14 @@ func (s *source) Skipped(why string) {
 
 func (s *source) Blank() { s.quiet = true }
 
-// Retry is for all streams, those that are yet to open, too. It is not in the log: it would drive events out of the
+// Retry is for all streams, also for those that open later. It is not in the log, where it would push events out of the
 // history.
 func (s *source) Retry(ms int64) { s.wish.Store(ms + 1) }
 
 // Position does nothing: each stream has a place in the log, which the next record's id names.
 func (s *source) Position([]byte) {}
 
-// Gap adds a gap behind the last record, so that a client that resumes after that is told, too.
+// Gap adds a gap after the last record. A client that resumes after that record gets it too.
 func (s *source) Gap(reason string) { s.control(s.seq+1, reason) }
 
 // control appends a gap that is to reach every stream.
@@ -311,11 +310,11 @@ func (s *source) Commit() error {
 	return s.ctx.Err()
 }
 
-// lagInterval is how often it is looked for streams that have fallen behind while they are blocked in a write.
+// lagInterval is how often streams that are blocked in a write are checked for lag.
 const lagInterval = time.Second
 
-// endLaggards ends the streams that are behind the history and are not to skip what they have missed. One that still
-// writes finds that out by itself; one whose client takes nothing would have to wait for its stall timeout.
+// endLaggards ends the streams that are behind the history, unless they skip. A stream that still writes finds out by
+// itself. A stream whose client takes nothing would otherwise wait for its stall timeout.
 func (s *source) endLaggards() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,13 +11,13 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// view is a source's history as one stream sees it: frames of a feed that others get, too, or, where the mapping depends
-// on the request, records that are mapped for it alone.
+// view is a source's history as one stream sees it. It holds the frames of a feed that streams share or, if the mapping
+// depends on the request, records that are mapped for this stream alone.
 type view struct {
 	server *Server
 	source *source
 	feed   *feed
-	batch  mapping.Batch // without a mapper: the frames are the feed's
+	batch  mapping.Batch // has no mapper if the frames are the feed's
 
 	rec      records.Record
 	entries  []history.Entry // scratch
@@ -33,7 +33,7 @@ func newView(c *Server, r *http.Request, src *source) *view {
 	return v
 }
 
-// leave lets go of the source, which is kept for linger.
+// leave releases the source after linger.
 func (v *view) leave(linger time.Duration) {
 	sources.release(v.server, v.source, v.feed, linger)
 }
@@ -41,12 +41,12 @@ func (v *view) leave(linger time.Duration) {
 // beginning is where in the history a stream begins.
 type beginning struct {
 	at      history.Cursor
-	told    uint64 // number of the record before it
-	opening []byte // what the stream opens with: what the client has lost, and an id, from which one that sees no event resumes
+	told    uint64 // the number of the record before at
+	opening []byte // the first frames: a gap if events are lost, and the id to resume from before the first event
 	lost    bool
 }
 
-// beginning finds where in the history the stream begins.
+// beginning returns where in the history the stream begins.
 func (v *view) beginning(lastID string, opened bool) (p beginning) {
 	if lastID != "" {
 		var found bool
@@ -63,14 +63,14 @@ func (v *view) beginning(lastID string, opened bool) (p beginning) {
 		v.batch.LastID = v.standing(p.at)
 	}
 	p.told = v.feed.frames.Number(p.at)
-	if p.lost { // before the id: a client that is cut off between the two resumes there, and must know
+	if p.lost { // the gap comes first: a client that is cut off after the id resumes there, and must know of the gap
 		p.opening = frame.AppendGap(nil, frame.Gap{Reason: frame.GapHistory, LastEventID: lastID, OldestID: v.oldestID()})
 	}
 	p.opening = frame.AppendPosition(p.opening, v.batch.LastID)
 	return p
 }
 
-// tail is history.Log.Tail, with the events that this stream's mapping makes.
+// tail is history.Log.Tail, but counts only events that this stream's mapping sends.
 func (v *view) tail(replay int) (at history.Cursor) {
 	if v.batch.Mapper == nil || replay == 0 {
 		return v.feed.frames.Tail(replay)
@@ -88,7 +88,7 @@ func (v *view) tail(replay int) (at history.Cursor) {
 	return events[max(0, len(events)-replay)]
 }
 
-// find finds the place after the event with that id.
+// find returns the place after the event with that id.
 func (v *view) find(id string) (at history.Cursor, ok bool) {
 	if seq, ok := v.source.seqOf(id); ok {
 		return v.feed.frames.AfterSeq(seq)
@@ -108,7 +108,7 @@ func (v *view) find(id string) (at history.Cursor, ok bool) {
 	return at, false
 }
 
-// findMapped is history.Log.AfterID for ids that only this stream's mapping gives.
+// findMapped is history.Log.AfterID for ids that come from this stream's own mapping.
 func (v *view) findMapped(id string) (at history.Cursor, ok bool) {
 	oldest := v.feed.frames.Oldest()
 	runs, within := 0, false
@@ -130,7 +130,7 @@ func (v *view) findMapped(id string) (at history.Cursor, ok bool) {
 	return at, true
 }
 
-// mapped is the id of the event that v.rec becomes for this stream, and whether it becomes one. Nothing is counted.
+// mapped returns the id of the event that v.rec becomes for this stream, and whether it is sent. It counts nothing.
 func (v *view) mapped() (id []byte, sent bool) {
 	v.fallback = v.source.appendID(v.fallback[:0], v.rec.Seq)
 	var r mapping.Result
@@ -138,8 +138,8 @@ func (v *view) mapped() (id []byte, sent bool) {
 	return r.ID, r.Outcome == mapping.Sent
 }
 
-// each goes through the records of the history, as long as do returns true: v.rec is the one at place. It is false if
-// some have left the history meanwhile.
+// each calls do for every record in the history until do returns false. v.rec is the record at place. each reports whether
+// none has left the history meanwhile.
 func (v *view) each(do func(place history.Cursor) bool) (whole bool) {
 	place := v.feed.frames.Oldest()
 	reader := v.feed.frames.Subscribe(place, idle{})
@@ -158,7 +158,7 @@ func (v *view) each(do func(place history.Cursor) bool) (whole bool) {
 	}
 }
 
-// standing is the id of the last event before that place.
+// standing returns the id of the last event before at.
 func (v *view) standing(at history.Cursor) []byte {
 	if id, _ := v.feed.frames.Before(at); id != "" {
 		return []byte(id)
@@ -166,7 +166,7 @@ func (v *view) standing(at history.Cursor) []byte {
 	return v.source.appendID(nil, v.feed.frames.Number(at))
 }
 
-// canonical is an id of the history as this server writes it.
+// canonical returns an id of the history as this server writes it.
 func (v *view) canonical(id string) []byte {
 	if seq, ok := v.source.seqOf(id); ok {
 		return v.source.appendID(nil, seq)
@@ -174,7 +174,7 @@ func (v *view) canonical(id string) []byte {
 	return []byte(id)
 }
 
-// oldestID is the id of the oldest event that the history has for this stream.
+// oldestID returns the id of the oldest event in the history for this stream.
 func (v *view) oldestID() (oldest string) {
 	if v.batch.Mapper != nil {
 		v.each(func(history.Cursor) bool {
