@@ -30,7 +30,7 @@ func TestHeartbeatsGoOnForAsLongAsAnUpstreamIsSilent(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
-	for name, directives := range map[string]string{
+	cases := map[string]string{
 		"next":   "sse {\nheartbeat 5ms\n}\nreverse_proxy " + asked,
 		"shared": "sse {\nheartbeat 5ms\nshare {\nlinger 0\n}\n}\nreverse_proxy " + asked,
 		"dial":   "sse {\nheartbeat 5ms\nbackend dial " + silent.Addr().String() + "\n}",
@@ -38,16 +38,23 @@ func TestHeartbeatsGoOnForAsLongAsAnUpstreamIsSilent(t *testing.T) {
 		"file":   "sse {\nheartbeat 5ms\nbackend file " + filepath.Join(t.TempDir(), "not-there-yet.log") + "\n}",
 		"http":   "sse {\nheartbeat 5ms\nbackend http http://" + asked + "\n}",
 		"listen": "sse {\nheartbeat 5ms\nbackend listen 127.0.0.1:{{port \"listen\"}}\n}",
-	} {
-		t.Run(name, func(t *testing.T) {
-			server := ssetest.Start(t, ssetest.Site(directives))
-			s := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"))
-			s.WaitComments(240)
-			if n := len(s.Events()); n > 0 {
-				t.Errorf("%d events of nothing", n)
-			}
-			s.Close()
-		})
+	}
+	var routes strings.Builder
+	for name, directives := range cases {
+		routes.WriteString("route /" + name + " {\n" + directives + "\n}\n")
+	}
+	server := ssetest.Start(t, ssetest.Site(routes.String()))
+	streams := make(map[string]*ssetest.Stream)
+	for name := range cases { // all at once, as each takes a while
+		streams[name] = ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"+name))
+	}
+	for name, s := range streams {
+		t.Log(name)
+		s.WaitComments(240)
+		if n := len(s.Events()); n > 0 {
+			t.Errorf("%s: %d events of nothing", name, n)
+		}
+		s.Close()
 	}
 }
 
