@@ -20,7 +20,7 @@ func TestAStreamWhoseUpstreamFailsIsBrokenOffAndAccountedFor(t *testing.T) {
 	metrics
 	servers {
 		timeouts {
-			write 2s
+			write 1s
 		}
 	}
 }
@@ -40,7 +40,7 @@ func TestAStreamWhoseUpstreamFailsIsBrokenOffAndAccountedFor(t *testing.T) {
 			}
 			upstream.say("1\n")
 			if protocol == "h1" {
-				time.Sleep(2100 * time.Millisecond) // longer than the write timeout, after which Caddy looks for a failed write
+				time.Sleep(1100 * time.Millisecond) // longer than the write timeout, after which Caddy looks for a failed write
 			}
 			upstream.say(abort)
 			plain := io.Reader(response.Body)

@@ -27,7 +27,7 @@ func withServer(options, caddyfile string) string {
 
 func TestServerTimeoutsAndMinimumRatesDoNotEndAStream(t *testing.T) {
 	ssetest.NoLeaks(t)
-	const records, interval = 14, 500 * time.Millisecond
+	const records, interval = 10, 500 * time.Millisecond
 	slowly := func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", r.URL.Query().Get("type"))
@@ -120,23 +120,26 @@ func TestServerTimeoutsDoNotResetAStreamWhoseHeadersComeLate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := ssetest.Start(t, withServer("timeouts {\nwrite "+timeout.String()+"\n"+idle+"}", site("heartbeat off", "reverse_proxy "+late)))
 			for _, protocol := range ssetest.Protocols {
-				for _, contentType := range []string{"text/plain", "text/event-stream"} {
-					s := ssetest.Get(t, ssetest.Client(t, protocol), server.URL(protocol, "/?type="+contentType))
-					if raw := wholeBody(t, s); !strings.Contains(raw, "data:1\n\n") {
-						t.Errorf("%s over %s: got %q", contentType, protocol, raw)
+				t.Run(protocol, func(t *testing.T) {
+					t.Parallel()
+					for _, contentType := range []string{"text/plain", "text/event-stream"} {
+						s := ssetest.Get(t, ssetest.Client(t, protocol), server.URL(protocol, "/?type="+contentType))
+						if raw := wholeBody(t, s); !strings.Contains(raw, "data:1\n\n") {
+							t.Errorf("%s: got %q", contentType, raw)
+						}
 					}
-				}
-				if protocol == "h3" { // where Caddy does not cut it without idle timeouts
-					continue
-				}
-				response, err := ssetest.Client(t, protocol).Get(server.URL(protocol, "/?type=text/html"))
-				if err == nil {
-					_, err = io.ReadAll(response.Body)
-					_ = response.Body.Close()
-				}
-				if err == nil {
-					t.Errorf("over %s: a response that is no stream is not cut by the write timeout", protocol)
-				}
+					if protocol == "h3" { // where Caddy does not cut it without idle timeouts
+						return
+					}
+					response, err := ssetest.Client(t, protocol).Get(server.URL(protocol, "/?type=text/html"))
+					if err == nil {
+						_, err = io.ReadAll(response.Body)
+						_ = response.Body.Close()
+					}
+					if err == nil {
+						t.Error("a response that is no stream is not cut by the write timeout")
+					}
+				})
 			}
 		})
 	}
@@ -157,8 +160,12 @@ func TestATimeoutsDirectiveDoesNotCutOffTheEndOfAStream(t *testing.T) {
 	for name, routes := range map[string]string{"outside": directive + next, "inside": "handle {\n" + directive + next + "\n}"} {
 		t.Run(name, func(t *testing.T) {
 			server := ssetest.Start(t, withServer("timeouts {\nwrite 200ms\n}", site("heartbeat 1ms\nend done", routes)))
+			var streams []*ssetest.Stream
 			for _, protocol := range ssetest.Protocols {
-				raw := wholeBody(t, getOver(t, server, protocol, "/?type=text/plain"))
+				streams = append(streams, getOver(t, server, protocol, "/?type=text/plain"))
+			}
+			for i, protocol := range ssetest.Protocols {
+				raw := wholeBody(t, streams[i])
 				if events := strings.ReplaceAll(raw, ":\n", ""); events != strings.Repeat("data: 1\n\n", 3)+"event: done\ndata: done\n\n" {
 					t.Errorf("%s: got %q", protocol, raw)
 				}
@@ -243,7 +250,7 @@ func TestAClientThatReadsSlowlyIsNotTakenForOneThatStopped(t *testing.T) {
 			}
 			defer response.Body.Close()
 			// 64 KiB take twice the stall timeout.
-			for read := 0; read < 128<<10; read += 4 << 10 {
+			for read := 0; read < 96<<10; read += 4 << 10 {
 				if _, err := io.CopyN(io.Discard, response.Body, 4<<10); err != nil {
 					t.Errorf("%s: after %d bytes: %v", protocol, read, err)
 					return

@@ -101,39 +101,47 @@ func TestEndReasonsOverHTTP2AndHTTP3CompressedToo(t *testing.T) {
 			routes.WriteString(route("/"+stream.EndLag, "backend test_hub "+u.name+"\nshare {\nhistory 5 100KB\nlinger 0\n}", ""))
 			server := ssetest.Start(t, withAdmin+ssetest.Site("encode\n"+logging+routes.String()))
 
-			for _, c := range []struct {
+			type cause struct {
 				reason string
-				cause  func(s *ssetest.Stream)
-			}{
-				{stream.EndUpstreamEnd, func(*ssetest.Stream) { close(scripts[stream.EndUpstreamEnd].pieces) }},
-				{stream.EndUpstreamError, func(*ssetest.Stream) { scripts[stream.EndUpstreamError].say(abort) }},
-				{stream.EndClientGone, func(s *ssetest.Stream) { s.Close() }},
-				{stream.EndClientStalled, func(s *ssetest.Stream) { s.Pause() }},
-				{stream.EndMaxDuration, func(*ssetest.Stream) {}},
-				{stream.EndRecordTooLarge, func(*ssetest.Stream) { scripts[stream.EndRecordTooLarge].say("0123456789abc\n") }},
-				{stream.EndLag, func(s *ssetest.Stream) { fallBehind(t, u, s, "/"+stream.EndLag) }},
-				{stream.EndAdmin, func(*ssetest.Stream) {
-					for _, info := range listStreams(t, server) {
-						askAdmin(t, server, http.MethodDelete, "/sse/streams/"+info.ID)
+				bring  func(s *ssetest.Stream)
+			}
+			end := func(causes ...cause) {
+				streams := make(map[string]*ssetest.Stream)
+				for _, c := range causes {
+					s := getOver(t, server, protocol, "/"+c.reason, ssetest.With("Accept-Encoding", encoding))
+					if s.Header.Get("Content-Encoding") != encoding {
+						t.Fatalf("header %v", s.Header)
 					}
-				}},
-				{stream.EndShutdown, func(*ssetest.Stream) { server.Reload(withAdmin + ssetest.Site("encode\n"+logging)) }},
-			} {
-				s := getOver(t, server, protocol, "/"+c.reason, ssetest.With("Accept-Encoding", encoding))
-				if s.Header.Get("Content-Encoding") != encoding {
-					t.Fatalf("header %v", s.Header)
+					if u := scripts[c.reason]; u != nil {
+						u.say("1\n")
+						waitSent(t, "/"+c.reason)
+					}
+					c.bring(s)
+					streams[c.reason] = s
 				}
-				if u := scripts[c.reason]; u != nil {
-					u.say("1\n")
-					waitSent(t, "/"+c.reason)
-				}
-				c.cause(s)
-				access := waitAccessLog(server, "/"+c.reason)
-				s.Close()
-				if access.Fields["end_reason"] != c.reason || access.Fields["events"].(float64) < 1 || access.Fields["bytes"].(float64) < 1 {
-					t.Errorf("%s is logged as %v, with %v events and %v bytes", c.reason, access.Fields["end_reason"], access.Fields["events"], access.Fields["bytes"])
+				for reason, s := range streams {
+					access := waitAccessLog(server, "/"+reason)
+					s.Close()
+					if access.Fields["end_reason"] != reason || access.Fields["events"].(float64) < 1 || access.Fields["bytes"].(float64) < 1 {
+						t.Errorf("%s is logged as %v, with %v events and %v bytes", reason, access.Fields["end_reason"], access.Fields["events"], access.Fields["bytes"])
+					}
 				}
 			}
+			end(
+				cause{stream.EndUpstreamEnd, func(*ssetest.Stream) { close(scripts[stream.EndUpstreamEnd].pieces) }},
+				cause{stream.EndUpstreamError, func(*ssetest.Stream) { scripts[stream.EndUpstreamError].say(abort) }},
+				cause{stream.EndClientGone, func(s *ssetest.Stream) { s.Close() }},
+				cause{stream.EndClientStalled, func(s *ssetest.Stream) { s.Pause() }},
+				cause{stream.EndMaxDuration, func(*ssetest.Stream) {}},
+				cause{stream.EndRecordTooLarge, func(*ssetest.Stream) { scripts[stream.EndRecordTooLarge].say("0123456789abc\n") }},
+				cause{stream.EndLag, func(s *ssetest.Stream) { fallBehind(t, u, s, "/"+stream.EndLag) }},
+			)
+			end(cause{stream.EndAdmin, func(*ssetest.Stream) {
+				for _, info := range listStreams(t, server) {
+					askAdmin(t, server, http.MethodDelete, "/sse/streams/"+info.ID)
+				}
+			}})
+			end(cause{stream.EndShutdown, func(*ssetest.Stream) { server.Reload(withAdmin + ssetest.Site("encode\n"+logging)) }})
 		})
 	}
 }
