@@ -11,10 +11,12 @@ import (
 // Document is what templates and where look at: a record and its number in the stream. It is reused from record to record
 // and for one goroutine at a time.
 type Document struct {
-	text []byte
-	line []byte // as it arrived, if text was made of it
-	seq  uint64
-	json validity
+	text    []byte
+	line    []byte // as it arrived, if text was made of it
+	seq     uint64
+	json    validity
+	scanned bool // so pathValues are those of text
+	pathValues
 }
 
 type validity uint8
@@ -29,12 +31,12 @@ const (
 // the one before. The text must be valid UTF-8. It is not copied: it must not
 // change until the next Reset.
 func (r *Document) Reset(text []byte, seq uint64) {
-	*r = Document{text: text, seq: seq}
+	r.text, r.line, r.seq, r.json, r.scanned = text, nil, seq, unknown, false
 }
 
 // ResetParsed is Reset for a line that was parsed: object is the record, and JSON.
 func (r *Document) ResetParsed(object, line []byte, seq uint64) {
-	*r = Document{text: object, line: line, seq: seq, json: valid}
+	r.text, r.line, r.seq, r.json, r.scanned = object, line, seq, valid, false
 }
 
 // IsParsed reports whether the record was made of a line.
@@ -51,21 +53,41 @@ func (r *Document) Line() []byte {
 // Text is the whole record.
 func (r *Document) Text() []byte { return r.text }
 
-// IsJSON says whether the record is one JSON value (RFC 8259), with white space
-// around it allowed. It is found out at most once per record.
+// IsJSON reports whether the record is one JSON value (RFC 8259), with white space around it allowed. It is found out at
+// most once per record.
 func (r *Document) IsJSON() bool {
 	if r.json == unknown {
-		r.json = invalid
-		if isJSON(r.text) {
-			r.json = valid
-		}
+		r.scan()
 	}
 	return r.json == valid
+}
+
+func (r *Document) scan() {
+	r.scanned, r.json = true, invalid
+	if r.pathValues.scan(r.text) {
+		r.json = valid
+	}
+}
+
+// find returns the value at a node of these paths. It is valid as long as the record is.
+func (r *Document) find(in *paths, node int) (value string, ok bool) {
+	if r.paths != in {
+		r.paths, r.spans, r.scanned = in, nil, false
+	}
+	if !r.scanned && r.json != invalid {
+		r.scan()
+	}
+	if r.json != valid {
+		return "", false
+	}
+	s := r.spans[node]
+	return view(r.text[s.start:s.end]), s.end > 0
 }
 
 // value is the record's JSON value, without the white space around it. Only
 // for records that are JSON. It shares the record's memory, so it must not
 // outlive the record.
-func (r *Document) value() string {
-	return strings.Trim(unsafe.String(unsafe.SliceData(r.text), len(r.text)), " \t\r\n")
-}
+func (r *Document) value() string { return strings.Trim(view(r.text), " \t\r\n") }
+
+// view is text as a string that shares its memory.
+func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }

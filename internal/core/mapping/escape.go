@@ -62,7 +62,7 @@ func appendText[T string | []byte](dst []byte, text T, e escape) []byte {
 }
 
 // appendEscaped appends what the part makes of r, escaped.
-func (p *part) appendEscaped(dst []byte, r *Document) []byte {
+func (p *part) appendEscaped(dst []byte, in *paths, r *Document) []byte {
 	switch p.kind {
 	case recordPart:
 		return appendText(dst, r.text, p.escape)
@@ -71,10 +71,7 @@ func (p *part) appendEscaped(dst []byte, r *Document) []byte {
 	case seqPart:
 		return strconv.AppendUint(dst, r.seq, 10) // digits are safe everywhere
 	case valuePart:
-		value, found := "", false
-		if r.IsJSON() {
-			value, found = lookup(r.value(), p.path)
-		}
+		value, found := r.find(in, p.node)
 		switch {
 		case found && p.escape == forJSON:
 			return append(dst, value...)

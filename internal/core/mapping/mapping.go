@@ -34,6 +34,7 @@ type Mapping struct {
 	data      *Template
 	event, id *Template // nil: none
 	where     *Where    // nil: every record is sent
+	paths     *paths    // of all templates
 	onInvalid OnInvalid
 	key       string // the same for equal Specs only
 	idKey     string // the same for equal ids only
@@ -41,22 +42,22 @@ type Mapping struct {
 
 // Parse compiles a Spec. The error names the option that is wrong.
 func Parse(spec Spec) (m *Mapping, err error) {
-	m = &Mapping{onInvalid: spec.OnInvalid, key: fmt.Sprintf("%q", spec), idKey: fmt.Sprintf("%q %q", spec.Parse, spec.ID)}
+	m = &Mapping{paths: new(paths), onInvalid: spec.OnInvalid, key: fmt.Sprintf("%q", spec), idKey: fmt.Sprintf("%q %q", spec.Parse, spec.ID)}
 	if spec.Parse.Syntax != "" {
 		if m.parser, err = parse.New(spec.Parse); err != nil {
 			return nil, fmt.Errorf("parse: %w", err)
 		}
 	}
-	if m.data, err = ParseTemplate(spec.Data); err != nil {
+	if m.data, err = parseTemplate(spec.Data, m.paths); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
 	if spec.Event != "" {
-		if m.event, err = ParseTemplate(spec.Event); err != nil {
+		if m.event, err = parseTemplate(spec.Event, m.paths); err != nil {
 			return nil, fmt.Errorf("event: %w", err)
 		}
 	}
 	if spec.ID != "" {
-		if m.id, err = ParseTemplate(spec.ID); err != nil {
+		if m.id, err = parseTemplate(spec.ID, m.paths); err != nil {
 			return nil, fmt.Errorf("id: %w", err)
 		}
 	}
@@ -115,6 +116,7 @@ func (m *Mapping) Bind(find func(name string) (value string, known bool)) *Mappe
 		return strings.ToValidUTF8(value, "\uFFFD"), known
 	}
 	bound := &Mapper{parser: m.parser, data: m.data.Bind(lookup), onInvalid: m.onInvalid}
+	bound.document.paths = m.paths
 	if m.event != nil {
 		bound.event = m.event.Bind(lookup)
 	}
@@ -133,5 +135,5 @@ func (m *Mapping) BindIDs(find func(name string) (value string, known bool)) *Ma
 	if m.id == nil || DependOnRequest(m.id.Placeholders()) {
 		return nil
 	}
-	return (&Mapping{parser: m.parser, data: m.data, id: m.id}).Bind(find)
+	return (&Mapping{parser: m.parser, data: m.data, id: m.id, paths: m.paths}).Bind(find)
 }

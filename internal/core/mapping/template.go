@@ -12,13 +12,14 @@ import (
 type Template struct {
 	source string
 	parts  []part
+	paths  *paths // of its values, and of those of the other templates of its mapping
 }
 
 type part struct {
 	kind   kind
 	escape escape
 	text   string // of text: itself; of a name: as written, with its braces
-	path   []key
+	node   int    // of a value: in the template's paths
 }
 
 type kind uint8
@@ -37,8 +38,11 @@ const (
 // A placeholder goes from a { to the next }. If another { comes first, the former is text. In a path, a dot divides keys,
 // and a bar ends them; \. \| \\ \{ and \} stand for the characters themselves. Outside of placeholders, \{ and \} are
 // braces that begin and end none, as everywhere in Caddy. An error names what to change.
-func ParseTemplate(s string) (*Template, error) {
-	t := &Template{source: s}
+func ParseTemplate(s string) (*Template, error) { return parseTemplate(s, new(paths)) }
+
+// parseTemplate is ParseTemplate for one of several templates that look into the same records.
+func parseTemplate(s string, in *paths) (*Template, error) {
+	t := &Template{source: s, paths: in}
 	text := 0 // where the text that is not in parts yet begins
 	for i := 0; i < len(s); {
 		if s[i] == '\\' && i+1 < len(s) && (s[i+1] == '{' || s[i+1] == '}') {
@@ -51,7 +55,7 @@ func ParseTemplate(s string) (*Template, error) {
 			i++
 			continue
 		}
-		p, size, err := parsePlaceholder(s[i:])
+		p, size, err := t.parsePlaceholder(s[i:])
 		if err != nil {
 			return nil, fmt.Errorf("template %q: %w", s, err)
 		}
@@ -69,7 +73,7 @@ func ParseTemplate(s string) (*Template, error) {
 }
 
 // parsePlaceholder parses the placeholder that s begins with. Size 0: the brace at its beginning is text.
-func parsePlaceholder(s string) (p part, size int, err error) {
+func (t *Template) parsePlaceholder(s string) (p part, size int, err error) {
 	inside := s[1:]
 	for _, own := range []struct {
 		word string
@@ -88,7 +92,10 @@ func parsePlaceholder(s string) (p part, size int, err error) {
 			return p, len(s) - len(rest), err
 		case strings.HasPrefix(after, ".") && own.kind == recordPart:
 			p.kind = valuePart
-			p.path, p.escape, rest, err = parsePath(after[1:])
+			var path []key
+			if path, p.escape, rest, err = parsePath(after[1:]); err == nil {
+				p.node = t.paths.add(path)
+			}
 			return p, len(s) - len(rest), err
 		}
 		if err := closed(after, "{"+own.word+"}"); err != nil {
@@ -200,7 +207,7 @@ func (t *Template) Bind(lookup func(name string) (value string, known bool)) *Te
 	if !t.has(namePart) {
 		return t
 	}
-	bound := &Template{source: t.source, parts: make([]part, 0, len(t.parts))}
+	bound := &Template{source: t.source, paths: t.paths, parts: make([]part, 0, len(t.parts))}
 	for _, p := range t.parts {
 		if p.kind == namePart {
 			if value, known := lookup(p.name()); known {
@@ -223,7 +230,7 @@ func (t *Template) Append(dst []byte, r *Document) []byte {
 	for i := range t.parts {
 		p := &t.parts[i]
 		if p.escape != unescaped {
-			dst = p.appendEscaped(dst, r)
+			dst = p.appendEscaped(dst, t.paths, r)
 			continue
 		}
 		switch p.kind {
@@ -232,10 +239,8 @@ func (t *Template) Append(dst []byte, r *Document) []byte {
 		case linePart:
 			dst = append(dst, r.Line()...)
 		case valuePart:
-			if r.IsJSON() {
-				if value, ok := lookup(r.value(), p.path); ok {
-					dst = appendValue(dst, value)
-				}
+			if value, ok := r.find(t.paths, p.node); ok {
+				dst = appendValue(dst, value)
 			}
 		case seqPart:
 			dst = strconv.AppendUint(dst, r.seq, 10)

@@ -9,24 +9,29 @@ import (
 // text. It is the limit of encoding/json.
 const maxDepth = 10_000
 
-// isJSON says whether text, which is valid UTF-8, is one JSON value (RFC 8259),
-// with white space around it allowed.
+// scan reports whether text, which is valid UTF-8, is one JSON value (RFC 8259), with white space around it allowed. In the
+// same pass it finds the values of the paths.
 //
-// Every record that a template looks into is validated, so it has to be quick:
-// strings, most of any record, go eight bytes at a time, which no library's
-// validator does, and nesting costs a bit and not a stack frame.
-func isJSON(text []byte) bool {
+// Every record that a template looks into is scanned, so it has to be quick: strings, most of any record, go eight bytes
+// at a time, which no library's validator does, and nesting costs a bit and not a stack frame. Where no path leads, nothing
+// is compared.
+func (v *pathValues) scan(text []byte) bool {
 	var open nesting
+	node := v.begin() // of the value that comes next
 	i := skipBlank(text, 0)
 
 value:
 	if i == len(text) {
 		return false
 	}
+	start := i
 	switch c := text[i]; c {
 	case '{':
 		if !open.push(true) {
 			return false
+		}
+		if node != noNode {
+			v.enter(node, start)
 		}
 		if i = skipBlank(text, i+1); i < len(text) && text[i] == '}' {
 			goto closing
@@ -36,10 +41,13 @@ value:
 		if !open.push(false) {
 			return false
 		}
+		if node != noNode {
+			v.enter(node, start)
+		}
 		if i = skipBlank(text, i+1); i < len(text) && text[i] == ']' {
 			goto closing
 		}
-		goto value
+		goto element
 	case '"':
 		i = stringEnd(text, i+1)
 	case 't':
@@ -53,6 +61,9 @@ value:
 	}
 	if i < 0 {
 		return false
+	}
+	if node != noNode {
+		v.spans[node].start, v.spans[node].end = start, i
 	}
 
 ended:
@@ -69,7 +80,7 @@ ended:
 		if open.inObject() {
 			goto name
 		}
-		goto value
+		goto element
 	case '}', ']':
 		if (text[i] == '}') != open.inObject() {
 			return false
@@ -79,16 +90,31 @@ ended:
 	return false
 
 closing:
-	open.depth--
 	i++
+	if open.depth == len(v.open) {
+		v.leave(i)
+	}
+	open.depth--
 	goto ended
+
+element:
+	node = noNode
+	if open.depth == len(v.open) {
+		node = v.element()
+	}
+	goto value
 
 name:
 	if i == len(text) || text[i] != '"' {
 		return false
 	}
-	if i = stringEnd(text, i+1); i < 0 {
+	start = i + 1
+	if i = stringEnd(text, start); i < 0 {
 		return false
+	}
+	node = noNode
+	if open.depth == len(v.open) {
+		node = v.member(view(text[start : i-1]))
 	}
 	if i = skipBlank(text, i); i == len(text) || text[i] != ':' {
 		return false
@@ -144,16 +170,9 @@ func skipBlank(text []byte, i int) int {
 // stringEnd returns the index after the string whose first character is at i,
 // or -1 if it is not one.
 func stringEnd(text []byte, i int) int {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for {
-		// The top bit of each byte that is a quote, a backslash or a control
-		// character. A borrow can set bits above the first such byte, but the
-		// first is the only one that counts.
 		for i+8 <= len(text) {
-			x := binary.LittleEndian.Uint64(text[i:])
-			quote, backslash := x^('"'*ones), x^('\\'*ones)
-			found := ((quote-ones)&^quote | (backslash-ones)&^backslash | (x-' '*ones)&^x) & tops
-			if found != 0 {
+			if found := specials(text[i:]); found != 0 {
 				i += bits.TrailingZeros64(found) / 8
 				break
 			}
@@ -175,6 +194,15 @@ func stringEnd(text []byte, i int) int {
 			i++
 		}
 	}
+}
+
+// specials returns the top bit of each of the first eight bytes that is a quote, a backslash or a control character. A borrow
+// can set bits above the first such byte, but the first is the only one that counts.
+func specials(text []byte) uint64 {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	x := binary.LittleEndian.Uint64(text)
+	quote, backslash := x^('"'*ones), x^('\\'*ones)
+	return ((quote-ones)&^quote | (backslash-ones)&^backslash | (x-' '*ones)&^x) & tops
 }
 
 func escapeEnd(text []byte, i int) int {
