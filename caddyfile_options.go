@@ -1,0 +1,196 @@
+package sse
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
+)
+
+// This file parses options that have more than one argument, or arguments of their own kind.
+
+// parseWhere takes an expression in one argument, or, as the expression matcher does, written without quotes
+// around it, in as many as it has words; these keep the quotes that are part of it.
+func parseWhere(d *caddyfile.Dispenser) (string, error) {
+	var expr string
+	switch d.CountRemainingArgs() {
+	case 0:
+		return "", d.ArgErr()
+	case 1:
+		expr = d.RemainingArgs()[0]
+	default:
+		expr = strings.Join(d.RemainingArgsRaw(), " ")
+	}
+	if _, err := mapping.CompileWhere(expr); err != nil {
+		return "", d.WrapErr(fmt.Errorf("where: %w", err))
+	}
+	return expr, nil
+}
+
+func parseParse(d *caddyfile.Dispenser) (*Parse, error) {
+	name := d.Val()
+	if !d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	p := &Parse{Syntax: d.Val()}
+	switch given := d.RemainingArgs(); {
+	case !slices.Contains(parse.Syntaxes, p.Syntax):
+		return nil, d.Errf("%s must be one of %s, not %q", name, strings.Join(parse.Syntaxes, ", "), p.Syntax)
+	case p.Syntax == parse.CSV && len(given) > 0:
+		p.Columns = given
+	case p.Syntax == parse.Regexp && len(given) == 1:
+		p.Pattern = given[0]
+	case p.Syntax == parse.CSV, p.Syntax == parse.Regexp, len(given) > 0:
+		return nil, d.ArgErr()
+	}
+	if _, err := parse.New(p.spec()); err != nil {
+		return nil, d.WrapErr(fmt.Errorf("%s: %w", name, err))
+	}
+	return p, nil
+}
+
+func parseMaxRecordSize(d *caddyfile.Dispenser) (int64, string, error) {
+	name := d.Val()
+	given, err := directive.Args(d, 1, 2)
+	if err != nil {
+		return 0, "", err
+	}
+	bytes, err := directive.ParseSize(d, name, given[0])
+	if err != nil {
+		return 0, "", err
+	}
+	if given[1] != "" {
+		if _, err := records.ParseOversize(given[1]); err != nil {
+			return 0, "", d.WrapErr(fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return bytes, given[1], nil
+}
+
+func parseAccept(d *caddyfile.Dispenser) (mode string, status int, err error) {
+	given, err := directive.Args(d, 1, 2)
+	if err != nil {
+		return "", 0, err
+	}
+	if !slices.Contains(acceptModes, given[0]) {
+		return "", 0, d.Errf("accept must be one of %s, not %q", strings.Join(acceptModes, ", "), given[0])
+	}
+	if given[1] != "" {
+		status, err = strconv.Atoi(given[1])
+		if err != nil || !isErrorStatus(status) {
+			return "", 0, d.Errf("the status of accept must be an error status from 400 to 599, not %q", given[1])
+		}
+	}
+	return given[0], status, nil
+}
+
+func parseDrain(d *caddyfile.Dispenser) (limit caddy.Duration, mode string, err error) {
+	name := d.Val()
+	given, err := directive.Args(d, 1, 2)
+	if err != nil {
+		return 0, "", err
+	}
+	switch mode = given[1]; mode {
+	case "", stream.DrainSpread, stream.DrainWait:
+	default:
+		return 0, "", d.Errf("drain must be %s or %s, not %q", stream.DrainSpread, stream.DrainWait, mode)
+	}
+	limit, err = directive.ParseDurationOrZero(d, name, given[0])
+	return limit, mode, err
+}
+
+func parseMaxDuration(d *caddyfile.Dispenser) (limit, jitter caddy.Duration, err error) {
+	name := d.Val()
+	given, err := directive.Args(d, 1, 2)
+	if err != nil {
+		return 0, 0, err
+	}
+	if limit, err = directive.ParseDuration(d, name, given[0]); err != nil {
+		return 0, 0, err
+	}
+	if given[1] != "" {
+		if jitter, err = directive.ParseDuration(d, "the jitter of max_duration", given[1]); err != nil {
+			return 0, 0, err
+		}
+	}
+	if jitter > limit {
+		return 0, 0, d.Err("the jitter of max_duration must not be longer than max_duration")
+	}
+	return limit, jitter, nil
+}
+
+func parseEnd(d *caddyfile.Dispenser) (*End, error) {
+	given := d.RemainingArgs()
+	end := new(End)
+	if len(given) > 1 && given[len(given)-1] == "stop" {
+		end.Stop = true
+		given = given[:len(given)-1]
+	}
+	if len(given) < 1 || len(given) > 2 {
+		return nil, d.ArgErr()
+	}
+	end.Event = given[0]
+	if len(given) == 2 {
+		end.Data = &given[1]
+	}
+	if _, err := NewEventType(end.Event); err != nil || end.Event == "" {
+		return nil, d.Errf("the event of end must be a name without line breaks, not %q", end.Event)
+	}
+	return end, nil
+}
+
+func parseMatch(d *caddyfile.Dispenser) (*caddyhttp.ResponseMatcher, error) {
+	matchers := make(map[string]caddyhttp.ResponseMatcher)
+	if err := caddyhttp.ParseNamedResponseMatcher(d.NewFromNextSegment(), matchers); err != nil {
+		return nil, err
+	}
+	matcher := matchers["match"]
+	if matcher.StatusCode == nil && matcher.Headers == nil {
+		return nil, d.Err("match must say which status or header the responses have")
+	}
+	if err := checkMatch(&matcher); err != nil {
+		return nil, d.WrapErr(err)
+	}
+	return &matcher, nil
+}
+
+func parseHistory(d *caddyfile.Dispenser) (events int, bytes int64, err error) {
+	name := d.Val()
+	given, err := directive.Args(d, 1, 2)
+	if err != nil {
+		return 0, 0, err
+	}
+	if events, err = directive.ParseCount(d, name, given[0], 1); err != nil {
+		return 0, 0, err
+	}
+	if given[1] != "" {
+		if bytes, err = directive.ParseSize(d, "the size of history", given[1]); err != nil {
+			return 0, 0, err
+		}
+	}
+	return events, bytes, nil
+}
+
+func parseMaxStreamsPerClient(d *caddyfile.Dispenser) (n int, key string, err error) {
+	name := d.Val()
+	given, err := directive.Args(d, 1, 2)
+	if err != nil {
+		return 0, "", err
+	}
+	if err := argument.CheckKey(given[1]); err != nil {
+		return 0, "", d.WrapErr(fmt.Errorf("%s: %w", name, err))
+	}
+	n, err = directive.ParseCount(d, name, given[0], 1)
+	return n, given[1], err
+}
