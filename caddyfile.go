@@ -56,6 +56,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    stall_timeout <duration> | off
 //	    max_duration  <duration> [<jitter>]
 //	    end           <event> [<data>] [stop]
+//	    end_when      <CEL expression>
+//	    error         <event> [<data>]
+//	    error_when    <CEL expression>
 //	    drain         <duration> [spread | wait]
 //	    on_reload     end | keep
 //	    match         { status <code...> | header <field> [<value>] }
@@ -104,7 +107,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "id":
 			h.ID, err = directive.Checked(d, checkTemplate)
 		case "where":
-			h.Where, err = parseWhere(d)
+			h.Where, err = parseExpression(d)
 		case "on_invalid":
 			h.OnInvalid, err = directive.OneOf(d, string(mapping.Pass), string(mapping.Skip), string(mapping.Fail))
 		case "accept":
@@ -119,6 +122,12 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.MaxDuration, h.MaxDurationJitter, err = parseMaxDuration(d)
 		case "end":
 			h.End, err = parseEnd(d)
+		case "end_when":
+			h.EndWhen, err = parseExpression(d)
+		case "error":
+			h.Error, err = parseError(d)
+		case "error_when":
+			h.ErrorWhen, err = parseExpression(d)
 		case "drain":
 			h.Drain, h.DrainMode, err = parseDrain(d)
 		case "on_reload":
@@ -148,6 +157,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		if err == nil && h.parsesOtherThanLines() {
 			err = d.WrapErr(errParseOfFormat)
+		}
+		if err == nil && h.sharesEndingPerRequest() {
+			err = d.WrapErr(errEndingPerRequest)
 		}
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
@@ -20,10 +21,10 @@ import (
 
 // This file parses options that have more than one argument, or arguments of their own kind.
 
-// parseWhere takes an expression in one argument, or, as the expression matcher does, written without quotes
+// parseExpression takes an expression in one argument, or, as the expression matcher does, written without quotes
 // around it, in as many as it has words; these keep the quotes that are part of it.
-func parseWhere(d *caddyfile.Dispenser) (string, error) {
-	var expr string
+func parseExpression(d *caddyfile.Dispenser) (string, error) {
+	name, expr := d.Val(), ""
 	switch d.CountRemainingArgs() {
 	case 0:
 		return "", d.ArgErr()
@@ -33,7 +34,7 @@ func parseWhere(d *caddyfile.Dispenser) (string, error) {
 		expr = strings.Join(d.RemainingArgsRaw(), " ")
 	}
 	if _, err := mapping.CompileWhere(expr); err != nil {
-		return "", d.WrapErr(fmt.Errorf("where: %w", err))
+		return "", d.WrapErr(fmt.Errorf("%s: %w", name, err))
 	}
 	return expr, nil
 }
@@ -144,10 +145,25 @@ func parseEnd(d *caddyfile.Dispenser) (*End, error) {
 	if len(given) == 2 {
 		end.Data = &given[1]
 	}
-	if _, err := NewEventType(end.Event); err != nil || end.Event == "" {
+	if _, err := NewEventType(end.Event); err != nil {
 		return nil, d.Errf("the event of end must be a name without line breaks, not %q", end.Event)
 	}
 	return end, nil
+}
+
+func parseError(d *caddyfile.Dispenser) (*Error, error) {
+	given := d.RemainingArgs()
+	if len(given) < 1 || len(given) > 2 {
+		return nil, d.ArgErr()
+	}
+	event := &Error{Event: given[0]}
+	if len(given) == 2 {
+		event.Data = &given[1]
+	}
+	if _, err := frame.NewErrorEvent(event.Event, event.Data); err != nil {
+		return nil, d.WrapErr(fmt.Errorf("error: %w", err))
+	}
+	return event, nil
 }
 
 func parseMatch(d *caddyfile.Dispenser) (*caddyhttp.ResponseMatcher, error) {

@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
@@ -33,11 +33,15 @@ func (h *Handler) compile() error {
 	if err != nil {
 		return err
 	}
+	failure, err := h.errorEvent()
+	if err != nil {
+		return err
+	}
 	h.streams = stream.NewGroup(stream.Config{
 		Retry: time.Duration(h.Retry), Heartbeat: time.Duration(h.Heartbeat), StallTimeout: time.Duration(h.StallTimeout),
 		MaxDuration: time.Duration(h.MaxDuration), MaxDurationJitter: time.Duration(h.MaxDurationJitter),
 		DrainTime: time.Duration(h.Drain), DefaultDrain: h.defaultDrain, DrainMode: h.DrainMode, OnReload: h.OnReload,
-		EndFrame: end, Report: h.upstream.Report,
+		EndFrame: end, Error: failure, Report: h.upstream.Report,
 	})
 	m, err := mapping.Parse(mapping.Spec{
 		Parse: h.Parse.spec(), Data: *h.Data, Event: h.Event, ID: h.ID, Where: h.Where, OnInvalid: mapping.OnInvalid(h.OnInvalid),
@@ -45,7 +49,11 @@ func (h *Handler) compile() error {
 	if err != nil {
 		return err
 	}
-	h.direct = &direct.Server{Upstream: h.upstream, Streams: h.streams, Mapping: m}
+	ending, err := mapping.ParseEnding(mapping.EndingSpec{Parse: h.Parse.spec(), End: h.EndWhen, Error: h.ErrorWhen})
+	if err != nil {
+		return err
+	}
+	h.direct = &direct.Server{Upstream: h.upstream, Streams: h.streams, Mapping: m, Ending: ending}
 	h.next = &nexthandler.Server{Config: h.upstream, Streams: h.streams, Direct: h.direct}
 	client, err := argument.ParseKey(h.MaxStreamsKey)
 	if err != nil {
@@ -94,14 +102,18 @@ func (h *Handler) compileShare() error {
 	if err != nil {
 		return fmt.Errorf("share: %w", err)
 	}
+	ending := h.direct.Ending
+	if ending.PerRequest() {
+		return errEndingPerRequest
+	}
 	h.share = share.NewServer(share.Config{
 		Key: key, MaxSources: h.MaxSources,
 		Kept: history.Limits{Count: s.History, Size: int(s.HistorySize)}, Replay: s.Replay,
 		Linger: time.Duration(s.Linger), Keep: time.Duration(s.Keep),
 		AfterReload: max(time.Duration(h.Retry), time.Second) + 2*max(time.Duration(h.Drain), 0) + 10*time.Second,
-		SkipLag:     s.Lag == lagSkip, Ends: h.End != nil,
+		SkipLag:     s.Lag == lagSkip, Ends: h.End != nil || h.EndWhen != "", Ending: ending,
 		Scope:   Key(h.upstream.Report.Backend, h.backendConfig),
-		Framing: Key(h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize),
+		Framing: Key(h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize, ending.Key()),
 		Mapping: h.direct.Mapping, Upstream: h.upstream, Streams: h.streams, Direct: h.direct,
 	})
 	return nil
@@ -111,9 +123,6 @@ func (h *Handler) compileShare() error {
 func (h *Handler) endFrame() ([]byte, error) {
 	if h.End == nil {
 		return nil, nil
-	}
-	if h.End.Event == "" {
-		return nil, errors.New("end: the event must have a name")
 	}
 	if h.End.Data == nil {
 		h.End.Data = &h.End.Event
@@ -127,6 +136,18 @@ func (h *Handler) endFrame() ([]byte, error) {
 		event = eventstream.EndEvent(event.Type, event.Data)
 	}
 	return event.AppendTo(nil), nil
+}
+
+// errorEvent makes the event that tells clients that their upstream has failed.
+func (h *Handler) errorEvent() (*frame.ErrorEvent, error) {
+	if h.Error == nil {
+		return frame.DefaultError, nil
+	}
+	event, err := frame.NewErrorEvent(h.Error.Event, h.Error.Data)
+	if err != nil {
+		return nil, fmt.Errorf("error: %w", err)
+	}
+	return event, nil
 }
 
 // warnTemplates says in the log what looks like a template whose braces were forgotten.

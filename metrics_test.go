@@ -197,7 +197,7 @@ func TestEachMetricMovesAsItsNameSays(t *testing.T) {
 		{"an upstream breaks off", says(cut, abort), map[string]float64{
 			"streams_active": -1, `streams_ended_total{reason="upstream_error"}`: 1, "stream_duration_seconds_count": 1,
 			`upstream_failures_total{backend="next"}`: 1,
-			"bytes_total": float64(len(frame.AppendError(nil, stream.EndUpstreamError))),
+			"bytes_total": float64(len(frame.DefaultError.AppendTo(nil, frame.Failure{Reason: stream.EndUpstreamError}))),
 		}},
 		{"an upstream's own event stream passes through", func() { opens("/events")(); events.say("data: 1\n\n") }, map[string]float64{
 			"streams_active": 1, `upstream_connects_total{backend="next"}`: 1, "bytes_total": float64(len("data: 1\n\n")),

@@ -115,6 +115,20 @@ type Handler struct {
 	// it, the upstream is opened again. Default: none.
 	End *End `json:"end,omitempty"`
 
+	// A CEL expression that selects the last record, as where has them. That record is sent, unless where holds it back, and
+	// is the upstream's clean end: the upstream is closed, and what follows is not sent. With share, the end is final, as it
+	// is with end. Default: the upstream ends by itself.
+	EndWhen string `json:"end_when,omitempty"`
+
+	// The event that tells a client that the upstream has failed. After it, the response is broken off. Default: the type
+	// sse-error, with the reason in a JSON object.
+	Error *Error `json:"error,omitempty"`
+
+	// A CEL expression that selects the record that says that the upstream has failed, as where has them. That record is the
+	// data of the error event, unless error has other data. With share, the upstream is opened again for clients that
+	// return. If end_when selects the record, too, it is an error. Default: none.
+	ErrorWhen string `json:"error_when,omitempty"`
+
 	// How long the streams may take to end on a config reload or a stop. If Caddy's grace period would cut them off, they
 	// take no more than half of it. Negative: they end at once. Default: 5s on a reload, and 2s on a stop, so that Caddy
 	// has stopped before its systemd unit kills it.
@@ -185,7 +199,7 @@ type Parse struct {
 
 // End is the event that tells clients that the stream has come to its end.
 type End struct {
-	// The event's type. It must not be empty.
+	// The event's type. If it is empty, the event has no type.
 	Event string `json:"event"`
 
 	// The event's data. Default: its type.
@@ -193,6 +207,16 @@ type End struct {
 
 	// Whether a client that reconnects after this event gets 204, so that EventSource stays closed. Default: false.
 	Stop bool `json:"stop,omitempty"`
+}
+
+// Error is the event that tells clients that the upstream has failed.
+type Error struct {
+	// The event's type. If it is empty, the event has no type.
+	Event string `json:"event"`
+
+	// The event's data. In it, {reason} stands for the reason, such as upstream_error, and {status} for the HTTP status that
+	// the response would have had, such as 502. Default: a JSON object with the reason.
+	Data *string `json:"data,omitempty"`
 }
 
 // Share says how clients share an upstream.

@@ -158,6 +158,14 @@ var recipes = map[string]recipe{
 		events:  []string{`message {"done":false}`},
 		reached: []string{`POST /api/chat {"model":"m"}`},
 	},
+	"A language model for OpenAI's clients": {
+		path: "/api/chat", method: http.MethodPost, body: `{"model":"m"}`,
+		header: map[string]string{"Content-Type": "application/json", "Origin": "https://example.com"},
+		with: instead("localhost:11434", "/api/chat", ndjson, `{"done":true}`+"\n"+`{"after":"the end"}`+"\n",
+			map[string]string{"Authorization": "", "Origin": ""}),
+		events:  []string{`message {"done":true}`, `message [DONE]`},
+		reached: []string{`POST /api/chat {"model":"m"}`},
+	},
 	"Kubernetes watch": {
 		path: "/pods",
 		with: func(t *testing.T, config string) (string, *standIn) {

@@ -120,6 +120,17 @@ func (h *Handler) parsesOtherThanLines() bool {
 
 var errParseOfFormat = errors.New("parse is for lines of text: remove it, or have format be auto or lines")
 
+// sharesEndingPerRequest reports whether the config lets a request end what others share.
+func (h *Handler) sharesEndingPerRequest() bool {
+	if h.Share == nil {
+		return false
+	}
+	ending, err := mapping.ParseEnding(mapping.EndingSpec{End: h.EndWhen, Error: h.ErrorWhen})
+	return err == nil && ending.PerRequest()
+}
+
+var errEndingPerRequest = errors.New("end_when and error_when must not depend on the request with share: its clients have one upstream, which ends for all")
+
 // spec returns what mapping calls the option. Without it, lines stay text.
 func (p *Parse) spec() parse.Spec {
 	if p == nil {

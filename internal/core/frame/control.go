@@ -39,18 +39,17 @@ func AppendGap(dst []byte, g Gap) []byte {
 	return appendControl(dst, TypeGap, g)
 }
 
-// AppendError appends an sse-error.
-func AppendError(dst []byte, reason string) []byte {
-	return appendControl(dst, TypeError, Gap{Reason: reason})
+func appendControl(dst []byte, name string, data any) []byte {
+	dst, _ = eventstream.AppendType(dst, []byte(name))
+	return eventstream.AppendData(dst, marshal(data))
 }
 
-func appendControl(dst []byte, name string, data any) []byte {
+func marshal(data any) []byte {
 	text, err := json.Marshal(data)
 	if err != nil {
-		panic(err) // strings only: cannot be
+		panic(err) // strings and numbers only: cannot be
 	}
-	dst, _ = eventstream.AppendType(dst, []byte(name))
-	return eventstream.AppendData(dst, text)
+	return text
 }
 
 // AppendPosition appends a block that tells a client where its stream stands, without an event.

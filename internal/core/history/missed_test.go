@@ -49,3 +49,36 @@ func TestAnIDIsKnownAsLongAsTheLogGoesBack(t *testing.T) {
 		}
 	}
 }
+
+func TestASubscriberThatIsToFinishReadsWhatIsPublishedAndNoMore(t *testing.T) {
+	l := New(Limits{Count: 9, Size: 1 << 10})
+	add := func(text string) {
+		l.Append(Entry{Seq: uint64(len(text)), Bytes: []byte(text), Event: true})
+		l.Publish()
+	}
+	add("1")
+	whole, single, other := l.Subscribe(0, new(countWaker)), l.Subscribe(0, new(countWaker)), l.Subscribe(0, new(countWaker))
+	for _, s := range []*Subscriber{whole, single} {
+		defer s.Close()
+		s.Finish()
+	}
+	defer other.Close()
+	add("22")
+	if b := whole.Next(); string(b.Bytes) != "1" || b.State != Ready {
+		t.Errorf("got %q, %v", b.Bytes, b.State)
+	}
+	if entries, state, _ := single.NextEntries(nil); len(entries) != 1 || state != Ready {
+		t.Errorf("got %d entries, %v", len(entries), state)
+	}
+	for range 2 {
+		if b := whole.Next(); b.State != Closed {
+			t.Errorf("got %q, %v", b.Bytes, b.State)
+		}
+		if _, state, _ := single.NextEntries(nil); state != Closed {
+			t.Errorf("got %v", state)
+		}
+	}
+	if b := other.Next(); string(b.Bytes) != "122" {
+		t.Errorf("got %q", b.Bytes)
+	}
+}

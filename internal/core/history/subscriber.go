@@ -1,6 +1,7 @@
 package history
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -45,6 +46,7 @@ type Subscriber struct {
 	log    *Log
 	waker  Waker
 	place  atomic.Uint64
+	end    atomic.Uint64 // where its reading ends
 	closed atomic.Bool
 
 	// where it stands in the parking; only valid in that round
@@ -61,7 +63,16 @@ func (l *Log) Subscribe(at Cursor, w Waker) *Subscriber {
 	l.subscribers++
 	s := &Subscriber{log: l, waker: w}
 	s.place.Store(uint64(min(at, max(l.visible.at, l.first))))
+	s.end.Store(math.MaxUint64)
 	return s
+}
+
+// Finish makes the subscriber's reading end with what is published now. It then sees Closed. One that is parked is not
+// woken.
+func (s *Subscriber) Finish() {
+	s.log.mu.RLock()
+	defer s.log.mu.RUnlock()
+	s.end.Store(uint64(s.log.visible.at))
 }
 
 // Next takes what lies between the subscriber's place and the end, as far as
@@ -76,7 +87,7 @@ func (s *Subscriber) Next() Batch {
 		return Batch{State: state, Missed: missed}
 	}
 	first := l.at(place)
-	end := min(first.block.end, l.visible.at)
+	end := min(first.block.end, l.visible.at, Cursor(s.end.Load()))
 	last := l.at(end - 1)
 	events := last.events - first.events
 	if last.event {
@@ -102,7 +113,7 @@ func (s *Subscriber) NextEntries(dst []Entry) (entries []Entry, state State, mis
 		return dst, state, missed
 	}
 	// Within one block, so that what the caller holds pins no more than that.
-	end := min(l.at(place).block.end, l.visible.at, place+batchEntries)
+	end := min(l.at(place).block.end, l.visible.at, place+batchEntries, Cursor(s.end.Load()))
 	for ; place < end; place++ {
 		e := l.at(place)
 		dst = append(dst, Entry{Seq: e.seq, ID: e.id, Bytes: e.block.buf[e.from:e.to:e.to], Event: e.event})
@@ -118,7 +129,7 @@ func (s *Subscriber) look() (place Cursor, state State, missed uint64) {
 	l := s.log
 	place = Cursor(s.place.Load())
 	switch {
-	case s.closed.Load():
+	case s.closed.Load(), place >= Cursor(s.end.Load()):
 		return place, Closed, 0
 	case place >= l.visible.at && l.closed:
 		return place, Closed, 0

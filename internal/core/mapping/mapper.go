@@ -3,7 +3,6 @@ package mapping
 import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
-	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
@@ -35,15 +34,13 @@ func (r Result) Whole() bool { return r.Outcome == Sent && !r.IDDropped && !r.Ev
 
 // Mapper makes frames of records. One goroutine uses it at a time.
 type Mapper struct {
-	parser          *parse.Parser
+	reader
 	data, event, id *Template
 	where           *Filter
 	onInvalid       OnInvalid
 	plain           bool // the record's text is the data, and there is nothing else to work out
 
-	document Document
-	object   []byte // that a line became
-	scratch  []byte
+	scratch []byte
 }
 
 // keptScratch is how large a buffer may stay from one record to the next. There are many streams, and few large records.
@@ -92,22 +89,11 @@ func (m *Mapper) Append(dst []byte, rec *records.Record, fallbackID []byte) ([]b
 // reset makes rec the mapper's document, and reports whether it is what format and Parse say. Whether it is JSON is
 // looked for only where that matters.
 func (m *Mapper) reset(rec *records.Record) (fits bool) {
-	m.document.Reset(rec.Text, rec.Seq)
+	fits = m.read(rec)
 	if m.parser != nil && rec.IsLine {
-		return m.parse(rec)
+		return fits
 	}
 	return !rec.WantsJSON || m.onInvalid == Pass || m.document.IsJSON()
-}
-
-// parse makes a line that fits an object. A line that does not fit stays as it is.
-func (m *Mapper) parse(rec *records.Record) (fits bool) {
-	if cap(m.object) > keptScratch {
-		m.object = nil
-	}
-	if m.object, fits = m.parser.AppendObject(m.object[:0], rec.Text); fits {
-		m.document.ResetParsed(m.object, rec.Text, rec.Seq)
-	}
-	return fits
 }
 
 func (m *Mapper) appendID(dst []byte, rec *records.Record, fallbackID []byte) (out, id []byte, dropped bool) {

@@ -109,13 +109,18 @@ func DependOnRequest(placeholders []string) bool {
 	})
 }
 
-// Bind evaluates the placeholders and returns a Mapper. A client's values need not be UTF-8, but events must be.
-func (m *Mapping) Bind(find func(name string) (value string, known bool)) *Mapper {
-	lookup := func(name string) (string, bool) {
+// validText returns find with values that are UTF-8. A client's values need not be, but events must be.
+func validText(find func(name string) (value string, known bool)) func(string) (string, bool) {
+	return func(name string) (string, bool) {
 		value, known := find(name)
 		return strings.ToValidUTF8(value, "\uFFFD"), known
 	}
-	bound := &Mapper{parser: m.parser, data: m.data.Bind(lookup), onInvalid: m.onInvalid}
+}
+
+// Bind evaluates the placeholders and returns a Mapper.
+func (m *Mapping) Bind(find func(name string) (value string, known bool)) *Mapper {
+	lookup := validText(find)
+	bound := &Mapper{reader: reader{parser: m.parser}, data: m.data.Bind(lookup), onInvalid: m.onInvalid}
 	bound.document.paths = m.paths
 	if m.event != nil {
 		bound.event = m.event.Bind(lookup)

@@ -26,6 +26,7 @@ type Server struct {
 	Upstream *upstream.Config
 	Streams  *stream.Group
 	Mapping  *mapping.Mapping
+	Ending   *mapping.Ending // nil: the upstream ends by itself
 }
 
 // Serve streams an upstream that is opened for this request alone.
@@ -56,6 +57,7 @@ type Sink struct {
 	inputs     []*upstream.Input
 	unfinished *records.Budget // of all inputs
 	batch      mapping.Batch
+	selector   *mapping.Selector
 	seq        uint64
 	quiet      bool  // the upstream's heartbeat came since the last flush
 	wish       int64 // so did its retry, in milliseconds, and 1; 0 if it did not
@@ -73,7 +75,8 @@ func (d *Sink) Open(contentType string) (backend.Input, error) {
 		return nil, err
 	}
 	if d.batch.Mapper == nil {
-		d.batch.Mapper = d.server.Mapping.Bind(argument.Lookup(d.Stream.Request))
+		lookup := argument.Lookup(d.Stream.Request)
+		d.batch.Mapper, d.selector = d.server.Mapping.Bind(lookup), d.server.Ending.Bind(lookup)
 		if err := d.Stream.Start(nil); err != nil {
 			return nil, err
 		}
@@ -99,10 +102,17 @@ func (d *Sink) Record(rec *records.Record) error {
 	if rec.Truncated {
 		d.server.Upstream.Report.TooLarge(upstream.RecordTooLarge)
 	}
+	selected := d.selector.Select(rec)
+	if selected == mapping.SelectedError {
+		return upstream.NewFailureRecord(rec)
+	}
 	r := d.batch.Add(rec, nil)
 	d.Counts().CountMapped(r)
-	if r.Outcome == mapping.Refused {
+	switch {
+	case r.Outcome == mapping.Refused:
 		return upstream.ErrRecordInvalid
+	case selected == mapping.SelectedEnd:
+		return upstream.ErrLastRecord
 	}
 	if len(d.batch.Frames) >= maxBatch {
 		return d.send()

@@ -26,6 +26,7 @@ type delivery struct {
 	opening    []byte
 
 	calls
+	failure error // what the upstream has said; guarded by the source's mu
 
 	mu       sync.Mutex // held while delivering
 	started  bool
@@ -79,6 +80,8 @@ func (d *delivery) endErr() error {
 	switch {
 	case d.err != nil:
 		return d.err
+	case d.failure != nil:
+		return d.failure
 	case d.feed.failed.Load():
 		return upstream.ErrRecordInvalid
 	default:

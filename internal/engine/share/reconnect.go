@@ -43,6 +43,9 @@ func (s *source) run() {
 			failed = 0
 		}
 		s.down(c, err)
+		if failed := new(upstream.FailureRecord); errors.As(err, &failed) {
+			s.breakOff(err)
+		}
 		limit := min(minBackoff<<min(failed, 10), maxBackoff)
 		if !s.wait(stream.Jitter(limit)) {
 			failed = -1

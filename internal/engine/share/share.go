@@ -33,6 +33,7 @@ type Config struct {
 	Framing string // separates sources that make different records from the same bytes
 	feed    string // equal for configs with the same mapping and the same history limits
 
+	Ending     *mapping.Ending // nil: an upstream ends by itself
 	Mapping    *mapping.Mapping
 	perRequest bool // the mapping depends on the request
 

@@ -11,11 +11,13 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
@@ -83,6 +85,7 @@ type intake struct {
 	seq      uint64
 	lastID   []byte // the last id from the config or the upstream, for {last_id}
 	resumes  bool   // lastID is the upstream's own
+	selector *mapping.Selector
 	quiet    bool   // the read has had heartbeats
 	wished   int64  // the source.wish that the streams were last woken for
 	packed   []byte // scratch
@@ -135,6 +138,7 @@ func newSource(c *Server, key string, upstream backend.Upstream) *source {
 		},
 		server: c, logs: logs{records: history.New(c.Kept)}, audience: audience{streams: make(map[*delivery]struct{})},
 	}
+	s.selector = c.Ending.Bind(caddy.NewReplacer().GetString)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.feedFor(c, 0) // before the first record
 	return s
@@ -236,6 +240,11 @@ func (s *source) Record(rec *records.Record) error {
 	if rec.Truncated {
 		s.newest.report.TooLarge(upstream.RecordTooLarge)
 	}
+	selected := s.selector.Select(rec)
+	if selected == mapping.SelectedError {
+		s.skip(rec.Seq)
+		return upstream.NewFailureRecord(rec)
+	}
 	s.fallback = s.appendID(s.fallback[:0], rec.Seq)
 	if rec.ID != nil { // an empty one takes it back
 		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), len(rec.ID) > 0
@@ -249,13 +258,26 @@ func (s *source) Record(rec *records.Record) error {
 			s.lastID, s.resumes = append(s.lastID[:0], given...), false
 		}
 	}
-	if !kept {
+	if kept {
+		s.packed = pack(s.packed[:0], rec)
+		s.records.Append(history.Entry{Seq: rec.Seq, ID: s.fallback, Bytes: s.packed, Event: true})
+	} else {
 		s.records.Note(rec.Seq)
-		return nil
 	}
-	s.packed = pack(s.packed[:0], rec)
-	s.records.Append(history.Entry{Seq: rec.Seq, ID: s.fallback, Bytes: s.packed, Event: true})
+	if selected == mapping.SelectedEnd {
+		return upstream.ErrLastRecord
+	}
 	return nil
+}
+
+// skip gives a number to a record that nobody is sent.
+func (s *source) skip(seq uint64) {
+	s.records.Note(seq)
+	for _, f := range s.taking {
+		if f.mapper != nil {
+			f.frames.Note(seq)
+		}
+	}
 }
 
 func (s *source) Skipped(why string) {
@@ -308,6 +330,18 @@ func (s *source) Commit() error {
 		time.AfterFunc(lagInterval, s.endLaggards)
 	}
 	return s.ctx.Err()
+}
+
+// breakOff ends the streams of a source whose upstream has said that it has failed, once they have what came before. The
+// source goes on, for clients that return.
+func (s *source) breakOff(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for d := range s.streams {
+		d.failure = err
+		d.subscriber.Finish()
+		d.Wake()
+	}
 }
 
 // lagInterval is how often streams that are blocked in a write are checked for lag.

@@ -60,11 +60,15 @@ func (s *Stream) lastFrame(err error) (tail []byte, events int) {
 		if s.Behind == nil { // a source that many share has said it, once
 			s.WarnUpstream(err)
 		}
-		said := reason
-		if errors.Is(err, upstream.ErrRecordInvalid) {
-			said = "invalid_record"
+		said := frame.Failure{Reason: reason, Status: failure.Status(err)}
+		var record *upstream.FailureRecord
+		switch {
+		case errors.As(err, &record):
+			said.Record = record.Text
+		case errors.Is(err, upstream.ErrRecordInvalid):
+			said.Reason = "invalid_record"
 		}
-		return frame.AppendError(nil, said), 0
+		return s.group.Error.AppendTo(nil, said), 0
 	}
 	last := s.group.EndFrame
 	if last == nil {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
@@ -26,6 +27,7 @@ type Config struct {
 	DrainMode    string // empty: by the method
 	OnReload     string // empty: by the method
 	EndFrame     []byte // nil: a clean end has no event
+	Error        *frame.ErrorEvent
 
 	Report *upstream.Reporter
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
@@ -14,6 +15,19 @@ var (
 	ErrRecordTooLarge = errors.New("a record is larger than max_record_size")
 	ErrRecordInvalid  = errors.New("a record is not what format or parse says, and on_invalid is error")
 )
+
+// ErrLastRecord ends an upstream after the record that end_when has selected. It is a clean end.
+var ErrLastRecord = errors.New("end_when has selected the last record")
+
+// FailureRecord ends an upstream whose record, selected by error_when, says that it has failed.
+type FailureRecord struct{ Text []byte }
+
+func (*FailureRecord) Error() string {
+	return "upstream says that it has failed: error_when selects its record"
+}
+
+// NewFailureRecord returns the error of a record, of which it keeps a copy.
+func NewFailureRecord(rec *records.Record) error { return &FailureRecord{bytes.Clone(rec.Text)} }
 
 // Reasons for which a record is skipped, as the log says them.
 const (
@@ -158,13 +172,19 @@ func (in *Input) lost() error {
 }
 
 // EndInputs ends an upstream's inputs after it has ended with err. It returns how it has ended, records in progress
-// included.
+// included. What comes after the last record does not count.
 func EndInputs(inputs []*Input, err error) error {
 	clean := EndedCleanly(err)
 	for _, in := range inputs {
+		if errors.Is(err, ErrLastRecord) {
+			break
+		}
 		if endErr := in.End(clean); clean && endErr != nil {
 			clean, err = false, endErr
 		}
+	}
+	if errors.Is(err, ErrLastRecord) {
+		return nil
 	}
 	return err
 }
