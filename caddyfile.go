@@ -52,8 +52,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //
 //	    accept        standard | strict | negotiate | off [<status>]
 //	    retry         <duration>
-//	    heartbeat     <duration> | off
+//	    heartbeat     <duration> [<event>] | off
 //	    stall_timeout <duration> | off
+//	    upstream_timeout <duration>
 //	    max_duration  <duration> [<jitter>]
 //	    end           <event> [<data>] [stop]
 //	    end_when      <CEL expression>
@@ -115,9 +116,11 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "retry":
 			h.Retry, err = directive.Duration(d)
 		case "heartbeat":
-			h.Heartbeat, err = directive.DurationOrOff(d)
+			h.Heartbeat, h.HeartbeatEvent, err = parseHeartbeat(d)
 		case "stall_timeout":
 			h.StallTimeout, err = directive.DurationOrOff(d)
+		case "upstream_timeout":
+			h.UpstreamTimeout, err = directive.Duration(d)
 		case "max_duration":
 			h.MaxDuration, h.MaxDurationJitter, err = parseMaxDuration(d)
 		case "end":

@@ -96,6 +96,24 @@ func parseAccept(d *caddyfile.Dispenser) (mode string, status int, err error) {
 	return given[0], status, nil
 }
 
+func parseHeartbeat(d *caddyfile.Dispenser) (interval caddy.Duration, event string, err error) {
+	name := d.Val()
+	given, err := directive.Args(d, 1, 2)
+	if err != nil {
+		return 0, "", err
+	}
+	switch event = given[1]; {
+	case given[0] == "off" && event == "":
+		return directive.Off, "", nil
+	case event != "":
+		if err := checkHeartbeatEvent(event); err != nil {
+			return 0, "", d.WrapErr(err)
+		}
+	}
+	interval, err = directive.ParseDuration(d, name, given[0])
+	return interval, event, err
+}
+
 func parseDrain(d *caddyfile.Dispenser) (limit caddy.Duration, mode string, err error) {
 	name := d.Val()
 	given, err := directive.Args(d, 1, 2)

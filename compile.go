@@ -37,11 +37,19 @@ func (h *Handler) compile() error {
 	if err != nil {
 		return err
 	}
+	var heartbeat []byte // nil: a comment
+	if h.HeartbeatEvent != "" {
+		eventType, err := NewEventType(h.HeartbeatEvent)
+		if err != nil {
+			return fmt.Errorf("heartbeat: %w", err)
+		}
+		heartbeat = Event{Type: eventType}.AppendTo(nil)
+	}
 	h.streams = stream.NewGroup(stream.Config{
 		Retry: time.Duration(h.Retry), Heartbeat: time.Duration(h.Heartbeat), StallTimeout: time.Duration(h.StallTimeout),
 		MaxDuration: time.Duration(h.MaxDuration), MaxDurationJitter: time.Duration(h.MaxDurationJitter),
 		DrainTime: time.Duration(h.Drain), DefaultDrain: h.defaultDrain, DrainMode: h.DrainMode, OnReload: h.OnReload,
-		EndFrame: end, Error: failure, Report: h.upstream.Report,
+		EndFrame: end, HeartbeatFrame: heartbeat, Error: failure, Report: h.upstream.Report,
 	})
 	m, err := mapping.Parse(mapping.Spec{
 		Parse: h.Parse.spec(), Data: *h.Data, Event: h.Event, ID: h.ID, Where: h.Where, OnInvalid: mapping.OnInvalid(h.OnInvalid),
@@ -66,7 +74,7 @@ func (h *Handler) compile() error {
 func (h *Handler) compileUpstream() (err error) {
 	name := backendName(h.backend)
 	c := &upstream.Config{
-		IsNext: h.backend == nil, Shared: upstream.AlwaysShared(h.backend), MaxSize: int(h.MaxRecordSize), Match: h.Match,
+		IsNext: h.backend == nil, Shared: upstream.AlwaysShared(h.backend), MaxSize: int(h.MaxRecordSize), Match: h.Match, Timeout: time.Duration(h.UpstreamTimeout),
 		Report: upstream.NewReporter(h.Name, name, h.logger, metrics.New(h.Name, name, stream.EndReasons), h.MaxRecordSize, h.Oversize),
 	}
 	if c.Format, err = records.ParseFormat(h.Format); err != nil {

@@ -98,11 +98,20 @@ type Handler struct {
 	// client decides.
 	Retry caddy.Duration `json:"retry,omitempty"`
 
-	// A client gets a comment when nothing has been sent to it for this long. Negative: no heartbeat. Default: 15s.
+	// A client gets a heartbeat when nothing has been sent to it for this long. Negative: no heartbeat. Default: 15s.
 	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
+
+	// The type of an event with empty data that is the heartbeat, for pages that watch for it. Default: the heartbeat is a
+	// comment, of which pages learn nothing.
+	HeartbeatEvent string `json:"heartbeat_event,omitempty"`
 
 	// A client that takes nothing for this long is dropped. Negative: never. Default: 1m.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+
+	// An upstream that sends nothing for this long, not even a blank line, has failed. Before its answer, that is a 504, and
+	// after it, the client gets the error event. With share, the upstream is opened again. Default: an upstream may stay
+	// silent for ever.
+	UpstreamTimeout caddy.Duration `json:"upstream_timeout,omitempty"`
 
 	// A stream ends after this long, and the client can reconnect. Default: no limit.
 	MaxDuration caddy.Duration `json:"max_duration,omitempty"`

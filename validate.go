@@ -10,10 +10,12 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
 // Validate rejects options that no stream could be served with.
@@ -34,6 +36,13 @@ func (h *Handler) Validate() error {
 	)
 	if nameErr := metrics.CheckName(h.Name); h.Name != "" && nameErr != nil {
 		err = errors.Join(err, fmt.Errorf("name %w", nameErr))
+	}
+	err = errors.Join(err, checkHeartbeatEvent(h.HeartbeatEvent))
+	if h.UpstreamTimeout < 0 {
+		err = errors.Join(err, errors.New("upstream_timeout must not be negative"))
+	}
+	if h.UpstreamTimeout > 0 && upstream.AlwaysShared(h.backend) {
+		err = errors.Join(err, fmt.Errorf("upstream_timeout is for upstreams that are asked: remove it, as to open backend %s again would not make others send", backendName(h.backend)))
 	}
 	if !isErrorStatus(h.AcceptStatus) {
 		err = errors.Join(err, fmt.Errorf("accept_status must be an error status from 400 to 599, not %d", h.AcceptStatus))
@@ -79,7 +88,7 @@ type namedDuration struct {
 
 func (h *Handler) durations() []namedDuration {
 	all := []namedDuration{
-		{"retry", time.Duration(h.Retry)}, {"heartbeat", time.Duration(h.Heartbeat)}, {"stall_timeout", time.Duration(h.StallTimeout)},
+		{"retry", time.Duration(h.Retry)}, {"heartbeat", time.Duration(h.Heartbeat)}, {"stall_timeout", time.Duration(h.StallTimeout)}, {"upstream_timeout", time.Duration(h.UpstreamTimeout)},
 		{"max_duration", time.Duration(h.MaxDuration)}, {"max_duration_jitter", time.Duration(h.MaxDurationJitter)}, {"drain", time.Duration(h.Drain)},
 	}
 	if h.Share != nil {
@@ -119,6 +128,17 @@ func (h *Handler) parsesOtherThanLines() bool {
 }
 
 var errParseOfFormat = errors.New("parse is for lines of text: remove it, or have format be auto or lines")
+
+// checkHeartbeatEvent refuses a type that a heartbeat cannot have.
+func checkHeartbeatEvent(name string) error {
+	if _, err := NewEventType(name); err != nil {
+		return fmt.Errorf("heartbeat: %w", err)
+	}
+	if name == frame.TypeGap || name == frame.TypeError {
+		return fmt.Errorf("heartbeat: events of the type %s tell of something else: choose another type", name)
+	}
+	return nil
+}
 
 // sharesEndingPerRequest reports whether the config lets a request end what others share.
 func (h *Handler) sharesEndingPerRequest() bool {

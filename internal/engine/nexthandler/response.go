@@ -33,6 +33,7 @@ type responseWriter struct {
 	sink     backend.Sink
 	client   *client // nil: a source asks, which takes nothing but records
 	refuse   func()  // ends the next handler's request
+	silence  *upstream.Silence
 
 	mu     sync.Mutex // held while the next handler writes
 	mode   responseMode
@@ -108,6 +109,10 @@ func (w *responseWriter) isLeftBehind() bool {
 }
 
 func (w *responseWriter) WriteHeader(status int) {
+	if w.silence != nil {
+		w.silence.Takes()
+		defer w.silence.Taken()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writeHeader(status)
@@ -194,6 +199,22 @@ func (w *responseWriter) reject(why error) {
 	w.refuse()
 }
 
+// endSilent ends a response whose upstream has sent nothing for too long.
+func (w *responseWriter) endSilent() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch w.mode {
+	case isUndecided:
+		w.upstream.Report.Connecting()
+		w.reject(upstream.ErrSilent)
+	case isConverted, isEvents:
+		if w.err == nil {
+			w.err = upstream.ErrSilent
+			w.refuse()
+		}
+	}
+}
+
 // logUnchanged says at debug that a response passes as it is.
 func (w *responseWriter) logUnchanged(status int) {
 	if log := w.upstream.Report.Logger.Check(zapcore.DebugLevel, "response passes unchanged"); log != nil {
@@ -204,6 +225,10 @@ func (w *responseWriter) logUnchanged(status int) {
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {
+	if w.silence != nil {
+		w.silence.Takes()
+		defer w.silence.Taken()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.mode == isUndecided {

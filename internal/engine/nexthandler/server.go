@@ -69,7 +69,9 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 			sink: d, refuse: func() { refuse(io.EOF) },
 			client: &client{Sink: d, quiet: quiet, mayBePart: asksForPart(request.Header), adoptTimeouts: adoptTimeouts, leave: leave},
 		}
+		rw.silence = c.Config.WatchSilence(rw.endSilent)
 		err := askNext(next, rw, request.WithContext(ctx), quiet.Load)
+		rw.silence.Stop(nil)
 		if rw.isRejected() {
 			restoreHeader(w.Header(), before)
 			err = rw.err

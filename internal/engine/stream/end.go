@@ -67,6 +67,8 @@ func (s *Stream) lastFrame(err error) (tail []byte, events int) {
 			said.Record = record.Text
 		case errors.Is(err, upstream.ErrRecordInvalid):
 			said.Reason = "invalid_record"
+		case errors.Is(err, upstream.ErrSilent):
+			said.Reason = "upstream_timeout"
 		}
 		return s.group.Error.AppendTo(nil, said), 0
 	}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
@@ -22,12 +23,13 @@ type Config struct {
 	Retry, Heartbeat, StallTimeout time.Duration
 	MaxDuration, MaxDurationJitter time.Duration
 
-	DrainTime    time.Duration
-	DefaultDrain bool   // it is not the config's
-	DrainMode    string // empty: by the method
-	OnReload     string // empty: by the method
-	EndFrame     []byte // nil: a clean end has no event
-	Error        *frame.ErrorEvent
+	DrainTime      time.Duration
+	DefaultDrain   bool   // it is not the config's
+	DrainMode      string // empty: by the method
+	OnReload       string // empty: by the method
+	HeartbeatFrame []byte // nil: a comment
+	EndFrame       []byte // nil: a clean end has no event
+	Error          *frame.ErrorEvent
 
 	Report *upstream.Reporter
 }
@@ -42,6 +44,9 @@ type Group struct {
 
 // NewGroup returns the streams of one sse, of which there are none yet.
 func NewGroup(c Config) *Group {
+	if c.HeartbeatFrame == nil {
+		c.HeartbeatFrame = []byte(eventstream.Comment)
+	}
 	openStreams.count(c.Report.Name, total{}) // so that its series is there from the start
 	return &Group{Config: c}
 }

@@ -293,7 +293,7 @@ func (s *Stream) WritingFor() time.Duration {
 	return 0
 }
 
-// beat sends a comment if the client has heard nothing for the time of a heartbeat.
+// beat sends a heartbeat if the client has heard nothing for the time of a heartbeat.
 func (s *Stream) beat() {
 	interval := s.group.Heartbeat
 	quiet := time.Duration(s.clock() - s.lastByte.Load())
@@ -308,12 +308,12 @@ func (s *Stream) beat() {
 		switch {
 		case quiet < interval:
 		case s.passed != nil && !s.passed.between():
-			quiet = 0 // a comment would be in an event of the upstream's
+			quiet = 0 // a heartbeat would be in an event of the upstream's
 		default:
 			if s.passed != nil {
 				s.passed.led = true
 			}
-			if s.send([]byte(eventstream.Comment), 0, s.flush) != nil {
+			if s.send(s.group.HeartbeatFrame, 0, s.flush) != nil {
 				return
 			}
 			quiet = 0

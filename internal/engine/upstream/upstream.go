@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -23,6 +24,7 @@ type Config struct {
 	Charset  *records.Charset // nil: from Content-Type
 	MaxSize  int
 	Oversize records.Oversize
+	Timeout  time.Duration // after which an upstream that sends nothing has failed; 0: none
 
 	Match  *caddyhttp.ResponseMatcher // responses of the next handler that are converted; nil: by their content type
 	Report *Reporter
@@ -52,6 +54,12 @@ func (c *Config) Open(ctx context.Context, upstream backend.Upstream, lastID str
 	c.Report.Connecting()
 	if c.Shared {
 		return streamOnly(ctx, upstream, sink)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if silence := c.WatchSilence(cancel); silence != nil {
+		defer func() { err = silence.Stop(err) }()
+		sink = watchedSink{sink, silence}
 	}
 	return upstream.Stream(ctx, lastID, sink)
 }

@@ -1,0 +1,105 @@
+package sse_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+func TestAHeartbeatCanBeAnEventThatAPageWatchesFor(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream, passed := newScript(ndjson), newScript("text/event-stream")
+	server := ssetest.Start(t, site("heartbeat 5ms alive", fmt.Sprintf("reverse_proxy /passed %s\nreverse_proxy %s",
+		ssetest.Upstream(t, passed.ServeHTTP), ssetest.Upstream(t, upstream.ServeHTTP))))
+	for _, path := range []string{"/?", "/passed?"} {
+		u, record := upstream, "1\n"
+		if path == "/passed?" {
+			u, record = passed, "data: 1\n\n"
+		}
+		for _, protocol := range ssetest.Protocols {
+			s := getOver(t, server, protocol, path+protocol)
+			if e := s.WaitEvents(2)[1]; e.Type != "alive" || e.Data != "" || e.HasID {
+				t.Errorf("%s over %s: heartbeat %+v", path, protocol, e)
+			}
+			u.say(record)
+			ssetest.Wait(t, "the record", func() bool { return strings.Contains(s.Raw(), "data: 1\n\n") })
+			s.Close()
+			<-u.left
+			if access := waitAccessLog(server, path+protocol); path == "/?" && access.Fields["events"] != 1.0 {
+				t.Errorf("%s over %s: %v events are logged, want the upstream's only", path, protocol, access.Fields["events"])
+			}
+		}
+	}
+}
+
+func TestAnUpstreamThatIsSilentForTooLongHasFailed(t *testing.T) {
+	ssetest.NoLeaks(t)
+	silent := ssetest.Upstream(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	records := ssetest.Upstream(t, staying(ndjson, "1\n"))
+	events := ssetest.Upstream(t, staying("text/event-stream", "data: 1\n\n"))
+	document := newScript("text/html")
+	server := ssetest.Start(t, ssetest.Site(logging+
+		route("/silent", "upstream_timeout 50ms", "reverse_proxy "+silent)+
+		route("/records", "upstream_timeout 50ms", "reverse_proxy "+records)+
+		route("/events", "upstream_timeout 50ms", "reverse_proxy "+events)+
+		route("/document", "upstream_timeout 50ms", "reverse_proxy "+ssetest.Upstream(t, document.ServeHTTP))+
+		route("/backend", "upstream_timeout 50ms\nbackend http http://"+records, "")+
+		route("/silent-backend", "upstream_timeout 50ms\nbackend http http://"+silent, "")))
+	for path, want := range map[string]struct {
+		status int
+		raw    string
+	}{
+		"/silent":         {http.StatusGatewayTimeout, ""},
+		"/silent-backend": {http.StatusGatewayTimeout, ""},
+		"/records":        {200, ":\ndata: 1\n\nevent: sse-error\ndata: {\"reason\":\"upstream_timeout\"}\n\n"},
+		"/backend":        {200, ":\ndata: 1\n\nevent: sse-error\ndata: {\"reason\":\"upstream_timeout\"}\n\n"},
+		"/events":         {200, "data: 1\n\n"},
+	} {
+		var streams []*ssetest.Stream
+		for _, protocol := range ssetest.Protocols {
+			streams = append(streams, ssetest.Get(t, ssetest.Client(t, protocol), server.URL(protocol, path+"?"+protocol)))
+		}
+		for i, s := range streams {
+			err := s.WaitEnd()
+			if s.Status != want.status || s.Raw() != want.raw || (err == nil) != (want.status != 200) {
+				t.Errorf("%s: got %v, %v", path, s, err)
+			}
+			if access := waitAccessLog(server, path+"?"+ssetest.Protocols[i]); want.status == 200 && access.Fields["end_reason"] != "upstream_error" {
+				t.Errorf("%s: access log: %v", path, access.Fields)
+			}
+		}
+	}
+	page := ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/document"))
+	server.WaitLog("the first failure", func(l ssetest.Log) bool { return l.Message == "upstream failed" })
+	document.say("<p>")
+	close(document.pieces)
+	if raw := wholeBody(t, page); raw != "<p>" {
+		t.Errorf("a response that is no stream: got %q", raw)
+	}
+}
+
+func TestASharedUpstreamThatIsSilentForTooLongIsOpenedAgain(t *testing.T) {
+	for name, next := range map[string]bool{"backend": false, "next handler": true} {
+		t.Run(name, func(t *testing.T) {
+			u := newHub(t)
+			config := shared(u, "upstream_timeout 100ms\nshare")
+			if next {
+				config = site("upstream_timeout 100ms\nshare", nextHandler(t, u.ServeHTTP))
+			}
+			server := startSharing(t, config)
+			s := get(t, server, "/")
+			u.wait(t, 1)
+			u.say("1\n")
+			u.waitJoin(t, 2)
+			u.wait(t, 1)
+			u.say("2\n")
+			wantEvents(t, s, "1 2")
+			if strings.Contains(s.Raw(), "sse-error") {
+				t.Errorf("got %q", s.Raw())
+			}
+		})
+	}
+}
