@@ -60,6 +60,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    end_when      <CEL expression>
 //	    error         <event> [<data>]
 //	    error_when    <CEL expression>
+//	    on_unavailable status | retry
 //	    drain         <duration> [spread | wait]
 //	    on_reload     end | keep
 //	    match         { status <code...> | header <field> [<value>] }
@@ -131,6 +132,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.Error, err = parseError(d)
 		case "error_when":
 			h.ErrorWhen, err = parseExpression(d)
+		case "on_unavailable":
+			h.OnUnavailable, err = directive.OneOf(d, onUnavailableStatus, onUnavailableRetry)
 		case "drain":
 			h.Drain, h.DrainMode, err = parseDrain(d)
 		case "on_reload":

@@ -138,6 +138,11 @@ type Handler struct {
 	// return. If end_when selects the record, too, it is an error. Default: none.
 	ErrorWhen string `json:"error_when,omitempty"`
 
+	// What a client gets that names text/event-stream in its Accept header if the response would be a 429, 502, 503 or 504.
+	// status gives it that response, at which EventSource gives up for good. retry gives it a stream with a random
+	// reconnection time and the error event, which then ends. Default: status.
+	OnUnavailable string `json:"on_unavailable,omitempty"`
+
 	// How long the streams may take to end on a config reload or a stop. If Caddy's grace period would cut them off, they
 	// take no more than half of it. Negative: they end at once. Default: 5s on a reload, and 2s on a stop, so that Caddy
 	// has stopped before its systemd unit kills it.
@@ -257,12 +262,14 @@ type Share struct {
 
 // The values of options that are a choice.
 const (
-	acceptStandard  = "standard"
-	acceptStrict    = "strict"
-	acceptNegotiate = "negotiate"
-	acceptOff       = "off"
-	lagDisconnect   = "disconnect"
-	lagSkip         = "skip"
+	acceptStandard      = "standard"
+	acceptStrict        = "strict"
+	acceptNegotiate     = "negotiate"
+	acceptOff           = "off"
+	lagDisconnect       = "disconnect"
+	onUnavailableStatus = "status"
+	onUnavailableRetry  = "retry"
+	lagSkip             = "skip"
 )
 
 var acceptModes = []string{acceptStandard, acceptStrict, acceptNegotiate, acceptOff}
@@ -328,6 +335,7 @@ func (h *Handler) setDefaults() {
 	directive.SetDefault(&h.StallTimeout, caddy.Duration(time.Minute))
 	h.defaultDrain = h.Drain == 0
 	directive.SetDefault(&h.Drain, caddy.Duration(5*time.Second))
+	directive.SetDefault(&h.OnUnavailable, onUnavailableStatus)
 	directive.SetDefault(&h.MaxSources, 1000)
 	directive.SetDefault(&h.MaxStreamsKey, "{http.vars.client_ip}")
 	if h.Data == nil {

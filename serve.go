@@ -16,6 +16,13 @@ import (
 
 // ServeHTTP serves an event stream, or lets the request pass.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.OnUnavailable == onUnavailableRetry && upstream.NamesEventStream(r) {
+		return h.streams.RetryUnavailable(w, r, func(w http.ResponseWriter) error { return h.serveHTTP(w, r, next) })
+	}
+	return h.serveHTTP(w, r, next)
+}
+
+func (h *Handler) serveHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	switch {
 	case h.backend == nil:
 	case r.Method == http.MethodOptions, r.Method == http.MethodTrace, r.Method == http.MethodConnect:

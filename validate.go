@@ -31,6 +31,7 @@ func (h *Handler) Validate() error {
 	err := errors.Join(
 		oneOf("on_invalid", h.OnInvalid, string(mapping.Pass), string(mapping.Skip), string(mapping.Fail)),
 		oneOf("accept", h.Accept, acceptModes...),
+		oneOf("on_unavailable", h.OnUnavailable, onUnavailableStatus, onUnavailableRetry),
 		oneOf("drain_mode", h.DrainMode, "", stream.DrainSpread, stream.DrainWait),
 		oneOf("on_reload", h.OnReload, "", stream.OnReloadEnd, stream.OnReloadKeep),
 	)

@@ -100,11 +100,15 @@ func (s *Stream) repeats() bool {
 // comeBackAfter returns the reconnection time of a client whose stream is drained. It is spread out, so that clients do not
 // all come back together: up to the drain's length on top of the configured time, or of a second.
 func (g *Group) comeBackAfter() time.Duration {
-	base := g.Retry
-	if base == 0 {
-		base = time.Second
+	return g.retryOr(time.Second) + Jitter(g.DrainTime)
+}
+
+// retryOr returns the configured reconnection time, or other if there is none.
+func (g *Group) retryOr(other time.Duration) time.Duration {
+	if g.Retry > 0 {
+		return g.Retry
 	}
-	return base + Jitter(g.DrainTime)
+	return other
 }
 
 // Jitter returns a random duration from 0 to limit.

@@ -1,0 +1,78 @@
+package sse_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// A stream that says that it is unavailable, and comes to its clean end.
+func wantRetry(t *testing.T, s *ssetest.Stream, status int, least time.Duration) {
+	t.Helper()
+	raw := wholeBody(t, s)
+	state := s.State()
+	want := fmt.Sprintf("event: sse-error\ndata: {\"reason\":\"unavailable\",\"status\":%d}\n\n", status)
+	if s.Status != 200 || s.Header.Get("Content-Type") != "text/event-stream" || s.Header.Get("X-Page") != "" || !strings.HasPrefix(raw, ":\nretry: ") || !strings.HasSuffix(raw, want) {
+		t.Errorf("got %v, header %v, want %q", s, s.Header, want)
+	}
+	if state.Retry < least || state.Retry > 2*least {
+		t.Errorf("retry after %v, want it within %v and twice that", state.Retry, least)
+	}
+}
+
+func TestAnUnavailableStreamTellsEventSourceToComeBack(t *testing.T) {
+	ssetest.NoLeaks(t)
+	page := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		var status int
+		_, _ = fmt.Sscan(r.URL.RawQuery, &status)
+		w.Header().Set("X-Page", "1")
+		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("Retry-After", "60")
+		w.WriteHeader(status)
+		fmt.Fprint(w, strings.Repeat("<p>sorry", 9999))
+	})
+	held := ssetest.Upstream(t, staying(ndjson, "1\n"))
+	const option = "on_unavailable retry\n"
+	server := ssetest.Start(t, ssetest.Site(logging+"header X-Site 1\n"+
+		route("/page", option, "reverse_proxy "+page)+
+		route("/refused", option+"retry 7s", "reverse_proxy 127.0.0.1:1")+
+		route("/backend", option+"backend dial 127.0.0.1:1", "")+
+		route("/full", option+"max_streams 1\nbackend http http://"+held, "")+
+		route("/status", "", "reverse_proxy 127.0.0.1:1")+
+		"handle_errors {\nrespond \"sorry\"\n}"))
+	for _, protocol := range ssetest.Protocols {
+		client := ssetest.Client(t, protocol)
+		get := func(path string, options ...func(*http.Request)) *ssetest.Stream {
+			return ssetest.Get(t, client, server.URL(protocol, path), options...)
+		}
+		for _, status := range []int{429, 502, 503, 504} {
+			wantRetry(t, get(fmt.Sprintf("/page?%d", status)), status, time.Minute)
+		}
+		for _, status := range []int{200, 404, 500} {
+			if s := get(fmt.Sprintf("/page?%d", status)); !strings.HasPrefix(wholeBody(t, s), "<p>") || s.Status != status {
+				t.Errorf("%d: got %v", status, s)
+			}
+		}
+		wantRetry(t, get("/refused"), 502, 7*time.Second)
+		wantRetry(t, get("/backend"), 502, 3*time.Second)
+		open := get("/full?" + protocol)
+		open.WaitEvents(1)
+		wantRetry(t, get("/full"), 503, 5*time.Second)
+		open.Close()
+		waitAccessLog(server, "/full?"+protocol)
+		for _, other := range []*ssetest.Stream{
+			get("/refused", ssetest.With("Accept", "*/*")), get("/status"),
+		} {
+			if _ = other.WaitEnd(); other.Status != 502 || other.Raw() != "sorry" {
+				t.Errorf("got %v", other)
+			}
+		}
+		if head := get("/refused", func(r *http.Request) { r.Method = http.MethodHead }); head.Status != 200 || wholeBody(t, head) != "" {
+			t.Errorf("HEAD: got %v", head)
+		}
+	}
+}
