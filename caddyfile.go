@@ -51,6 +51,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    on_invalid pass | skip | error
 //
 //	    accept        standard | strict | negotiate | off [<status>]
+//	    open_after <duration>
 //	    retry         <duration>
 //	    heartbeat     <duration> [<event>] | off
 //	    stall_timeout <duration> | off
@@ -114,6 +115,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.OnInvalid, err = directive.OneOf(d, string(mapping.Pass), string(mapping.Skip), string(mapping.Fail))
 		case "accept":
 			h.Accept, h.AcceptStatus, err = parseAccept(d)
+		case "open_after":
+			h.OpenAfter, err = directive.Duration(d)
 		case "retry":
 			h.Retry, err = directive.Duration(d)
 		case "heartbeat":

@@ -46,7 +46,7 @@ func (h *Handler) compile() error {
 		heartbeat = Event{Type: eventType}.AppendTo(nil)
 	}
 	h.streams = stream.NewGroup(stream.Config{
-		Retry: time.Duration(h.Retry), Heartbeat: time.Duration(h.Heartbeat), StallTimeout: time.Duration(h.StallTimeout),
+		OpenAfter: time.Duration(h.OpenAfter), Retry: time.Duration(h.Retry), Heartbeat: time.Duration(h.Heartbeat), StallTimeout: time.Duration(h.StallTimeout),
 		MaxDuration: time.Duration(h.MaxDuration), MaxDurationJitter: time.Duration(h.MaxDurationJitter),
 		DrainTime: time.Duration(h.Drain), DefaultDrain: h.defaultDrain, DrainMode: h.DrainMode, OnReload: h.OnReload,
 		EndFrame: end, HeartbeatFrame: heartbeat, Error: failure, Report: h.upstream.Report,

@@ -39,8 +39,8 @@ func (h *Handler) Validate() error {
 		err = errors.Join(err, fmt.Errorf("name %w", nameErr))
 	}
 	err = errors.Join(err, checkHeartbeatEvent(h.HeartbeatEvent))
-	if h.UpstreamTimeout < 0 {
-		err = errors.Join(err, errors.New("upstream_timeout must not be negative"))
+	if h.UpstreamTimeout < 0 || h.OpenAfter < 0 {
+		err = errors.Join(err, errors.New("upstream_timeout and open_after must not be negative"))
 	}
 	if h.UpstreamTimeout > 0 && upstream.AlwaysShared(h.backend) {
 		err = errors.Join(err, fmt.Errorf("upstream_timeout is for upstreams that are asked: remove it, as to open backend %s again would not make others send", backendName(h.backend)))
@@ -89,7 +89,7 @@ type namedDuration struct {
 
 func (h *Handler) durations() []namedDuration {
 	all := []namedDuration{
-		{"retry", time.Duration(h.Retry)}, {"heartbeat", time.Duration(h.Heartbeat)}, {"stall_timeout", time.Duration(h.StallTimeout)}, {"upstream_timeout", time.Duration(h.UpstreamTimeout)},
+		{"retry", time.Duration(h.Retry)}, {"heartbeat", time.Duration(h.Heartbeat)}, {"stall_timeout", time.Duration(h.StallTimeout)}, {"upstream_timeout", time.Duration(h.UpstreamTimeout)}, {"open_after", time.Duration(h.OpenAfter)},
 		{"max_duration", time.Duration(h.MaxDuration)}, {"max_duration_jitter", time.Duration(h.MaxDurationJitter)}, {"drain", time.Duration(h.Drain)},
 	}
 	if h.Share != nil {

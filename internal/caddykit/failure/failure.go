@@ -34,6 +34,16 @@ func Status(err error) int {
 	}
 }
 
+// AnswerStatus is Status, but for an upstream's answer that has no records it is that answer's own. One that says that all
+// is well is a 502.
+func AnswerStatus(err error) int {
+	var status BadStatus
+	if errors.As(err, &status) && status >= 300 {
+		return int(status)
+	}
+	return Status(err)
+}
+
 // Plain returns err without what Caddy and net/http put around it: a place in the code, and the URL, which may hold a
 // secret.
 func Plain(err error) error {

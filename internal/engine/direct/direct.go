@@ -8,7 +8,6 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
-	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -36,7 +35,10 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.
 	s := c.Streams.New(w, r, cancel)
 	s.WatchClient()
 	d := c.NewSink(s)
-	return d.Finish(c.Upstream.Open(ctx, upstream, stream.LastEventID(r), d))
+	stop := d.startAfter(c.Streams.OpenAfter)
+	err := c.Upstream.Open(ctx, upstream, stream.LastEventID(r), d)
+	stop()
+	return d.Finish(err)
 }
 
 // ServeUnchanged streams an upstream's bytes as they are.
@@ -52,6 +54,7 @@ func (c *Server) ServeUnchanged(w http.ResponseWriter, r *http.Request, upstream
 type Sink struct {
 	server *Server
 	Stream *stream.Stream
+	opening
 
 	mu         sync.Mutex // held while the records of one read are taken
 	inputs     []*upstream.Input
@@ -74,12 +77,8 @@ func (d *Sink) Open(contentType string) (backend.Input, error) {
 	if err := config.CheckType(contentType); err != nil {
 		return nil, err
 	}
-	if d.batch.Mapper == nil {
-		lookup := argument.Lookup(d.Stream.Request)
-		d.batch.Mapper, d.selector = d.server.Mapping.Bind(lookup), d.server.Ending.Bind(lookup)
-		if err := d.Stream.Start(nil); err != nil {
-			return nil, err
-		}
+	if err := d.start(); err != nil {
+		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

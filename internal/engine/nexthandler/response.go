@@ -41,6 +41,9 @@ type responseWriter struct {
 	body   *httpbody.Body
 	err    error       // why the next handler was refused or cut off, if it was us
 	unseen http.Header // what the next handler sets once ours are out
+	own    http.Header // what the next handler sets before, if ours may go out early; else nil
+	early  bool        // they have
+	late   bool        // it is too late for that
 }
 
 // client is the client of a next handler, and how its response is to go.
@@ -69,11 +72,19 @@ func (w *responseWriter) Header() http.Header {
 	if w.unseen != nil {
 		return w.unseen
 	}
-	header := w.ResponseWriter.Header()
+	header := w.header()
 	if header["Upgrade"] != nil {
 		w.tunnel = true
 	}
 	return header
+}
+
+// header returns what the next handler has set so far.
+func (w *responseWriter) header() http.Header {
+	if w.own != nil {
+		return w.own
+	}
+	return w.ResponseWriter.Header()
 }
 
 // Unwrap is for upgrades, and for the other methods of http.ResponseController.
@@ -91,7 +102,7 @@ func (w *responseWriter) Unwrap() http.ResponseWriter {
 func (w *responseWriter) abandon() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.client != nil && (w.mode == isUndecided || w.mode == isPassed) {
+	if w.client != nil && (w.mode == isUndecided && !w.early || w.mode == isPassed) {
 		return false
 	}
 	w.mode, w.unseen = isAbandoned, make(http.Header)
@@ -125,10 +136,17 @@ func (w *responseWriter) writeHeader(status int) {
 	case w.mode != isUndecided:
 	case w.client == nil && status < 200:
 	case 100 <= status && status < 200 && status != http.StatusSwitchingProtocols:
-		w.ResponseWriter.WriteHeader(status) // the final status is yet to come
+		if !w.early {
+			w.adoptHeader()
+			w.ResponseWriter.WriteHeader(status) // the final status is yet to come
+		}
 	case w.client == nil:
 		w.decideForSource(status)
+	case w.early:
+		w.decideLate(status)
 	default:
+		w.adoptHeader()
+		w.own = nil
 		w.decide(status)
 	}
 }
@@ -140,7 +158,11 @@ func (w *responseWriter) decideForSource(status int) {
 		w.convert(header)
 		return
 	}
-	w.reject(fmt.Errorf("next handler answered with %w and content type %q, which is not a response of records", failure.BadStatus(status), httpbody.ContentType(header)))
+	w.reject(errNoRecords(status, header))
+}
+
+func errNoRecords(status int, header http.Header) error {
+	return fmt.Errorf("next handler answered with %w and content type %q, which is not a response of records", failure.BadStatus(status), httpbody.ContentType(header))
 }
 
 func (w *responseWriter) decide(status int) {
@@ -313,6 +335,13 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // ended closes the body after the next handler has ended with err. It returns why there is no more.
 func (w *responseWriter) ended(err error) error {
+	if w.early && w.mode == isUndecided {
+		if err != nil {
+			w.upstream.Report.Connecting() // an attempt, as those of backends that fail are
+		} else {
+			w.WriteHeader(http.StatusOK) // as net/http does for a handler that says nothing
+		}
+	}
 	if w.body != nil {
 		if closeErr := w.body.Close(err == nil); err == nil {
 			err = closeErr
@@ -331,7 +360,7 @@ func (w *responseWriter) finish(err error) error {
 	if err != nil && w.mode == isUndecided && s.Request.Context().Err() != nil {
 		s.End(stream.EndClientGone) // in the middle of its request's body, say, which reverse_proxy takes for a 502
 	}
-	if w.mode != isPassed && (w.mode != isUndecided || s.Ended()) {
+	if w.mode != isPassed && (w.mode != isUndecided || s.Ended() || w.early) {
 		return w.client.Finish(err)
 	}
 	s.Close()

@@ -70,10 +70,16 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 			client: &client{Sink: d, quiet: quiet, mayBePart: asksForPart(request.Header), adoptTimeouts: adoptTimeouts, leave: leave},
 		}
 		rw.silence = c.Config.WatchSilence(rw.endSilent)
+		if c.opensEarly(request) {
+			stop := rw.openAfter(c.Streams.OpenAfter)
+			defer stop()
+		}
 		err := askNext(next, rw, request.WithContext(ctx), quiet.Load)
-		rw.silence.Stop(nil)
+		_ = rw.silence.Stop(nil)
 		if rw.isRejected() {
-			restoreHeader(w.Header(), before)
+			if !rw.early {
+				restoreHeader(w.Header(), before)
+			}
 			err = rw.err
 		}
 		return err

@@ -61,6 +61,9 @@ func (s *Stream) lastFrame(err error) (tail []byte, events int) {
 			s.WarnUpstream(err)
 		}
 		said := frame.Failure{Reason: reason, Status: failure.Status(err)}
+		if s.unanswered.Load() {
+			said.Status, said.TellStatus = failure.AnswerStatus(err), true
+		}
 		var record *upstream.FailureRecord
 		switch {
 		case errors.As(err, &record):

@@ -22,6 +22,7 @@ const (
 type Config struct {
 	Retry, Heartbeat, StallTimeout time.Duration
 	MaxDuration, MaxDurationJitter time.Duration
+	OpenAfter                      time.Duration // 0: a stream opens once its upstream has answered
 
 	DrainTime      time.Duration
 	DefaultDrain   bool   // it is not the config's

@@ -26,6 +26,14 @@ func (s *Stream) PassEvents() {
 	s.startHeartbeat()
 }
 
+// PassLate makes a stream that has opened early pass an event stream on from here.
+func (s *Stream) PassLate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.raw = true
+	s.passed = &passedEvents{tail: [3]byte{'\n', '\n', '\n'}, led: true}
+}
+
 // take notes bytes that pass, and returns them. A byte order mark is one only where a stream begins.
 func (e *passedEvents) take(p []byte) []byte {
 	if !e.begun && e.led {

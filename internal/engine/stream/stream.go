@@ -86,6 +86,7 @@ type lifetime struct {
 	stopWatch          func() bool
 	draining           atomic.Bool // it ends within its group's drain
 	stopping           atomic.Bool // and within that of a stop
+	unanswered         atomic.Bool // its upstream has not answered, although it is open
 }
 
 // passing is for a stream that was one already, and passes through.
@@ -145,6 +146,15 @@ func (s *Stream) startHeartbeat() {
 		s.heartbeat.Reset(interval)
 	}
 }
+
+// NotAnswered notes that the stream opens before its upstream has answered.
+func (s *Stream) NotAnswered() { s.unanswered.Store(true) }
+
+// Answered notes that the upstream has answered with records.
+func (s *Stream) Answered() { s.unanswered.Store(false) }
+
+// IsOpen reports whether the client has the headers of an event stream.
+func (s *Stream) IsOpen() bool { return s.open.Load() }
 
 // Header returns the headers of the response, before it begins.
 func (s *Stream) Header() http.Header { return s.w.Header() }

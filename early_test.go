@@ -1,0 +1,252 @@
+package sse_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+// answersLate is an upstream that gives the answer that the query asks for once it is released.
+func answersLate(release <-chan struct{}) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-release:
+		case <-r.Context().Done():
+			return
+		}
+		var status int
+		kind := r.URL.Query().Get("type")
+		_, _ = fmt.Sscan(r.URL.Query().Get("status"), &status)
+		w.Header().Set("X-Late", "1")
+		w.Header().Set("Content-Type", kind)
+		w.WriteHeader(status)
+		switch kind {
+		case "text/event-stream":
+			fmt.Fprint(w, "\uFEFFid: 1\ndata: 1\n\n")
+		case "abort":
+			panic(http.ErrAbortHandler)
+		default:
+			fmt.Fprint(w, "1\n")
+		}
+	}
+}
+
+// beatingRoute is route with heartbeats.
+func beatingRoute(path, options, next string) string {
+	return strings.Replace(route(path, options, next), "heartbeat off\n", "", 1)
+}
+
+func TestAStreamOpensAlthoughItsUpstreamHasNotAnswered(t *testing.T) {
+	ssetest.NoLeaks(t)
+	release := make(chan struct{})
+	upstream := ssetest.Upstream(t, answersLate(release))
+	const options = "open_after 10ms\nheartbeat 5ms\nend done\n"
+	server := ssetest.Start(t, ssetest.Site(logging+"encode gzip\nheader X-Site 1\n"+
+		beatingRoute("/next", options, "reverse_proxy "+upstream)+
+		beatingRoute("/backend", options+"backend http http://"+upstream+"?{query}", "")+
+		"handle_errors {\nrespond sorry\n}"))
+	failed := func(status int) string {
+		return fmt.Sprintf("event: sse-error\ndata: {\"reason\":\"upstream_error\",\"status\":%d}\n\n", status)
+	}
+	const records = "data: 1\n\nevent: done\ndata: done\n\n"
+	type answer struct {
+		stream *ssetest.Stream
+		want   string
+		broken bool
+	}
+	var answers []answer
+	for _, protocol := range ssetest.Protocols {
+		client := ssetest.Client(t, protocol)
+		for query, want := range map[string]string{
+			"status=200&type=application/x-ndjson": records,
+			"status=200&type=text/html":            failed(502),
+			"status=404&type=text/html":            failed(404),
+			"status=503&type=application/x-ndjson": failed(503),
+			"status=302&type=text/html":            failed(302),
+			"status=200&type=text/event-stream":    "",
+		} {
+			for _, path := range []string{"/next?", "/backend?"} {
+				want := want
+				if want == "" { // the next handler's own stream passes through
+					if want = "id: 1\ndata: 1\n\n"; path == "/backend?" {
+						want += "event: done\ndata: done\n\n"
+					}
+				}
+				for _, method := range []string{http.MethodGet, http.MethodPost} {
+					s := ssetest.Get(t, client, server.URL(protocol, path+query), func(r *http.Request) { r.Method = method })
+					if s.Status != 200 || s.Header.Get("Content-Type") != "text/event-stream" || s.Header.Get("X-Site") != "1" || s.Header.Get("X-Late") != "" {
+						t.Errorf("%s over %s: %v, header %v", path+query, protocol, s, s.Header)
+					}
+					s.WaitComments(2) // the opening and a heartbeat
+					answers = append(answers, answer{s, want, strings.Contains(want, "sse-error")})
+				}
+			}
+		}
+	}
+	close(release)
+	for _, a := range answers {
+		if err := a.stream.WaitEnd(); (err != nil) != a.broken {
+			t.Errorf("%s: ended with %v", a.stream, err)
+		}
+		if raw := strings.TrimLeft(a.stream.Raw(), ":\n"); raw != a.want && strings.ReplaceAll(raw, ":\n", "") != a.want {
+			t.Errorf("got %q, want %q", raw, a.want)
+		}
+	}
+}
+
+func TestAnUpstreamThatCannotBeReachedAfterTheStreamHasOpenedIsAnErrorEvent(t *testing.T) {
+	ssetest.NoLeaks(t)
+	release := make(chan struct{})
+	next := nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html") // while the stream opens
+		for len(r.URL.Query()["wait"]) > 0 {
+			select {
+			case <-release:
+				panic(http.ErrAbortHandler)
+			case <-time.After(time.Millisecond):
+				w.Header().Set("X-Late", "1")
+			}
+		}
+	})
+	server := ssetest.Start(t, site("open_after 10ms", next))
+	var streams []*ssetest.Stream
+	for _, protocol := range ssetest.Protocols {
+		s := getOver(t, server, protocol, "/?wait&"+protocol)
+		s.WaitComments(1)
+		streams = append(streams, s)
+	}
+	close(release)
+	for i, s := range streams {
+		if raw := brokenBody(t, s); raw != ":\nevent: sse-error\ndata: {\"reason\":\"upstream_error\",\"status\":502}\n\n" {
+			t.Errorf("got %q", raw)
+		}
+		if access := waitAccessLog(server, "/?wait&"+ssetest.Protocols[i]); access.Fields["end_reason"] != "upstream_error" {
+			t.Errorf("access log: %v", access.Fields)
+		}
+	}
+}
+
+func TestAnAnswerThatComesInTimeIsTheResponse(t *testing.T) {
+	ssetest.NoLeaks(t)
+	release := make(chan struct{})
+	close(release)
+	upstream := ssetest.Upstream(t, answersLate(release))
+	server := ssetest.Start(t, site("open_after 1m", "reverse_proxy "+upstream))
+	for _, protocol := range ssetest.Protocols {
+		for query, status := range map[string]int{"status=404&type=text/html": 404, "status=200&type=text/html": 200, "status=200&type=" + ndjson: 200} {
+			s := ssetest.Get(t, ssetest.Client(t, protocol), server.URL(protocol, "/?"+query))
+			raw := wholeBody(t, s)
+			want := map[bool]string{true: ":\ndata: 1\n\n", false: "1\n"}[strings.Contains(query, ndjson)]
+			if s.Status != status || s.Header.Get("X-Late") != "1" || raw != want {
+				t.Errorf("%s over %s: %v, header %v", query, protocol, s, s.Header)
+			}
+		}
+	}
+}
+
+func TestAStopEndsAStreamWhoseUpstreamDoesNotAnswer(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := ssetest.Upstream(t, answersLate(nil))
+	server := ssetest.Start(t, ssetest.Site(logging+route("/next", "open_after 1ms\ndrain 50ms", "reverse_proxy "+upstream)+
+		route("/backend", "open_after 1ms\ndrain 50ms\nbackend http http://"+upstream, "")))
+	var streams []*ssetest.Stream
+	for _, protocol := range ssetest.Protocols {
+		for _, path := range []string{"/next", "/backend"} {
+			streams = append(streams, getOver(t, server, protocol, path))
+		}
+	}
+	server.Reload(ssetest.Site("respond new"))
+	for _, s := range streams {
+		if raw := wholeBody(t, s); !strings.HasPrefix(raw, ":\nretry: ") {
+			t.Errorf("got %q", raw)
+		}
+	}
+}
+
+// balancer is a proxy that ends connections on which the server sends nothing for too long, as load balancers do.
+func balancer(t *testing.T, server string, patience time.Duration) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	t.Cleanup(func() {
+		_ = listener.Close()
+		running.Wait()
+	})
+	running.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer client.Close()
+				upstream, err := net.Dial("tcp", server)
+				if err != nil {
+					return
+				}
+				defer upstream.Close()
+				running.Go(func() { _, _ = io.Copy(upstream, client) })
+				piece := make([]byte, 4<<10)
+				for {
+					_ = upstream.SetReadDeadline(time.Now().Add(patience))
+					n, err := upstream.Read(piece)
+					if err != nil {
+						return
+					}
+					if _, err := client.Write(piece[:n]); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return strings.Replace(listener.Addr().String(), "127.0.0.1", "localhost", 1) // the site's host
+}
+
+func TestASlowUpstreamSurvivesAProxyThatCutsSilentConnections(t *testing.T) {
+	ssetest.NoLeaks(t)
+	const patience = time.Second
+	slow := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(3 * patience / 2)
+		w.Header().Set("Content-Type", r.URL.Query().Get("type"))
+		_, _ = io.WriteString(w, "data: 1\n\n")
+		_ = http.NewResponseController(w).Flush()
+		time.Sleep(3 * patience / 2)
+		_, _ = io.WriteString(w, "data: 2\n\n")
+	})
+	const options = "heartbeat 50ms\nformat event_stream\n"
+	server := ssetest.Start(t, ssetest.Site(beatingRoute("/converted", options+"open_after 50ms", "reverse_proxy "+slow)+
+		beatingRoute("/passed", "heartbeat 50ms\nopen_after 50ms", "reverse_proxy "+slow)+beatingRoute("/late", options, "reverse_proxy "+slow)))
+	address := balancer(t, strings.TrimPrefix(server.URL("h1", ""), "http://"), patience)
+	late := make(chan error)
+	go func() {
+		response, err := http.Get("http://" + address + "/late?type=text/event-stream")
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		late <- err
+	}()
+	var streams []*ssetest.Stream
+	for _, path := range []string{"/converted", "/passed"} {
+		streams = append(streams, ssetest.Get(t, ssetest.Client(t, "h1"), "http://"+address+path+"?type=text/event-stream"))
+	}
+	for _, s := range streams {
+		if raw := strings.ReplaceAll(wholeBody(t, s), ":\n", ""); raw != "data: 1\n\ndata: 2\n\n" {
+			t.Errorf("got %q", raw)
+		}
+	}
+	if <-late == nil {
+		t.Error("the proxy does not cut a silent connection")
+	}
+}

@@ -1,0 +1,90 @@
+package nexthandler
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
+)
+
+// opensEarly reports whether the client's stream opens after a time even if the next handler has not answered such a
+// request: not if the answer may be another than a stream.
+func (c *Server) opensEarly(r *http.Request) bool {
+	return c.Streams.OpenAfter > 0 && r.Method != http.MethodHead && r.Method != http.MethodConnect && r.Header["Upgrade"] == nil && !asksForPart(r.Header)
+}
+
+// openAfter opens the client's stream after that time, unless the next handler has answered by then. Until it answers, it
+// has headers of its own, since those of the response may be on their way. The caller calls stop once it has ended.
+func (w *responseWriter) openAfter(wait time.Duration) (stop func()) {
+	w.own = w.ResponseWriter.Header().Clone()
+	timer := time.AfterFunc(wait, w.openEarly)
+	return func() {
+		timer.Stop()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.late = true
+	}
+}
+
+// adoptHeader makes the headers of the next handler those of the response.
+func (w *responseWriter) adoptHeader() {
+	if w.own != nil {
+		restoreHeader(w.ResponseWriter.Header(), w.own)
+	}
+}
+
+// openEarly opens the client's stream although the next handler has not answered.
+func (w *responseWriter) openEarly() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mode != isUndecided || w.late {
+		return
+	}
+	w.client.quiet.Store(true)
+	w.client.StartEarly()
+	w.early = w.client.Stream.IsOpen()
+}
+
+// decideLate is decide for a stream that is open already.
+func (w *responseWriter) decideLate(status int) {
+	s, header := w.client.Stream, w.own
+	w.upstream.Report.Connecting()
+	switch {
+	case s.Ended():
+		w.reject(stream.ErrEnded)
+	case w.upstream.Converts(status, header, true):
+		w.convert(header)
+	case status == http.StatusOK && upstream.IsEventStream(header):
+		w.sink = forwarder{s}
+		w.convert(header)
+	default:
+		w.reject(errNoRecords(status, header))
+	}
+}
+
+// forwarder passes an event stream on to a client whose own is open already. It is the upstream's Sink and Input.
+type forwarder struct{ stream *stream.Stream }
+
+func (f forwarder) Open(string) (backend.Input, error) {
+	f.stream.Answered()
+	f.stream.PassLate()
+	return f, nil
+}
+
+func (f forwarder) Write(p []byte) (int, error) {
+	if err := f.stream.Forward(p); err != nil {
+		return 0, err
+	}
+	return len(p), f.stream.FlushForwarded()
+}
+
+func (forwarder) End(bool) error                       { return nil }
+func (forwarder) Gap() error                           { return nil }
+func (forwarder) At(func([]byte, int64) []byte, int64) {}
+
+var (
+	_ backend.Sink  = forwarder{}
+	_ backend.Input = forwarder{}
+)
