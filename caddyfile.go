@@ -57,6 +57,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    stall_timeout <duration> | off
 //	    upstream_timeout <duration>
 //	    max_duration  <duration> [<jitter>]
+//	    compress      [zstd] [gzip]
 //	    end           <event> [<data>] [stop]
 //	    end_when      <CEL expression>
 //	    error         <event> [<data>]
@@ -127,6 +128,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.UpstreamTimeout, err = directive.Duration(d)
 		case "max_duration":
 			h.MaxDuration, h.MaxDurationJitter, err = parseMaxDuration(d)
+		case "compress":
+			h.Compress, err = parseCompress(d)
 		case "end":
 			h.End, err = parseEnd(d)
 		case "end_when":

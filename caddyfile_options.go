@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/compress"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
@@ -147,6 +148,17 @@ func parseMaxDuration(d *caddyfile.Dispenser) (limit, jitter caddy.Duration, err
 		return 0, 0, d.Err("the jitter of max_duration must not be longer than max_duration")
 	}
 	return limit, jitter, nil
+}
+
+func parseCompress(d *caddyfile.Dispenser) ([]string, error) {
+	name, given := d.Val(), d.RemainingArgs()
+	if len(given) == 0 {
+		return slices.Clone(compress.Names), nil
+	}
+	if err := compress.Check(given); err != nil {
+		return nil, d.WrapErr(fmt.Errorf("%s %w", name, err))
+	}
+	return given, nil
 }
 
 func parseEnd(d *caddyfile.Dispenser) (*End, error) {

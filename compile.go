@@ -50,6 +50,7 @@ func (h *Handler) compile() error {
 		MaxDuration: time.Duration(h.MaxDuration), MaxDurationJitter: time.Duration(h.MaxDurationJitter),
 		DrainTime: time.Duration(h.Drain), DefaultDrain: h.defaultDrain, DrainMode: h.DrainMode, OnReload: h.OnReload,
 		EndFrame: end, HeartbeatFrame: heartbeat, Error: failure, Report: h.upstream.Report,
+		Compress: h.Compress,
 	})
 	m, err := mapping.Parse(mapping.Spec{
 		Parse: h.Parse.spec(), Data: *h.Data, Event: h.Event, ID: h.ID, Where: h.Where, OnInvalid: mapping.OnInvalid(h.OnInvalid),

@@ -125,6 +125,12 @@ type Handler struct {
 	// Default: 0.
 	MaxDurationJitter caddy.Duration `json:"max_duration_jitter,omitempty"`
 
+	// The codings that event streams are compressed with, if the client accepts them: zstd, gzip. A client gets the one that
+	// it gives the highest weight to (RFC 9110 §12.5.3) or, where weights are equal, the first of them here. Each event still
+	// leaves at once, and an encode handler around this one leaves the stream alone. Streams that share an upstream are
+	// compressed once for all of them. Default: none.
+	Compress []string `json:"compress,omitempty"`
+
 	// The event that ends a stream after the upstream's clean end. With share, it also makes a clean end final: without
 	// it, the upstream is opened again. Default: none.
 	End *End `json:"end,omitempty"`

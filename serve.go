@@ -56,7 +56,7 @@ func (h *Handler) serveHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	if h.backend != nil && r.Method == http.MethodHead {
-		return h.serveHead(w, r, stream.SetHeaders)
+		return h.serveHead(w, r, func(header http.Header) { h.streams.SetHeaders(header, r) })
 	}
 	leave, err := h.limits.Enter(w, r)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/compress"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
@@ -50,6 +51,9 @@ func (h *Handler) Validate() error {
 	}
 	if h.MaxRecordSize < 1 || h.MaxRecordSize > directive.MaxSize {
 		err = errors.Join(err, fmt.Errorf("max_record_size must be from 1 byte to 1 GiB, not %d bytes", h.MaxRecordSize))
+	}
+	if compressErr := compress.Check(h.Compress); compressErr != nil {
+		err = errors.Join(err, fmt.Errorf("compress %w", compressErr))
 	}
 	if h.Retry < 0 || h.MaxDuration < 0 || h.MaxDurationJitter < 0 {
 		err = errors.Join(err, errors.New("retry, max_duration and max_duration_jitter must not be negative"))

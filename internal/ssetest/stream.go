@@ -16,7 +16,7 @@ import (
 // ErrOpen is what Stream.Err returns while the response has not ended.
 var ErrOpen = errors.New("the stream is open")
 
-// A Stream is a live response that a goroutine of its own reads as an event stream. Its waiting methods fail the test,
+// A Stream is a live response that a goroutine of its own decodes and reads as an event stream. Its waiting methods fail the test,
 // showing what has come so far, after Patience; they belong to the test's goroutine.
 type Stream struct {
 	Status int
@@ -86,7 +86,7 @@ func Do(t testing.TB, client *http.Client, r *http.Request) *Stream {
 		t: t, cancel: cancel, done: make(chan struct{}),
 		received: received{changed: make(chan struct{}), err: ErrOpen},
 	}
-	go s.read(response.Body)
+	go s.read(&decoder{response: response})
 	t.Cleanup(s.Close)
 	return s
 }
@@ -197,7 +197,7 @@ func (s *Stream) State() Parser {
 	}
 }
 
-// Raw returns the body as it has come so far.
+// Raw returns the body as it has come so far, without its content coding.
 func (s *Stream) Raw() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

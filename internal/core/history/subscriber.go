@@ -38,6 +38,9 @@ type Batch struct {
 	Events int    // events among them
 	State  State
 	Missed uint64 // if Lagged: entries, control frames included, that were lost
+
+	From, To Cursor // the places of the first entry taken, and behind the last
+	Context  []byte // ends with Bytes; before it are the frames that precede them, as far as they lie in one piece; never changes
 }
 
 // Subscriber is a reader with its own place in a log. Next and NextEntries are
@@ -94,7 +97,10 @@ func (s *Subscriber) Next() Batch {
 		events++
 	}
 	s.place.Store(uint64(end))
-	b := Batch{Bytes: first.block.buf[first.from:last.to:last.to], Events: int(events)}
+	b := Batch{
+		Bytes: first.block.buf[first.from:last.to:last.to], Events: int(events),
+		From: place, To: end, Context: first.block.buf[:last.to:last.to],
+	}
 	if last.named > place {
 		b.LastID = l.at(last.named - 1).id
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/compress"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -203,7 +204,7 @@ func (d *delivery) send() {
 		if d.batch.Mapper == nil {
 			batch := d.subscriber.Next()
 			if state = batch.State; state == history.Ready {
-				d.err = d.stream.Write(batch.Bytes, batch.Events)
+				d.err = d.stream.WriteShared(&d.feed.compressed, pieceOf(batch), batch.Events)
 				if d.server.SkipLag && len(batch.LastID) > 0 {
 					d.batch.LastID = append(d.batch.LastID[:0], batch.LastID...)
 				}
@@ -230,6 +231,11 @@ func (d *delivery) send() {
 		}
 	}
 	d.stop()
+}
+
+// pieceOf returns the frames of a batch as a piece of the feed.
+func pieceOf(b history.Batch) compress.Piece {
+	return compress.Piece{Text: b.Context, Start: len(b.Context) - len(b.Bytes), From: uint64(b.From), To: uint64(b.To)}
 }
 
 // lag ends a stream that is behind the history.

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/compress"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
@@ -24,9 +25,10 @@ import (
 // Streams whose mapping depends on the request build their own frames from the source's log. Their feed has no mapper: it
 // makes the source keep all records.
 type feed struct {
-	key    string
-	frames *history.Log
-	failed atomic.Bool // a record was refused, so the feed has ended before its source
+	key        string
+	frames     *history.Log
+	compressed compress.Shared // frames, for clients that get them compressed
+	failed     atomic.Bool     // a record was refused, so the feed has ended before its source
 
 	// Guarded by the source's mu.
 	server  *Server // the newest config with this mapping

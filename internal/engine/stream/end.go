@@ -174,6 +174,8 @@ func (s *Stream) closeAfter(tail []byte, events int) {
 		}
 		if s.broken() {
 			s.breakOff()
+		} else {
+			s.endCoding()
 		}
 		for _, timer := range []*time.Timer{s.heartbeat, s.longest, s.flushLater} {
 			if timer != nil {

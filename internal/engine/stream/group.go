@@ -32,6 +32,8 @@ type Config struct {
 	EndFrame       []byte // nil: a clean end has no event
 	Error          *frame.ErrorEvent
 
+	Compress []string // the names of the codings to compress with, the preferred one first
+
 	Report *upstream.Reporter
 }
 

@@ -5,8 +5,24 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/accept"
 	"golang.org/x/net/http/httpguts"
 )
+
+// SetHeaders makes a response's headers those of an event stream, in the coding that the client prefers. It returns that
+// coding's name. An encode around the stream leaves one alone that has a coding already.
+func (g *Group) SetHeaders(header http.Header, r *http.Request) (coding string) {
+	SetHeaders(header)
+	if len(g.Compress) == 0 {
+		return accept.Identity
+	}
+	addVary(header, "Accept-Encoding")
+	coding = accept.Coding(r.Header["Accept-Encoding"], g.Compress)
+	if coding != accept.Identity {
+		header.Set("Content-Encoding", coding)
+	}
+	return coding
+}
 
 // SetHeaders makes a response's headers those of an event stream. It removes those that describe the upstream's bytes. The
 // others are set, not added, as the next handler may have set its own.
@@ -37,13 +53,15 @@ func cacheControl(values []string) string {
 }
 
 // AddVary adds Accept to the headers that the response depends on.
-func AddVary(header http.Header) {
+func AddVary(header http.Header) { addVary(header, "Accept") }
+
+func addVary(header http.Header, field string) {
 	for _, line := range header["Vary"] {
 		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.TrimSpace(name); name == "*" || strings.EqualFold(name, "Accept") {
+			if name = strings.TrimSpace(name); name == "*" || strings.EqualFold(name, field) {
 				return
 			}
 		}
 	}
-	header.Set("Vary", strings.Join(append(slices.Clone(header["Vary"]), "Accept"), ", "))
+	header.Set("Vary", strings.Join(append(slices.Clone(header["Vary"]), field), ", "))
 }

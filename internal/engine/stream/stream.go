@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/compress"
 )
 
 // Why a stream ended: the values of {http.sse.end_reason} and of the metric's label.
@@ -62,6 +63,8 @@ type response struct {
 	inner http.ResponseWriter // the server's own, below those of all handlers
 	flush func() error
 	cut   bool // a write has failed: what came before ends anywhere, so nothing may follow
+
+	encoder *compress.Encoder // nil: the client gets the text as it is
 
 	unflushed  bool // a flush is due after a large write
 	flushLater *time.Timer
@@ -119,8 +122,7 @@ func (s *Stream) WatchClient() {
 
 // Start sends the headers, the configured opening, and block. From then on the client is kept alive.
 func (s *Stream) Start(block []byte) error {
-	header := s.w.Header()
-	SetHeaders(header)
+	s.encodeIn(s.group.SetHeaders(s.w.Header(), s.Request))
 	s.liftDeadlines()
 	s.w.WriteHeader(http.StatusOK)
 	s.warnIfBuffered()
@@ -207,16 +209,21 @@ func (s *Stream) register() {
 
 // Write sends p, which holds that many events, and flushes. An error means that the stream is over.
 func (s *Stream) Write(p []byte, events int) error {
+	return s.WriteShared(nil, compress.Piece{Text: p}, events)
+}
+
+// WriteShared is Write for a piece of a text that other clients get too, so that it is compressed once for all of them.
+func (s *Stream) WriteShared(shared *compress.Shared, p compress.Piece, events int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.Ended() {
 		return ErrEnded
 	}
-	if len(p) >= largeWrite {
-		return s.send(p, events, s.flushSoon)
+	if len(p.Text)-p.Start >= largeWrite {
+		return s.encodeAndSend(shared, p, events, s.flushSoon)
 	}
 	s.unflushed = false
-	return s.send(p, events, s.flush)
+	return s.encodeAndSend(shared, p, events, s.flush)
 }
 
 // A write this large fills the server's own buffers, so that nearly all of it is on its way to the client without a
@@ -250,8 +257,13 @@ func (s *Stream) flushLeft() {
 	}
 }
 
-// send writes. The lock is held.
+// send writes what only this client gets. The lock is held.
 func (s *Stream) send(p []byte, events int, flush func() error) error {
+	return s.encodeAndSend(nil, compress.Piece{Text: p}, events, flush)
+}
+
+// transmit writes p, which stands for that many bytes of text. The lock is held.
+func (s *Stream) transmit(p []byte, size, events int, flush func() error) error {
 	if s.cut {
 		return ErrEnded
 	}
@@ -261,6 +273,9 @@ func (s *Stream) send(p []byte, events int, flush func() error) error {
 	if len(p) > 0 {
 		var n int
 		n, err = s.w.Write(p)
+		if err == nil {
+			n = size
+		}
 		s.bytes.Add(int64(n))
 	}
 	if err == nil {

@@ -1,0 +1,152 @@
+package compress
+
+import "math/bits"
+
+// codes maps the lengths of sequences to codes with extra bits (RFC 8878 §3.1.1.3.2.1.1).
+type codes struct {
+	small    int // lengths below it are their own codes
+	baseline []uint32
+	extra    []uint8
+}
+
+var (
+	literalCodes = codes{
+		small:    16,
+		baseline: []uint32{16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536},
+		extra:    []uint8{1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
+	}
+	matchCodes = codes{ // of the match's length, less minMatch
+		small:    32,
+		baseline: []uint32{32, 34, 36, 38, 40, 44, 48, 56, 64, 80, 96, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536},
+		extra:    []uint8{1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
+	}
+)
+
+// of returns the code of a length, with its extra bits and their number.
+func (c *codes) of(length uint32) (code uint8, extra uint32, n uint8) {
+	if length < uint32(c.small) {
+		return uint8(length), 0, 0
+	}
+	i := len(c.baseline) - 1
+	for c.baseline[i] > length {
+		i--
+	}
+	return uint8(c.small + i), length - c.baseline[i], c.extra[i]
+}
+
+// fseTable encodes symbols of one distribution: the states of a finite state entropy coder (RFC 8878 §4.1).
+type fseTable struct {
+	log     uint8
+	next    []uint16
+	symbols []fseSymbol
+}
+
+type fseSymbol struct {
+	bits  uint32 // the number of bits to write, in 1/65536, less the state where it changes
+	state int32  // what leads from a state to the next
+}
+
+// The default distributions of zstd (RFC 8878 §3.1.1.3.2.2).
+var (
+	literalTable = newFSETable(6, []int16{
+		4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1,
+		2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1,
+		-1, -1, -1, -1,
+	})
+	matchTable = newFSETable(6, []int16{
+		1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1,
+		1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+		1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1,
+		-1, -1, -1, -1, -1,
+	})
+	offsetTable = newFSETable(5, []int16{
+		1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1,
+		1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1,
+	})
+)
+
+// newFSETable makes the encoder of a distribution, as RFC 8878 §4.1.1 has decoders make theirs. A probability of -1 is
+// less than 1.
+func newFSETable(log uint8, distribution []int16) *fseTable {
+	size := uint32(1) << log
+	t := &fseTable{log: log, next: make([]uint16, size), symbols: make([]fseSymbol, len(distribution))}
+
+	// Spread the symbols over the states: the rare ones at the end, the others in steps.
+	states := make([]uint8, size)
+	last := size - 1
+	for symbol, p := range distribution {
+		if p == -1 {
+			states[last] = uint8(symbol)
+			last--
+		}
+	}
+	at := uint32(0)
+	for symbol, p := range distribution {
+		for range max(p, 0) {
+			states[at] = uint8(symbol)
+			for at = (at + size/2 + size/8 + 3) & (size - 1); at > last; {
+				at = (at + size/2 + size/8 + 3) & (size - 1)
+			}
+		}
+	}
+
+	first := make([]uint32, len(distribution)) // of a symbol's states, in next
+	total := uint32(0)
+	for symbol, p := range distribution {
+		first[symbol] = total
+		count := uint32(max(p, -p))
+		width := uint32(log)
+		if count > 1 {
+			width -= uint32(bits.Len32(count-1)) - 1
+		}
+		t.symbols[symbol] = fseSymbol{bits: width<<16 - count<<width, state: int32(total) - int32(count)}
+		total += count
+	}
+	for state, symbol := range states {
+		t.next[first[symbol]] = uint16(size) + uint16(state)
+		first[symbol]++
+	}
+	return t
+}
+
+// begin returns the state that encodes a first symbol.
+func (t *fseTable) begin(symbol uint8) uint32 {
+	s := t.symbols[symbol]
+	n := (s.bits + 1<<15) >> 16
+	return uint32(t.next[int32((n<<16-s.bits)>>n)+s.state])
+}
+
+// encode writes a symbol's bits and returns the state that follows.
+func (t *fseTable) encode(w *bitWriter, state uint32, symbol uint8) uint32 {
+	s := t.symbols[symbol]
+	n := (state + s.bits) >> 16
+	w.add(state, uint8(n))
+	return uint32(t.next[int32(state>>n)+s.state])
+}
+
+// bitWriter writes bits from the least significant on.
+type bitWriter struct {
+	out  []byte
+	bits uint64
+	n    uint8 // in bits, at most 7 after flush
+}
+
+// add adds the n lowest bits of value. At most 56 bits may be added before a flush.
+func (w *bitWriter) add(value uint32, n uint8) {
+	w.bits |= uint64(value&(1<<n-1)) << w.n
+	w.n += n
+}
+
+func (w *bitWriter) flush() {
+	for ; w.n >= 8; w.n -= 8 {
+		w.out = append(w.out, byte(w.bits))
+		w.bits >>= 8
+	}
+}
+
+// close adds the bit that tells a decoder, which reads from the end, where the bits begin.
+func (w *bitWriter) close() {
+	w.add(1, 1)
+	w.n = (w.n + 7) &^ 7
+	w.flush()
+}

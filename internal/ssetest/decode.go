@@ -1,0 +1,50 @@
+package ssetest
+
+import (
+	"compress/gzip"
+	"io"
+	"net/http"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Compressed makes the request one of a client that accepts these content codings.
+func Compressed(acceptEncoding string) func(*http.Request) {
+	return With("Accept-Encoding", acceptEncoding)
+}
+
+// decoder is the body of a response without its content coding. It is made with the first read, as a decoder wants the first
+// bytes. A response that ends without the end of its coding is truncated.
+type decoder struct {
+	response *http.Response
+	text     io.Reader
+}
+
+func (d *decoder) Read(p []byte) (n int, err error) {
+	body := d.response.Body
+	if d.text == nil {
+		switch d.response.Header.Get("Content-Encoding") {
+		case "gzip":
+			d.text, err = gzip.NewReader(body)
+		case "zstd":
+			d.text, err = zstd.NewReader(body, zstd.WithDecoderConcurrency(1)) // without goroutines
+		default:
+			d.text = body
+		}
+		if err != nil {
+			d.text = nil
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+	}
+	return d.text.Read(p)
+}
+
+func (d *decoder) Close() error {
+	if z, ok := d.text.(*zstd.Decoder); ok {
+		z.Close()
+	}
+	return d.response.Body.Close()
+}
