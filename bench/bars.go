@@ -45,6 +45,19 @@ func bars(w io.Writer, all []measurement) {
 	}
 	b.atMost("6. KiB per idle shared client at 5,000", find(all, idle, oursShared).median(kibPerClient), 24)
 
+	for _, name := range []string{coded20, coded50, coded5k} {
+		plain := find(all, name, oursShared)
+		for _, way := range []struct{ compress, encode string }{{oursZstd, encodeZstd}, {oursGzip, encodeGzip}} {
+			our, encode := find(all, name, way.compress), find(all, name, way.encode)
+			label := "8. " + name + ", " + way.compress + ": "
+			b.atMost(label+"CPU per delivery, of uncompressed", ratio(our, plain, cpuPerMillion), 1.3)
+			b.atMost(label+"KiB per client, more than uncompressed", our.median(kibPerClient)-plain.median(kibPerClient), 8)
+			b.atMost(label+"bytes, of encode", ratio(our, encode, bytesPerEvent), 1.25)
+			b.atMost(label+"CPU per delivery, of encode", ratio(our, encode, cpuPerMillion), 0.33)
+			b.atMost(label+"KiB per client, of encode", ratio(our, encode, kibPerClient), 0.1)
+		}
+	}
+
 	b.growth("7. growth of clients: dearest delivery, of the first", clientGrowth())
 	b.growth("7. growth of rate: dearest delivery, of the first", rateGrowth())
 
@@ -52,7 +65,7 @@ func bars(w io.Writer, all []measurement) {
 	measured := 0
 	for _, r := range rows(all) {
 		switch r.runs[0].Server {
-		case ours, oursMapped, oursBackend, oursShared:
+		case ours, oursMapped, oursBackend, oursShared, oursZstd, oursGzip:
 			for _, m := range r.runs {
 				measured++
 				if !m.clean() {

@@ -95,7 +95,7 @@ func (b *bench) once(ctx context.Context, k *kit, p pair) (m measurement, err er
 	swarm, err := start(at.dir, "swarm", k.path("swarm"),
 		"-format", format, "-clients", strconv.Itoa(sc.clients), "-size", strconv.Itoa(sc.size),
 		"-mapped="+strconv.FormatBool(p.server.mapped), "-from-first="+strconv.FormatBool(!sc.feed),
-		"-warm-up", sc.warmUp.String(), "-duration", b.duration.String(),
+		"-coding", p.server.coding, "-warm-up", sc.warmUp.String(), "-duration", b.duration.String(),
 		"http://"+at.listen+p.server.path)
 	if err != nil {
 		return m, err

@@ -114,6 +114,9 @@ func eventsPerSecond(m measurement) float64 {
 }
 func p99(m measurement) float64          { return zeroIsNone(m.Swarm.P99) }
 func kibPerClient(m measurement) float64 { return m.Memory / 1024 }
+func bytesPerEvent(m measurement) float64 {
+	return m.Swarm.MBPerS * 1e6 / m.Swarm.EventsPerS
+}
 
 func zeroIsNone(v float64) float64 {
 	if v == 0 {

@@ -31,11 +31,19 @@ const (
 	shared5k  = "5,000 clients of 50/s"
 	shared5kx = "5,000 clients of 100/s"
 	idle      = "5,000 idle clients"
+	coded20   = "1,000 clients of 20/s, compressed"
+	coded50   = "1,000 clients of 50/s, compressed"
+	coded5k   = "5,000 clients of 50/s, compressed"
+	codedIdle = "1,000 idle clients, compressed"
 
 	ours        = "caddy-sse"
 	oursMapped  = "caddy-sse, event and id mapped"
 	oursBackend = "caddy-sse, backend http"
 	oursShared  = "caddy-sse, shared"
+	oursZstd    = "caddy-sse, compress zstd"
+	oursGzip    = "caddy-sse, compress gzip"
+	encodeZstd  = "caddy-sse under encode zstd"
+	encodeGzip  = "caddy-sse under encode gzip"
 	passSSE     = "Caddy passing SSE"
 	passNDJSON  = "Caddy passing NDJSON"
 	nginx       = "nginx passing SSE"
@@ -53,6 +61,9 @@ var (
 	proxies = []string{passSSE, passNDJSON, ours, oursMapped, oursBackend, nginx, nodeProxy, quart}
 	hubs    = []string{oursShared, nchan, channels, nodeHub, mercureHub, goSSE, r3labs}
 
+	// coded are our own ways to compress, beside none.
+	coded = []string{oursShared, oursZstd, oursGzip, encodeZstd, encodeGzip}
+
 	// growthClients get growthRates[0] records per second, and growthRates go
 	// to growthClients[0].
 	growthClients = []int{1000, 2000, 5000, 10_000}
@@ -67,6 +78,10 @@ var scenarios = append([]scenario{
 	{shared5kx, 5000, true, 100, 1, 200, 3 * time.Second, hubs},
 	// Long enough for every client to have had two heartbeats.
 	{idle, 5000, true, 0, 1, 200, 12 * time.Second, hubs},
+	{coded20, 1000, true, 20, 1, 200, 3 * time.Second, coded},
+	{coded50, 1000, true, 50, 1, 200, 3 * time.Second, coded},
+	{codedIdle, 1000, true, 0, 1, 200, 12 * time.Second, coded},
+	{coded5k, 5000, true, 50, 1, 200, 5 * time.Second, coded[:3]}, // encode takes gigabytes for as many
 }, growth()...)
 
 func growthName(clients int, rate float64) string {

@@ -15,9 +15,10 @@ type server struct {
 	name string
 	path string // of the URL that clients ask for
 
-	takesEvents  bool // its upstream sends ready-made Server-Sent Events
-	passesNDJSON bool // its clients get NDJSON
-	mapped       bool // its events carry the record's type and number
+	takesEvents  bool   // its upstream sends ready-made Server-Sent Events
+	passesNDJSON bool   // its clients get NDJSON
+	mapped       bool   // its events carry the record's type and number
+	coding       string // the content coding that its clients accept
 
 	// prepare builds or finds what the server needs, and says what is missing.
 	prepare func(context.Context, *kit) error
@@ -26,6 +27,15 @@ type server struct {
 	command func(*kit, place) ([]string, error)
 	helper  func(*kit, place) []string
 }
+
+// sharing is the site of our streams that share a source.
+const sharing = `sse {
+		backend dial {tcp}
+		heartbeat 5s
+		share {
+			history 4096 4MiB
+		}
+	}`
 
 var servers = []server{
 	{name: ours, path: "/", prepare: product, command: caddyfile("sse\nreverse_proxy {http}")},
@@ -37,13 +47,11 @@ var servers = []server{
 	{name: oursBackend, path: "/", prepare: product, command: caddyfile(`sse {
 		backend http http://{http}/
 	}`)},
-	{name: oursShared, path: "/", prepare: product, command: caddyfile(`sse {
-		backend dial {tcp}
-		heartbeat 5s
-		share {
-			history 4096 4MiB
-		}
-	}`)},
+	{name: oursShared, path: "/", prepare: product, command: caddyfile(sharing)},
+	{name: oursZstd, path: "/", coding: "zstd", prepare: product, command: caddyfile(strings.Replace(sharing, "share", "compress zstd\n\t\tshare", 1))},
+	{name: oursGzip, path: "/", coding: "gzip", prepare: product, command: caddyfile(strings.Replace(sharing, "share", "compress gzip\n\t\tshare", 1))},
+	{name: encodeZstd, path: "/", coding: "zstd", prepare: product, command: caddyfile("encode zstd\n\t" + sharing)},
+	{name: encodeGzip, path: "/", coding: "gzip", prepare: product, command: caddyfile("encode gzip\n\t" + sharing)},
 	{name: passSSE, path: "/", takesEvents: true, prepare: plainCaddy, command: caddyfile("reverse_proxy {http}")},
 	{name: passNDJSON, path: "/", passesNDJSON: true, prepare: plainCaddy, command: caddyfile("reverse_proxy {http}")},
 	{name: channels, path: "/", prepare: build("channels"), command: func(k *kit, p place) ([]string, error) {

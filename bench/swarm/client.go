@@ -13,6 +13,10 @@ type client struct {
 	state  state
 	left   int64 // bytes of the chunk still to come
 	parser parser
+
+	coding  string // of the body, empty without one
+	decoder *decoder
+	now     int64 // when what is being decoded has arrived
 }
 
 type state uint8
@@ -52,7 +56,7 @@ func (c *client) receive(b []byte, now int64, e *expect, sum *counters) (opened 
 				}
 				return opened, nil
 			}
-			c.state, err = head(string(c.parser.rest[:end]), e)
+			c.state, c.coding, err = head(string(c.parser.rest[:end]), e)
 			if err != nil {
 				return opened, err
 			}
@@ -60,8 +64,7 @@ func (c *client) receive(b []byte, now int64, e *expect, sum *counters) (opened 
 			c.parser.rest = c.parser.rest[:0]
 			opened = true
 		case inBody:
-			c.parser.feed(b, now, e, sum)
-			return opened, nil
+			return opened, c.body(b, now, e, sum)
 		case inChunkSize:
 			switch digit := hex(b[0]); {
 			case digit >= 0 && c.left < 1<<40:
@@ -77,7 +80,9 @@ func (c *client) receive(b []byte, now int64, e *expect, sum *counters) (opened 
 			b = b[1:]
 		case inChunk:
 			n := min(c.left, int64(len(b)))
-			c.parser.feed(b[:n], now, e, sum)
+			if err := c.body(b[:n], now, e, sum); err != nil {
+				return opened, err
+			}
 			b = b[n:]
 			if c.left -= n; c.left == 0 {
 				c.state = afterChunk
@@ -96,29 +101,45 @@ func (c *client) receive(b []byte, now int64, e *expect, sum *counters) (opened 
 	return opened, nil
 }
 
-// head reads the header section and says how the body is framed.
-func head(section string, e *expect) (state, error) {
+// body takes the next bytes of the body, in its coding.
+func (c *client) body(b []byte, now int64, e *expect, sum *counters) error {
+	if c.coding == "" {
+		c.parser.feed(b, now, e, sum)
+		return nil
+	}
+	if c.decoder == nil {
+		c.decoder = newDecoder(c.coding, func(text []byte) { c.parser.feed(text, c.now, e, sum) })
+	}
+	c.now = now
+	return c.decoder.feed(b)
+}
+
+// head reads the header section and says how the body is framed and coded.
+func head(section string, e *expect) (next state, coding string, err error) {
 	status, fields, _ := strings.Cut(section, "\r\n")
 	if !strings.HasPrefix(status, "HTTP/1.1 200") {
-		return closed, errHead
+		return closed, "", errHead
 	}
-	next, typed := inBody, false
+	typed := false
+	next = inBody
 	for line := range strings.SplitSeq(fields, "\r\n") {
 		name, value, _ := strings.Cut(line, ":")
 		value = strings.ToLower(strings.TrimSpace(value))
 		switch strings.ToLower(name) {
 		case "content-type":
 			typed = e.ndjson || strings.HasPrefix(value, "text/event-stream")
+		case "content-encoding":
+			coding = value
 		case "content-length":
-			return closed, errHead
+			return closed, "", errHead
 		case "transfer-encoding":
 			next = inChunkSize
 		}
 	}
-	if !typed {
-		return closed, errHead
+	if !typed || coding != e.coding {
+		return closed, "", errHead
 	}
-	return next, nil
+	return next, coding, nil
 }
 
 func hex(c byte) int64 {

@@ -35,6 +35,7 @@ func run() error {
 	flag.IntVar(&s.expect.size, "size", 200, "bytes per record, its line feed included, as the emitter has it")
 	flag.BoolVar(&s.expect.mapped, "mapped", false, "each event must have its record's type and number as event and id")
 	flag.BoolVar(&s.expect.fromFirst, "from-first", false, "the first record each client gets must be the stream's first")
+	flag.StringVar(&s.expect.coding, "coding", "", "the content coding that clients accept, and must get: zstd or gzip")
 	flag.Parse()
 	if flag.NArg() != 1 {
 		return fmt.Errorf("usage: swarm [flags] http://<ip>:<port>/<path>")
@@ -50,7 +51,11 @@ func run() error {
 	if s.expect.ndjson = *format == "ndjson"; s.expect.ndjson {
 		accept = "application/x-ndjson"
 	}
-	s.request = fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n\r\n", target.RequestURI(), target.Host, accept)
+	s.request = fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n", target.RequestURI(), target.Host, accept)
+	if s.expect.coding != "" {
+		s.request = fmt.Appendf(s.request, "Accept-Encoding: %s\r\n", s.expect.coding)
+	}
+	s.request = append(s.request, "\r\n"...)
 
 	out := json.NewEncoder(os.Stdout)
 	s.report = func(phase string) error { return out.Encode(map[string]string{"phase": phase}) }

@@ -17,6 +17,7 @@ type expect struct {
 	mapped    bool // each event has the record's type and number as event and id
 	fromFirst bool // the first record received is the stream's first
 	size      int  // bytes of a record with its line feed
+	coding    string
 }
 
 // counters sum up what all clients received in a phase.
