@@ -146,6 +146,45 @@ func TestTheREADMEsScriptRunsInABrowser(t *testing.T) {
 	run(t, exec.Command("node", "--test", "readme.test.mjs"))
 }
 
+// TestCompressedStreamsArriveLive is for the decoders of a browser and of Node's fetch.
+func TestCompressedStreamsArriveLive(t *testing.T) {
+	dir := t.TempDir()
+	port, push := freePort(t), freePort(t)
+	config := filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(config, []byte(fmt.Sprintf(`{
+	admin off
+	persist_config off
+	log {
+		level error
+	}
+}
+http://localhost:%s {
+	bind 127.0.0.1
+	encode
+	sse /zstd {
+		backend listen 127.0.0.1:%[2]s
+		compress zstd
+	}
+	sse /gzip {
+		backend listen 127.0.0.1:%[2]s
+		compress gzip
+	}
+	respond /up "up"
+}
+`, port, push)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := &caddy{t: t, binary: build(t), config: config, dir: dir, url: "http://localhost:" + port}
+	c.start()
+	defer c.stop()
+	run(t, exec.Command("npm", "ci", "--no-audit", "--no-fund"))
+	cmd := exec.Command("node", "--test", "compressed.test.mjs")
+	cmd.Env = append(os.Environ(), "SSE_ZSTD_URL="+c.url+"/zstd", "SSE_GZIP_URL="+c.url+"/gzip", "SSE_PUSH="+push)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // TestViewer runs the page's own tests against streams of a growing file, whose ids survive a restart.
 func TestViewer(t *testing.T) {
 	dir := t.TempDir()
