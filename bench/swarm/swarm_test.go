@@ -1,10 +1,14 @@
 package main
 
 import (
+	"compress/gzip"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/seed-4dedbcea/caddy-sse/bench/internal/record"
 )
@@ -113,6 +117,35 @@ func TestSwarmCountsWhatAClientMissedOrGotTwice(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestSwarmDecodesAsBytesArrive(t *testing.T) {
+	const f = record.First
+	for coding, flush := range map[string]func(io.Writer) flusher{
+		"gzip": func(w io.Writer) flusher { return gzip.NewWriter(w) },
+		"zstd": func(w io.Writer) flusher { z, _ := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1)); return z },
+	} {
+		var body strings.Builder
+		w := flush(&body)
+		for n := range int64(100) {
+			fmt.Fprint(w, events(f+n))
+			w.Flush() // and no end of the coding
+		}
+		response := strings.Replace(plainHead, "\r\n", "\r\nContent-Encoding: "+coding+"\r\n", 1) + body.String()
+		for seed := range uint64(10) {
+			if sum, err := read(response, expect{size: size, coding: coding}, seed); err != nil || sum.Events != 100 || sum.Bad+sum.Lost+sum.Doubled > 0 {
+				t.Errorf("%s: %+v, %v", coding, sum.Events, err)
+			}
+		}
+		if _, err := read(response, expect{size: size}, 1); err == nil {
+			t.Errorf("%s is accepted, though it was not asked for", coding)
+		}
+	}
+}
+
+type flusher interface {
+	io.Writer
+	Flush() error
 }
 
 func TestSwarmRefusesResponsesThatAreNoStream(t *testing.T) {

@@ -22,10 +22,7 @@ func decode(t *testing.T, c Coding, stream []byte) (text []byte, ended bool) {
 	if c == Gzip {
 		r, err = gzip.NewReader(bytes.NewReader(stream))
 	} else {
-		var d *zstd.Decoder
-		d, err = zstd.NewReader(bytes.NewReader(stream), zstd.WithDecoderConcurrency(1))
-		defer d.Close()
-		r = d
+		r, err = zstd.NewReader(bytes.NewReader(stream), zstd.WithDecoderConcurrency(1)) // without goroutines to be closed
 	}
 	if err != nil {
 		t.Fatalf("%s: %v", c, err)
