@@ -6,7 +6,9 @@ import (
 )
 
 const (
-	minMatch = 4 // zstd could do with 3, which do not pay
+	// minMatch is the shortest match. A shorter one takes more than its text, unless it is as far away as the one before.
+	minMatch  = 6
+	minRepeat = 4
 
 	hashBits = 13
 )
@@ -20,12 +22,13 @@ type sequence struct {
 
 // matcher finds what repeats. Its memory is used again.
 type matcher struct {
-	table     [1 << hashBits]uint16 // the last place where four bytes with this hash were
+	table     [1 << hashBits]uint16 // the last place where minMatch bytes with this hash were
 	sequences []sequence
 	literals  []byte // those of all sequences, and what is left after the last
 }
 
-func hash4(v uint32) uint32 { return v * 2654435761 >> (32 - hashBits) }
+// hash hashes the first minMatch of eight bytes.
+func hash(eight uint64) uint64 { return eight << 16 * 227718039650203 >> (64 - hashBits) }
 
 // find finds what of src[start:] repeats something before it. src is shorter than 64 KiB.
 func (m *matcher) find(src []byte, start int) {
@@ -37,25 +40,25 @@ func (m *matcher) find(src []byte, start int) {
 		return
 	}
 	clear(m.table[:])
-	for i := range min(start, end) {
-		m.table[hash4(binary.LittleEndian.Uint32(src[i:]))] = uint16(i)
+	for i := range start {
+		m.table[hash(binary.LittleEndian.Uint64(src[i:]))] = uint16(i)
 	}
 
 	offset := 0   // of the last match
 	from := start // of the literals that wait
 	for at := max(start, 1); at < end; {
-		v := binary.LittleEndian.Uint32(src[at:])
-		h := hash4(v)
-		candidate := int(m.table[h])
+		eight := binary.LittleEndian.Uint64(src[at:])
+		h := hash(eight)
+		candidate, length := int(m.table[h]), minMatch
 		m.table[h] = uint16(at)
 		// What has changed within a record is followed by what has not, at the same distance.
-		if repeated := at - offset; offset > 0 && at > from && repeated >= 0 && binary.LittleEndian.Uint32(src[repeated:]) == v {
-			candidate = repeated
-		} else if candidate >= at || binary.LittleEndian.Uint32(src[candidate:]) != v {
+		if repeated := at - offset; offset > 0 && at > from && repeated >= 0 && binary.LittleEndian.Uint32(src[repeated:]) == uint32(eight) {
+			candidate, length = repeated, minRepeat
+		} else if candidate >= at || binary.LittleEndian.Uint64(src[candidate:])<<16 != eight<<16 {
 			at += 1 + (at-from)>>6 // text that has not repeated for long seldom begins to
 			continue
 		}
-		length := minMatch + matchLength(src[at+minMatch:], src[candidate+minMatch:])
+		length += matchLength(src[at+length:], src[candidate+length:])
 		for candidate > 0 && at > from && src[candidate-1] == src[at-1] {
 			candidate--
 			at--
@@ -65,7 +68,7 @@ func (m *matcher) find(src []byte, start int) {
 		m.sequences = append(m.sequences, sequence{literals: uint32(at - from), length: uint32(length), offset: uint32(offset)})
 		m.literals = append(m.literals, src[from:at]...)
 		for i := at + 1; i < min(at+length, end); i++ {
-			m.table[hash4(binary.LittleEndian.Uint32(src[i:]))] = uint16(i)
+			m.table[hash(binary.LittleEndian.Uint64(src[i:]))] = uint16(i)
 		}
 		at += length
 		from = at
