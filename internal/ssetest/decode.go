@@ -13,8 +13,11 @@ func Compressed(acceptEncoding string) func(*http.Request) {
 	return With("Accept-Encoding", acceptEncoding)
 }
 
-// decoder is the body of a response without its content coding. It is made with the first read, as a decoder wants the first
-// bytes. A response that ends without the end of its coding is truncated.
+// Decoded returns the body of a response without its content coding. A response that ends without the end of its coding is
+// truncated.
+func Decoded(response *http.Response) io.ReadCloser { return &decoder{response: response} }
+
+// decoder makes its decoder with the first read, since that wants the first bytes.
 type decoder struct {
 	response *http.Response
 	text     io.Reader

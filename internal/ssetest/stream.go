@@ -86,7 +86,7 @@ func Do(t testing.TB, client *http.Client, r *http.Request) *Stream {
 		t: t, cancel: cancel, done: make(chan struct{}),
 		received: received{changed: make(chan struct{}), err: ErrOpen},
 	}
-	go s.read(&decoder{response: response})
+	go s.read(Decoded(response))
 	t.Cleanup(s.Close)
 	return s
 }

@@ -174,6 +174,9 @@ func (c *client) visit(ctx context.Context, round http.RoundTripper) error {
 	if c.role != "" {
 		request.Header.Set("X-Role", c.role)
 	}
+	if coding := pick(c.random, "", "zstd", "gzip", "gzip, zstd"); coding != "" {
+		request.Header.Set("Accept-Encoding", coding)
+	}
 	patience := time.AfterFunc(silence, func() { leave(errSilent) })
 	defer patience.Stop()
 	response, err := round.RoundTrip(request)
@@ -184,7 +187,8 @@ func (c *client) visit(ctx context.Context, round http.RoundTripper) error {
 		c.count("refused connections", 1)
 		return nil // a listener that closes
 	}
-	defer response.Body.Close()
+	body := ssetest.Decoded(response)
+	defer body.Close()
 	generation, _ := strconv.Atoi(response.Header.Get("X-Generation"))
 	r := find(c.config(generation), c.path, c.role)
 
@@ -208,7 +212,10 @@ func (c *client) visit(ctx context.Context, round http.RoundTripper) error {
 	c.grammar, c.parser, c.reading = new(grammar), &ssetest.Parser{LastEventID: c.last}, true
 	c.mu.Unlock()
 	c.count("streams", 1)
-	err = c.read(ctx, leave, response.Body, patience)
+	if coding := response.Header.Get("Content-Encoding"); coding != "" {
+		c.count("streams in "+coding, 1)
+	}
+	err = c.read(ctx, leave, body, patience)
 	c.mu.Lock()
 	c.reading = false
 	c.mu.Unlock()

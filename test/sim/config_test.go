@@ -55,6 +55,9 @@ func (a addresses) handler(r *route) string {
 	if r.keep {
 		b.WriteString("on_reload keep\n")
 	}
+	if r.compress {
+		b.WriteString("compress\n")
+	}
 	b.WriteString("drain 300ms\nretry 100ms\nheartbeat 1s\nstall_timeout 3s\n")
 	if r.share != "" {
 		key := r.share

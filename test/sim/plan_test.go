@@ -31,6 +31,8 @@ type route struct {
 	lag     string
 	keep    bool // open streams over reloads
 	end     bool
+
+	compress bool
 }
 
 // continues tells that who comes back with an id goes on where it was.
@@ -133,6 +135,7 @@ func (p plan) change(random *rand.Rand, r *route) {
 		r.size, r.lag = "16KiB", pick(random, "disconnect", "skip", "skip", "skip")
 	}
 	r.keep = random.IntN(5) == 0
+	r.compress = random.IntN(2) == 0
 }
 
 // next is the config after that one.
