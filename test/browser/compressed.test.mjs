@@ -17,7 +17,12 @@ before(async () => {
 });
 after(async () => { await browser.close(); upstream.destroy(); });
 
-const push = () => { upstream.write(`${JSON.stringify({ n: ++pushed, symbol: 'ACME', text: 'a→b', pad: 'x'.repeat(pushed % 50) })}\n`); return pushed; };
+// push sends the next record. Every ninth is long, and hardly repeats anything.
+function push() {
+  const levels = Array.from({ length: ++pushed % 9 ? 3 : 400 }, () => [Math.random().toFixed(4), Math.random()]);
+  upstream.write(`${JSON.stringify({ n: pushed, symbol: 'ACME', text: 'a→b', pad: 'x'.repeat(pushed % 50), levels })}\n`);
+  return pushed;
+}
 const within = (promise, what) => Promise.race([promise, new Promise((_, fail) => setTimeout(fail, 30_000, new Error(`no ${what} within 30 s`)).unref())]);
 
 for (const [coding, url] of [['zstd', SSE_ZSTD_URL], ['gzip', SSE_GZIP_URL]]) {

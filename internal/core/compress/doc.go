@@ -24,6 +24,6 @@
 // broken off has no end: its decoder then sees that more was to come.
 //
 // For deflate, there is a library that compresses without state. For zstd there is none, so this package has an encoder of
-// its blocks. It finds matches with a single hash table, uses the default distributions for them, and has the literals
-// Huffman-coded by a library.
+// its blocks. It finds matches with a single hash table, describes a block's own distributions of them if there are many,
+// and has the literals Huffman-coded by a library.
 package compress

@@ -109,6 +109,103 @@ func newFSETable(log uint8, distribution []int16) *fseTable {
 	return t
 }
 
+// minFitted is how many symbols are worth a table of their own.
+const minFitted = 64
+
+// fit returns the best table for symbols that occur so many times, n in all: the default one, or one that describes itself at
+// the end of dst. The way it is described comes with it (RFC 8878 §3.1.1.3.2.1).
+func (t *fseTable) fit(dst []byte, counts []int, n int, maxLog uint8) (fitted *fseTable, mode byte, out []byte) {
+	for len(counts) > 0 && counts[len(counts)-1] == 0 {
+		counts = counts[:len(counts)-1]
+	}
+	last := len(counts) - 1
+	switch {
+	case n < minFitted:
+		return t, tableDefault, dst
+	case counts[last] == n:
+		only := make([]int16, len(counts))
+		only[last] = 1
+		return newFSETable(0, only), tableOfOne, append(dst, byte(last))
+	}
+	log := min(uint8(bits.Len(uint(n-1)))-3, maxLog)         // as many states as are worth their description
+	log = max(log, uint8(bits.Len(uint(last)))+1, minFSELog) // and more than symbols
+	distribution := normalize(counts, n, log)
+	return newFSETable(log, distribution), tableDescribed, appendDistribution(dst, log, distribution)
+}
+
+const (
+	tableDefault   = 0
+	tableOfOne     = 1
+	tableDescribed = 2
+
+	minFSELog = 5
+)
+
+// normalize returns how many of the states each symbol gets: at least one if it occurs.
+func normalize(counts []int, n int, log uint8) []int16 {
+	states := 1 << log
+	distribution := make([]int16, len(counts))
+	left, most := states, 0
+	for symbol, count := range counts {
+		if count > 0 {
+			distribution[symbol] = int16(max(1, (count*states+n/2)/n))
+			left -= int(distribution[symbol])
+		}
+		if count > counts[most] {
+			most = symbol
+		}
+	}
+	for left < 0 && int(distribution[most])+left < 1 { // the one that has most cannot give as many
+		for symbol := range distribution {
+			if distribution[symbol] > 1 && left < 0 {
+				distribution[symbol]--
+				left++
+			}
+		}
+	}
+	distribution[most] += int16(left)
+	return distribution
+}
+
+// appendDistribution appends the description of a table (RFC 8878 §4.1.1).
+func appendDistribution(dst []byte, log uint8, distribution []int16) []byte {
+	w := bitWriter{out: dst}
+	w.add(uint32(log)-minFSELog, 4)
+	left, width, threshold := 1<<log+1, log+1, 1<<log
+	for symbol := 0; left > 1; symbol++ {
+		p := int(distribution[symbol])
+		value, short := p+1, 2*threshold-1-left
+		left -= p
+		if value >= threshold {
+			value += short
+		}
+		if value < short {
+			w.add(uint32(value), width-1)
+		} else {
+			w.add(uint32(value), width)
+		}
+		if p == 0 { // how many more of these follow, by threes
+			zeros := 0
+			for distribution[symbol+1+zeros] == 0 {
+				zeros++
+			}
+			symbol += zeros
+			for ; zeros >= 3; zeros -= 3 {
+				w.add(3, 2)
+				w.flush()
+			}
+			w.add(uint32(zeros), 2)
+		}
+		for left < threshold {
+			width--
+			threshold >>= 1
+		}
+		w.flush()
+	}
+	w.pad()
+	return w.out
+}
+
 // begin returns the state that encodes a first symbol.
 func (t *fseTable) begin(symbol uint8) uint32 {
 	s := t.symbols[symbol]
@@ -144,9 +241,14 @@ func (w *bitWriter) flush() {
 	}
 }
 
+// pad fills up the last byte.
+func (w *bitWriter) pad() {
+	w.n = (w.n + 7) &^ 7
+	w.flush()
+}
+
 // close adds the bit that tells a decoder, which reads from the end, where the bits begin.
 func (w *bitWriter) close() {
 	w.add(1, 1)
-	w.n = (w.n + 7) &^ 7
-	w.flush()
+	w.pad()
 }

@@ -26,7 +26,7 @@ const (
 type zstdEncoder struct {
 	matcher
 	huffman huff0.Scratch
-	offsets []uint32 // scratch
+	coded   []codedSequence
 }
 
 var zstdEncoders = sync.Pool{New: func() any { return &zstdEncoder{huffman: huff0.Scratch{Reuse: huff0.ReusePolicyNone}} }}
@@ -117,39 +117,35 @@ func (e *zstdEncoder) appendSequences(dst []byte) []byte {
 	default: // a block has fewer than 0x7f00
 		dst = append(dst, byte(n>>8)+1<<7, byte(n))
 	}
-	dst = append(dst, 0) // all tables are the default ones
-
-	// The value 1 stands for the offset of the sequence before, if there are literals in between.
-	offsets := e.offsets[:0]
-	last := uint32(0)
-	for _, s := range e.sequences {
-		if s.offset == last && s.literals > 0 {
-			offsets = append(offsets, 1)
-		} else {
-			offsets = append(offsets, s.offset+3)
-		}
-		last = s.offset
+	e.code()
+	var literals, matches, offsets [maxSymbols]int
+	for _, s := range e.coded {
+		literals[s.literals]++
+		matches[s.match]++
+		offsets[s.offset]++
 	}
-	e.offsets = offsets
+	at := len(dst)
+	dst = append(dst, 0)
+	literalTable, literalMode, dst := literalTable.fit(dst, literals[:], n, 9)
+	offsetTable, offsetMode, dst := offsetTable.fit(dst, offsets[:], n, 8)
+	matchTable, matchMode, dst := matchTable.fit(dst, matches[:], n, 9)
+	dst[at] = literalMode<<6 | offsetMode<<4 | matchMode<<2
 
 	w := bitWriter{out: dst}
 	var literal, match, offset uint32
 	for i := n - 1; i >= 0; i-- {
-		s := e.sequences[i]
-		literalCode, literalBits, literalN := literalCodes.of(s.literals)
-		matchCode, matchBits, matchN := matchCodes.of(s.length - 3)
-		offsetCode := uint8(bits.Len32(offsets[i]) - 1)
+		s := e.coded[i]
 		if i == n-1 {
-			literal, match, offset = literalTable.begin(literalCode), matchTable.begin(matchCode), offsetTable.begin(offsetCode)
+			literal, match, offset = literalTable.begin(s.literals), matchTable.begin(s.match), offsetTable.begin(s.offset)
 		} else {
-			offset = offsetTable.encode(&w, offset, offsetCode)
-			match = matchTable.encode(&w, match, matchCode)
-			literal = literalTable.encode(&w, literal, literalCode)
+			offset = offsetTable.encode(&w, offset, s.offset)
+			match = matchTable.encode(&w, match, s.match)
+			literal = literalTable.encode(&w, literal, s.literals)
 			w.flush()
 		}
-		w.add(literalBits, literalN)
-		w.add(matchBits, matchN)
-		w.add(offsets[i], offsetCode)
+		w.add(s.literalsRest, s.literalsBits)
+		w.add(s.matchRest, s.matchBits)
+		w.add(s.offsetRest, s.offset)
 		w.flush()
 	}
 	w.add(match, matchTable.log)
@@ -157,4 +153,31 @@ func (e *zstdEncoder) appendSequences(dst []byte) []byte {
 	w.add(literal, literalTable.log)
 	w.close()
 	return w.out
+}
+
+// codedSequence is a sequence in the codes of zstd, with the bits that these leave open.
+type codedSequence struct {
+	literals, match, offset             uint8
+	literalsBits, matchBits             uint8 // an offset has as many as its code says
+	literalsRest, matchRest, offsetRest uint32
+}
+
+const maxSymbols = 53
+
+// code sets e.coded.
+func (e *zstdEncoder) code() {
+	e.coded = e.coded[:0]
+	last := uint32(0)
+	for _, s := range e.sequences {
+		offset := s.offset + 3
+		if s.offset == last && s.literals > 0 {
+			offset = 1 // stands for the offset of the sequence before, if there are literals in between
+		}
+		last = s.offset
+		var c codedSequence
+		c.literals, c.literalsRest, c.literalsBits = literalCodes.of(s.literals)
+		c.match, c.matchRest, c.matchBits = matchCodes.of(s.length - 3)
+		c.offset, c.offsetRest = uint8(bits.Len32(offset)-1), offset
+		e.coded = append(e.coded, c)
+	}
 }
