@@ -16,6 +16,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/rights"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
@@ -28,7 +29,7 @@ func init() {
 
 func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(Handler)
-	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+	if err := handler.unmarshalCaddyfile(h.Dispenser, &h); err != nil {
 		return nil, err
 	}
 	return handler, nil
@@ -58,6 +59,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    upstream_timeout <duration>
 //	    max_duration  <duration> [<jitter>]
 //	    compress      [zstd] [gzip]
+//	    expires       <time>
+//	    recheck       <interval> { <directives> }
 //	    end           <event> [<data>] [stop]
 //	    end_when      <CEL expression>
 //	    error         <event> [<data>]
@@ -81,7 +84,13 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    max_streams_per_client <n> [<key>]
 //	    max_sources            <n>
 //	}
+//
+// Only an HTTP Caddyfile has the directives of recheck.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return h.unmarshalCaddyfile(d, nil)
+}
+
+func (h *Handler) unmarshalCaddyfile(d *caddyfile.Dispenser, helper *httpcaddyfile.Helper) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
 		return d.ArgErr()
@@ -130,6 +139,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.MaxDuration, h.MaxDurationJitter, err = parseMaxDuration(d)
 		case "compress":
 			h.Compress, err = parseCompress(d)
+		case "expires":
+			h.Expires, err = directive.Checked(d, rights.CheckExpires)
+		case "recheck":
+			h.Recheck, err = parseRecheck(d, helper)
 		case "end":
 			h.End, err = parseEnd(d)
 		case "end_when":

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
@@ -194,6 +195,30 @@ func parseError(d *caddyfile.Dispenser) (*Error, error) {
 		return nil, d.WrapErr(fmt.Errorf("error: %w", err))
 	}
 	return event, nil
+}
+
+func parseRecheck(d *caddyfile.Dispenser, helper *httpcaddyfile.Helper) (*Recheck, error) {
+	if helper == nil {
+		return nil, d.Err("recheck has directives of a site: it can only stand in one")
+	}
+	name := d.Val()
+	if !d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	interval, err := directive.ParseDuration(d, name, d.Val())
+	if err != nil {
+		return nil, err
+	}
+	block := d.NewFromNextSegment() // the interval, and what is in braces after it
+	handler, err := httpcaddyfile.ParseSegmentAsSubroute(helper.WithDispenser(block))
+	if err != nil {
+		return nil, err
+	}
+	routes := handler.(*caddyhttp.Subroute).Routes
+	if len(routes) == 0 {
+		return nil, d.Err("recheck must have directives, such as forward_auth, that answer requests without a right")
+	}
+	return &Recheck{Interval: interval, Routes: routes}, nil
 }
 
 func parseMatch(d *caddyfile.Dispenser) (*caddyhttp.ResponseMatcher, error) {

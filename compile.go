@@ -18,6 +18,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/limits"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/nexthandler"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/rights"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
@@ -49,7 +50,7 @@ func (h *Handler) compile() error {
 		OpenAfter: time.Duration(h.OpenAfter), Retry: time.Duration(h.Retry), Heartbeat: time.Duration(h.Heartbeat), StallTimeout: time.Duration(h.StallTimeout),
 		MaxDuration: time.Duration(h.MaxDuration), MaxDurationJitter: time.Duration(h.MaxDurationJitter),
 		DrainTime: time.Duration(h.Drain), DefaultDrain: h.defaultDrain, DrainMode: h.DrainMode, OnReload: h.OnReload,
-		EndFrame: end, HeartbeatFrame: heartbeat, Error: failure, Report: h.upstream.Report,
+		HasRights: h.Expires != "" || h.Recheck != nil, EndFrame: end, HeartbeatFrame: heartbeat, Error: failure, Report: h.upstream.Report,
 		Compress: h.Compress,
 	})
 	m, err := mapping.Parse(mapping.Spec{
@@ -64,6 +65,12 @@ func (h *Handler) compile() error {
 	}
 	h.direct = &direct.Server{Upstream: h.upstream, Streams: h.streams, Mapping: m, Ending: ending}
 	h.next = &nexthandler.Server{Config: h.upstream, Streams: h.streams, Direct: h.direct}
+	if h.Expires != "" || h.Recheck != nil {
+		h.rights = &rights.Server{Expires: h.Expires, Streams: h.streams}
+		if h.Recheck != nil {
+			h.rights.Routes, h.rights.Interval = h.Recheck.Routes, time.Duration(h.Recheck.Interval)
+		}
+	}
 	client, err := argument.ParseKey(h.MaxStreamsKey)
 	if err != nil {
 		return fmt.Errorf("max_streams_key: %w", err)
@@ -122,10 +129,19 @@ func (h *Handler) compileShare() error {
 		AfterReload: max(time.Duration(h.Retry), time.Second) + 2*max(time.Duration(h.Drain), 0) + 10*time.Second,
 		SkipLag:     s.Lag == lagSkip, Ends: h.End != nil || h.EndWhen != "", Ending: ending,
 		Scope:   Key(h.upstream.Report.Backend, h.backendConfig),
-		Framing: Key(h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize, ending.Key()),
+		Framing: Key(h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize, ending.Key(), h.guards()),
 		Mapping: h.direct.Mapping, Upstream: h.upstream, Streams: h.streams, Direct: h.direct,
 	})
 	return nil
+}
+
+// guards returns what decides in this handler who gets the next handler's records. A source of it is only for those whom the
+// same guards let pass, before a reload and after it.
+func (h *Handler) guards() string {
+	if h.backend != nil {
+		return ""
+	}
+	return Key(h.Expires, h.recheckConfig)
 }
 
 // endFrame makes the frame of the event that ends a stream, nil if the config has none.

@@ -123,12 +123,19 @@ func (inProcessHandler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.in_process", New: func() caddy.Module { return new(inProcessHandler) }}
 }
 
-func (h inProcessHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+// passOn is the header by which such a handler has the one after it serve the request.
+const passOn = "Pass-On"
+
+func (h inProcessHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, after caddyhttp.Handler) error {
 	next, ok := inProcess.Load(h.Name)
 	if !ok {
 		return fmt.Errorf("no handler %q", h.Name)
 	}
 	next.(http.HandlerFunc)(w, r)
+	if w.Header().Get(passOn) != "" {
+		w.Header().Del(passOn)
+		return after.ServeHTTP(w, r)
+	}
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/directive"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/lifecycle"
@@ -23,6 +24,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/limits"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/nexthandler"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/rights"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
@@ -125,6 +127,14 @@ type Handler struct {
 	// Default: 0.
 	MaxDurationJitter caddy.Duration `json:"max_duration_jitter,omitempty"`
 
+	// When a stream ends: text with placeholders of the request whose value is a time, as RFC 3339 or as Unix seconds, such
+	// as {http.auth.user.exp}. A request for which that time has passed, or cannot be read, gets 403. Empty text is no
+	// limit. Default: no limit.
+	Expires string `json:"expires,omitempty"`
+
+	// Routes that decide whether a client may have its stream, when it opens and again at each interval. Default: none.
+	Recheck *Recheck `json:"recheck,omitempty"`
+
 	// The codings that event streams are compressed with, if the client accepts them: zstd, gzip. A client gets the one that
 	// it gives the highest weight to (RFC 9110 §12.5.3) or, where weights are equal, the first of them here. Each event still
 	// leaves at once, and an encode handler around this one leaves the stream alone. Streams that share an upstream are
@@ -197,6 +207,7 @@ type Handler struct {
 
 	backend       Backend // nil: the next handler
 	backendConfig string
+	recheckConfig string
 	defaultDrain  bool // the config has none
 	logger        *zap.Logger
 
@@ -207,6 +218,7 @@ type Handler struct {
 	next     *nexthandler.Server
 	share    *share.Server // nil: each stream has an upstream of its own
 	limits   *limits.Limits
+	rights   *rights.Server // nil: requests need none
 }
 
 // Parse says how the fields of a line are found. It goes with the formats auto and lines, since only text has lines.
@@ -242,6 +254,18 @@ type Error struct {
 	// The event's data. In it, {reason} stands for the reason, such as upstream_error, and {status} for the HTTP status that
 	// the response would have had, such as 502. Default: a JSON object with the reason.
 	Data *string `json:"data,omitempty"`
+}
+
+// Recheck decides again and again whether a client may have its stream.
+type Recheck struct {
+	// How often the routes run while a stream is open. Each time is up to a fifth earlier or later, so that the checks of many
+	// streams do not come together.
+	Interval caddy.Duration `json:"interval"`
+
+	// The routes, which run with the client's own request, but without its body while the stream is open. If they answer it,
+	// instead of letting it pass, that is the response or, later, ends the stream. An answer of 500 or above ends no stream:
+	// the routes run again at the next interval.
+	Routes caddyhttp.RouteList `json:"routes"`
 }
 
 // Share says how clients share an upstream.
@@ -301,6 +325,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if err := h.loadBackend(ctx); err != nil {
 		return err
+	}
+	if h.Recheck != nil {
+		h.recheckConfig = string(caddyconfig.JSON(h.Recheck, nil)) // before it is provisioned, which clears it
+		if err := h.Recheck.Routes.Provision(ctx); err != nil {
+			return fmt.Errorf("recheck: %w", err)
+		}
 	}
 	h.setDefaults()
 	if err := h.compile(); err != nil {

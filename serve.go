@@ -16,18 +16,29 @@ import (
 
 // ServeHTTP serves an event stream, or lets the request pass.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if h.OnUnavailable == onUnavailableRetry && upstream.NamesEventStream(r) {
-		return h.streams.RetryUnavailable(w, r, func(w http.ResponseWriter) error { return h.serveHTTP(w, r, next) })
-	}
-	return h.serveHTTP(w, r, next)
-}
-
-func (h *Handler) serveHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	switch {
 	case h.backend == nil:
 	case r.Method == http.MethodOptions, r.Method == http.MethodTrace, r.Method == http.MethodConnect:
 		return refuseMethod(w, r)
 	}
+	if h.OnUnavailable == onUnavailableRetry && upstream.NamesEventStream(r) {
+		return h.streams.RetryUnavailable(w, r, func(w http.ResponseWriter) error { return h.serveWithRights(w, r, next) })
+	}
+	return h.serveWithRights(w, r, next)
+}
+
+// serveWithRights serves a request that has a right to its stream.
+func (h *Handler) serveWithRights(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.rights == nil {
+		return h.serve(w, r, next)
+	}
+	return h.rights.Serve(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return h.serve(w, r, next)
+	}))
+}
+
+// serve serves an event stream, the page that shows it, or what a client gets that takes neither.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if h.Viewer && viewer.WantsPage(r) {
 		return viewer.Serve(w, r)
 	}
@@ -63,7 +74,7 @@ func (h *Handler) serveHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	}
 	defer leave()
-	return h.serve(w, r, next, leave)
+	return h.serveStream(w, r, next, leave)
 }
 
 // accepts reports whether the client takes an event stream.
@@ -80,8 +91,8 @@ func (h *Handler) accepts(r *http.Request) bool {
 	}
 }
 
-// serve opens the stream of a request that is to get one. It calls leave if the response turns out to be none.
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
+// serveStream opens the stream of a request that is to get one. It calls leave if the response turns out to be none.
+func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	shares := h.share != nil && (h.backend != nil || r.Method == http.MethodGet)
 	if shares {
 		r = stream.TakeLastEventID(r)

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/rights"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
@@ -45,6 +46,12 @@ func (h *Handler) Validate() error {
 	}
 	if h.UpstreamTimeout > 0 && upstream.AlwaysShared(h.backend) {
 		err = errors.Join(err, fmt.Errorf("upstream_timeout is for upstreams that are asked: remove it, as to open backend %s again would not make others send", backendName(h.backend)))
+	}
+	if h.Expires != "" {
+		err = errors.Join(err, rights.CheckExpires(h.Expires))
+	}
+	if h.Recheck != nil && (h.Recheck.Interval <= 0 || len(h.Recheck.Routes) == 0) {
+		err = errors.Join(err, errors.New("recheck must have an interval above zero, and routes"))
 	}
 	if !isErrorStatus(h.AcceptStatus) {
 		err = errors.Join(err, fmt.Errorf("accept_status must be an error status from 400 to 599, not %d", h.AcceptStatus))
@@ -95,6 +102,9 @@ func (h *Handler) durations() []namedDuration {
 	all := []namedDuration{
 		{"retry", time.Duration(h.Retry)}, {"heartbeat", time.Duration(h.Heartbeat)}, {"stall_timeout", time.Duration(h.StallTimeout)}, {"upstream_timeout", time.Duration(h.UpstreamTimeout)}, {"open_after", time.Duration(h.OpenAfter)},
 		{"max_duration", time.Duration(h.MaxDuration)}, {"max_duration_jitter", time.Duration(h.MaxDurationJitter)}, {"drain", time.Duration(h.Drain)},
+	}
+	if h.Recheck != nil {
+		all = append(all, namedDuration{"recheck", time.Duration(h.Recheck.Interval)})
 	}
 	if h.Share != nil {
 		all = append(all, namedDuration{"linger", time.Duration(h.Share.Linger)})

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -23,8 +25,11 @@ func init() {
 // adminAPI lists the streams and sources of this process, and ends streams:
 //
 //	GET    /sse/streams        the streams that are open
-//	DELETE /sse/streams/<id>   ends one of them
+//	GET    /sse/streams?…      those with these values of client_ip, name and uri
+//	DELETE /sse/streams?…      ends them
+//	DELETE /sse/streams/<id>   ends one
 //	GET    /sse/sources        the sources that streams share
+//	DELETE /sse/sources/<id>   ends one, and all its streams
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -35,17 +40,61 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 // Routes are the API's endpoints.
 func (a adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: "/sse/streams", Handler: caddy.AdminHandlerFunc(a.listStreams)},
+		{Pattern: "/sse/streams", Handler: caddy.AdminHandlerFunc(a.selectStreams)},
 		{Pattern: "/sse/streams/", Handler: caddy.AdminHandlerFunc(a.endStream)},
 		{Pattern: "/sse/sources", Handler: caddy.AdminHandlerFunc(a.listSources)},
+		{Pattern: "/sse/sources/", Handler: caddy.AdminHandlerFunc(a.endSource)},
 	}
 }
 
-func (adminAPI) listStreams(w http.ResponseWriter, r *http.Request) error {
-	if err := allow(w, r, http.MethodGet); err != nil {
+// selectStreams lists the streams that the query selects, or ends them.
+func (adminAPI) selectStreams(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodGet, http.MethodDelete); err != nil {
 		return err
 	}
-	return writeJSON(w, stream.List())
+	selects, err := parseSelection(r.URL.RawQuery)
+	if err == nil && r.Method == http.MethodDelete && len(selects) == 0 {
+		err = errors.New("say which streams are to end: by client_ip, name or uri")
+	}
+	if err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+	}
+	list := slices.DeleteFunc(stream.List(), func(info stream.Info) bool {
+		return slices.ContainsFunc(selects, func(selected func(stream.Info) bool) bool { return !selected(info) })
+	})
+	if r.Method == http.MethodGet {
+		return writeJSON(w, list)
+	}
+	for _, info := range list {
+		if id, err := strconv.ParseUint(info.ID, 10, 64); err == nil {
+			stream.EndByID(id)
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// parseSelection returns what a stream has to meet to be selected by a query.
+func parseSelection(query string) (selects []func(stream.Info) bool, err error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, err
+	}
+	for field, wanted := range values {
+		var value func(stream.Info) string
+		switch field {
+		case "client_ip":
+			value = func(info stream.Info) string { return info.ClientIP }
+		case "name":
+			value = func(info stream.Info) string { return info.Name }
+		case "uri":
+			value = func(info stream.Info) string { return info.URI }
+		default:
+			return nil, fmt.Errorf("streams are not selected by %q, but by client_ip, name or uri", field)
+		}
+		selects = append(selects, func(info stream.Info) bool { return slices.Contains(wanted, value(info)) })
+	}
+	return selects, nil
 }
 
 func (adminAPI) listSources(w http.ResponseWriter, r *http.Request) error {
@@ -67,11 +116,22 @@ func (adminAPI) endStream(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func allow(w http.ResponseWriter, r *http.Request, method string) error {
-	if r.Method == method {
+func (adminAPI) endSource(w http.ResponseWriter, r *http.Request) error {
+	if err := allow(w, r, http.MethodDelete); err != nil {
+		return err
+	}
+	if !share.EndByID(strings.TrimPrefix(r.URL.Path, "/sse/sources/")) {
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("no source has that id")}
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func allow(w http.ResponseWriter, r *http.Request, methods ...string) error {
+	if slices.Contains(methods, r.Method) {
 		return nil
 	}
-	w.Header().Set("Allow", method)
+	w.Header().Set("Allow", strings.Join(methods, ", "))
 	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method is not allowed here")}
 }
 

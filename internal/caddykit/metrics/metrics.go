@@ -38,10 +38,12 @@ const (
 	RefusedMaxStreams          = "max_streams"
 	RefusedMaxStreamsPerClient = "max_streams_per_client"
 	RefusedMaxSources          = "max_sources"
+	RefusedExpired             = "expired"
+	RefusedUnauthorized        = "unauthorized"
 )
 
 // Refusals is every reason why a stream may be refused.
-var Refusals = []string{RefusedAccept, RefusedMaxStreams, RefusedMaxStreamsPerClient, RefusedMaxSources}
+var Refusals = []string{RefusedAccept, RefusedMaxStreams, RefusedMaxStreamsPerClient, RefusedMaxSources, RefusedExpired, RefusedUnauthorized}
 
 // Meters is what one handler counts. Its series are looked up once, when the config loads.
 type Meters struct {

@@ -3,14 +3,17 @@ package share
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
 // Info is a source as the API shows it.
 type Info struct {
+	ID         string    `json:"id"`
 	Key        string    `json:"key"` // hashed, as it holds what the backend was given
 	Epoch      string    `json:"epoch"`
 	Name       string    `json:"name,omitempty"`
@@ -40,13 +43,43 @@ func List() []Info {
 // CloseAll ends every source, so that a process that exits leaves nothing behind.
 func CloseAll() { sources.closeAll() }
 
+// EndByID ends the source with that id, and all its streams, for the admin API. It reports whether there is one. Clients that
+// return have it opened anew.
+func EndByID(id string) bool {
+	for _, s := range sources.list() {
+		if s.epoch == id {
+			s.endForAdmin()
+			return true
+		}
+	}
+	return false
+}
+
+func (s *source) endForAdmin() {
+	sources.endNow(s) // so that clients that return open another
+	s.mu.Lock()
+	for d := range s.streams {
+		d.stream.End(stream.EndAdmin)
+	}
+	s.over = errEndedByAdmin
+	s.closeLogs()
+	server, upstream := s.server, s.upstream
+	s.mu.Unlock()
+	sources.close(s, func() bool { return true })
+	if server.Upstream.Shared {
+		server.Hold(upstream) // senders must find it, though no client may be there
+	}
+}
+
+var errEndedByAdmin = errors.New("the source was ended through the admin API")
+
 func (s *source) info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := s.records.Stats()
 	key := sha256.Sum256([]byte(s.key))
 	info := Info{
-		Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Name: s.server.report.Name, Backend: s.server.report.Backend, State: s.state, Since: s.since,
+		ID: s.epoch, Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Name: s.server.report.Name, Backend: s.server.report.Backend, State: s.state, Since: s.since,
 		Streams: stats.Subscribers, History: stats.Events, Bytes: stats.Bytes, Records: s.committed,
 		Reconnects: s.attempts,
 	}

@@ -198,6 +198,14 @@ func (p *sourcePool) forget(s *source) {
 	p.forgetLocked(s)
 }
 
+// endNow ends a source, of which nothing is kept.
+func (p *sourcePool) endNow(s *source) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.endLocked(s)
+	p.forgetLocked(s)
+}
+
 func (p *sourcePool) forgetLocked(s *source) {
 	list := slices.DeleteFunc(p.byKey[s.key], func(other *source) bool { return other == s })
 	if len(list) == 0 {

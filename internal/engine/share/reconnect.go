@@ -151,7 +151,13 @@ func (s *source) finish(c *Server, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.over, s.lastErr = isFinished, err, err
+	s.over, s.lastErr = err, err
+	s.closeLogs()
+}
+
+// closeLogs lets the streams read the rest, then end. The source is locked.
+func (s *source) closeLogs() {
+	s.state = isFinished
 	s.records.Close()
 	for _, f := range s.feeds {
 		f.frames.Close()

@@ -3,6 +3,7 @@ package share
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +51,8 @@ type Server struct {
 	Generation uint64      // the newer the config, the higher
 	stopped    atomic.Bool // another config has taken over
 	sources    int         // the number of sources it holds that have an upstream; see sourcePool
-	standing   []*source   // held while the config runs
+	standingMu sync.Mutex
+	standing   []*source // held while the config runs
 }
 
 // generations numbers the configs in the order in which they are made.
@@ -73,12 +75,19 @@ const (
 
 // Hold opens the source of an upstream that must be open before the first client comes, and keeps it until Close.
 func (c *Server) Hold(upstream backend.Upstream) {
+	c.standingMu.Lock()
+	defer c.standingMu.Unlock()
+	if c.stopped.Load() {
+		return
+	}
 	src, _, _ := sources.acquire(c, upstream, c.sourceKey(upstream, "")) // it has no limit
 	c.standing = append(c.standing, src)
 }
 
 // Close releases the sources that Hold has opened. Call it when the config stops.
 func (c *Server) Close() {
+	c.standingMu.Lock()
+	defer c.standingMu.Unlock()
 	c.stopped.Store(true)
 	for _, src := range c.standing {
 		sources.releaseNow(c, src, nil)

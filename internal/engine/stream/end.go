@@ -11,6 +11,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -150,7 +152,7 @@ func (s *Stream) broken() bool {
 		return true
 	case EndClientGone, EndClientStalled:
 		return true // it may still be reading: it may have closed its own side only, or be late with the request's body
-	case EndShutdown, EndMaxDuration, EndLag, EndAdmin:
+	case EndShutdown, EndMaxDuration, EndLag, EndAdmin, EndExpired, EndUnauthorized:
 		return s.cut || !s.repeats()
 	default:
 		return s.cut
@@ -177,6 +179,7 @@ func (s *Stream) closeAfter(tail []byte, events int) {
 		} else {
 			s.endCoding()
 		}
+		s.keeper.end()
 		for _, timer := range []*time.Timer{s.heartbeat, s.longest, s.flushLater} {
 			if timer != nil {
 				timer.Stop()
@@ -208,6 +211,9 @@ func (s *Stream) report() {
 		repl.Set("http.sse.events", s.events.Load())
 		repl.Set("http.sse.bytes", s.bytes.Load())
 		repl.Set("http.sse.end_reason", reason)
+	}
+	if span := trace.SpanFromContext(s.Request.Context()); span.IsRecording() {
+		span.SetAttributes(attribute.Int64("sse.events", s.events.Load()), attribute.Int64("sse.bytes", s.bytes.Load()), attribute.String("sse.end_reason", reason))
 	}
 	if c := s.group.Report.Logger.Check(zapcore.DebugLevel, "stream ended"); c != nil {
 		c.Write(zap.String("end_reason", reason), zap.Int64("events", s.events.Load()),

@@ -24,6 +24,8 @@ type Config struct {
 	MaxDuration, MaxDurationJitter time.Duration
 	OpenAfter                      time.Duration // 0: a stream opens once its upstream has answered
 
+	HasRights bool // streams end with the rights of their clients
+
 	DrainTime      time.Duration
 	DefaultDrain   bool   // it is not the config's
 	DrainMode      string // empty: by the method

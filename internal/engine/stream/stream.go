@@ -28,12 +28,14 @@ const (
 	EndShutdown       = "shutdown"
 	EndRecordTooLarge = "record_too_large"
 	EndAdmin          = "admin"
+	EndExpired        = "expired"
+	EndUnauthorized   = "unauthorized"
 )
 
 // EndReasons is every reason why a stream may end.
 var EndReasons = []string{
 	EndUpstreamEnd, EndUpstreamError, EndClientGone, EndClientStalled, EndMaxDuration, EndLag, EndShutdown,
-	EndRecordTooLarge, EndAdmin,
+	EndRecordTooLarge, EndAdmin, EndExpired, EndUnauthorized,
 }
 
 // ErrEnded is the error of writes to a stream that is to end.
@@ -86,6 +88,7 @@ type lifetime struct {
 	reason             atomic.Pointer[string] // why it has ended; nil before
 	cancel             func()                 // ends the upstream, or wakes the delivery from a shared one
 	heartbeat, longest *time.Timer
+	keeper             *keeper // nil: no rights of the client end it
 	stopWatch          func() bool
 	draining           atomic.Bool // it ends within its group's drain
 	stopping           atomic.Bool // and within that of a stop
@@ -201,6 +204,9 @@ func (s *Stream) register() {
 	if limit := s.group.MaxDuration; limit > 0 {
 		limit -= Jitter(s.group.MaxDurationJitter)
 		s.longest = time.AfterFunc(limit, func() { s.End(EndMaxDuration) })
+	}
+	if s.group.HasRights {
+		s.keeper = s.keepRights()
 	}
 	if s.group.draining.Load() {
 		s.drain(time.Duration(s.group.grace.Load())) // came in while the listeners were closing
