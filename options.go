@@ -1,0 +1,80 @@
+package sse
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// Parse says how the fields of a line are found. It goes with the formats auto and lines, since only text has lines.
+type Parse struct {
+	// The syntax of the lines: csv, regexp, logfmt, or syslog (RFC 5424 and RFC 3164).
+	Syntax string `json:"syntax"`
+
+	// For csv: the names of the columns, in their order. The name - omits a column. A line with another number of columns
+	// does not fit.
+	Columns []string `json:"columns,omitempty"`
+
+	// For regexp: the regular expression, in RE2 syntax. Its named groups are the fields.
+	Pattern string `json:"pattern,omitempty"`
+}
+
+// End is the event that tells clients that the stream has come to its end.
+type End struct {
+	// The event's type. If it is empty, the event has no type.
+	Event string `json:"event"`
+
+	// The event's data. Default: its type.
+	Data *string `json:"data,omitempty"`
+
+	// Whether a client that reconnects after this event gets 204, so that EventSource stays closed. Default: false.
+	Stop bool `json:"stop,omitempty"`
+}
+
+// Error is the event that tells clients that the upstream has failed.
+type Error struct {
+	// The event's type. If it is empty, the event has no type.
+	Event string `json:"event"`
+
+	// The event's data. In it, {reason} stands for the reason, such as upstream_error, and {status} for the HTTP status that
+	// the response would have had, such as 502. Default: a JSON object with the reason.
+	Data *string `json:"data,omitempty"`
+}
+
+// Recheck decides again and again whether a client may have its stream.
+type Recheck struct {
+	// How often the routes run while a stream is open. Each time is up to a fifth earlier or later, so that the checks of many
+	// streams do not come together.
+	Interval caddy.Duration `json:"interval"`
+
+	// The routes, which run with the client's own request, but without its body while the stream is open. If they answer it,
+	// instead of letting it pass, that is the response or, later, ends the stream. An answer of 500 or above ends no stream:
+	// the routes run again at the next interval.
+	Routes caddyhttp.RouteList `json:"routes"`
+}
+
+// Share says how clients share an upstream.
+type Share struct {
+	// Requests with the same key share an upstream: text with placeholders of the request. Default: the backend with its
+	// placeholders expanded or, without a backend, the request's host and URI.
+	Key string `json:"key,omitempty"`
+
+	// The most events that are kept for clients that reconnect. Default: 256.
+	History int `json:"history,omitempty"`
+
+	// The largest size of the events that are kept, in bytes, up to 1 GiB. Default: 1048576 (1 MiB).
+	HistorySize int64 `json:"history_size,omitempty"`
+
+	// How many of the kept events a client without an id gets first. Default: 0, so it starts with the next event.
+	Replay int `json:"replay,omitempty"`
+
+	// How long the upstream stays open after the last client has left. Negative: it is closed at once. Default: 10s.
+	Linger caddy.Duration `json:"linger,omitempty"`
+
+	// How long the events are kept after the upstream has ended, for clients that reconnect for the rest. Negative: not
+	// at all. Default: the same as linger.
+	Keep caddy.Duration `json:"keep,omitempty"`
+
+	// What happens to a client that falls behind the history: disconnect ends its stream, so that it reconnects and
+	// resumes, and skip sends it an sse-gap event and continues with the events that are kept. Default: disconnect.
+	Lag string `json:"lag,omitempty"`
+}
