@@ -103,7 +103,7 @@ func (h *Handler) unmarshalCaddyfile(d *caddyfile.Dispenser, helper *httpcaddyfi
 		var err error
 		switch d.Val() {
 		case "backend":
-			h.BackendRaw, err = parseBackend(d)
+			h.backend, h.BackendRaw, err = parseBackend(d)
 		case "format":
 			h.Format, err = directive.OneOf(d, records.FormatNames()...)
 		case "charset":
@@ -183,6 +183,12 @@ func (h *Handler) unmarshalCaddyfile(d *caddyfile.Dispenser, helper *httpcaddyfi
 		if err == nil && h.parsesOtherThanLines() {
 			err = d.WrapErr(errParseOfFormat)
 		}
+		if err == nil && h.timesOutPushes() {
+			err = d.WrapErr(errTimeoutOfPushes)
+		}
+		if err == nil && h.heartbeatIsEnd() {
+			err = d.WrapErr(errHeartbeatIsEnd)
+		}
 		if err == nil && h.sharesEndingPerRequest() {
 			err = d.WrapErr(errEndingPerRequest)
 		}
@@ -230,9 +236,9 @@ func parseShare(d *caddyfile.Dispenser) (*Share, error) {
 }
 
 // parseBackend takes the backend's name; its module takes the rest.
-func parseBackend(d *caddyfile.Dispenser) (json.RawMessage, error) {
+func parseBackend(d *caddyfile.Dispenser) (Backend, json.RawMessage, error) {
 	if !d.NextArg() {
-		return nil, d.ArgErr()
+		return nil, nil, d.ArgErr()
 	}
 	name := d.Val()
 	if _, err := caddy.GetModule(backendNamespace + "." + name); err != nil {
@@ -240,17 +246,17 @@ func parseBackend(d *caddyfile.Dispenser) (json.RawMessage, error) {
 		for _, module := range caddy.GetModules(backendNamespace) {
 			names = append(names, module.ID.Name())
 		}
-		return nil, d.Errf("there is no backend %q: choose one of %s", name, strings.Join(names, ", "))
+		return nil, nil, d.Errf("there is no backend %q: choose one of %s", name, strings.Join(names, ", "))
 	}
 	module, err := caddyfile.UnmarshalModule(d, backendNamespace+"."+name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	backend, ok := module.(Backend)
 	if !ok {
-		return nil, d.Errf("module %s.%s is not a backend, but a %T", backendNamespace, name, module)
+		return nil, nil, d.Errf("module %s.%s is not a backend, but a %T", backendNamespace, name, module)
 	}
-	return caddyconfig.JSONModuleObject(backend, "name", name, nil), nil
+	return backend, caddyconfig.JSONModuleObject(backend, "name", name, nil), nil
 }
 
 var _ caddyfile.Unmarshaler = (*Handler)(nil)

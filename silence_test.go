@@ -2,9 +2,12 @@ package sse_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -79,6 +82,36 @@ func TestAnUpstreamThatIsSilentForTooLongHasFailed(t *testing.T) {
 	if raw := wholeBody(t, page); raw != "<p>" {
 		t.Errorf("a response that is no stream: got %q", raw)
 	}
+}
+
+func TestAnUpstreamIsNotSilentWhileItsClientSends(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := ssetest.Upstream(t, saying(ndjson, "1\n"))
+	server := ssetest.Start(t, site("upstream_timeout 2s", "reverse_proxy "+upstream))
+	var answers sync.WaitGroup
+	for _, protocol := range ssetest.Protocols {
+		client := ssetest.Client(t, protocol)
+		body, upload := io.Pipe()
+		go func() {
+			for range 5 {
+				_, _ = io.WriteString(upload, "x")
+				time.Sleep(500 * time.Millisecond)
+			}
+			_ = upload.Close()
+		}()
+		answers.Go(func() {
+			response, err := client.Post(server.URL(protocol, "/"), "", body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				t.Errorf("%s: status %d", protocol, response.StatusCode)
+			}
+		})
+	}
+	answers.Wait()
 }
 
 func TestASharedUpstreamThatIsSilentForTooLongIsOpenedAgain(t *testing.T) {

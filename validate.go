@@ -44,8 +44,11 @@ func (h *Handler) Validate() error {
 	if h.UpstreamTimeout < 0 || h.OpenAfter < 0 {
 		err = errors.Join(err, errors.New("upstream_timeout and open_after must not be negative"))
 	}
-	if h.UpstreamTimeout > 0 && upstream.AlwaysShared(h.backend) {
-		err = errors.Join(err, fmt.Errorf("upstream_timeout is for upstreams that are asked: remove it, as to open backend %s again would not make others send", backendName(h.backend)))
+	if h.timesOutPushes() {
+		err = errors.Join(err, errTimeoutOfPushes)
+	}
+	if h.heartbeatIsEnd() {
+		err = errors.Join(err, errHeartbeatIsEnd)
 	}
 	if h.Expires != "" {
 		err = errors.Join(err, rights.CheckExpires(h.Expires))
@@ -154,6 +157,21 @@ func checkHeartbeatEvent(name string) error {
 	}
 	return nil
 }
+
+// heartbeatIsEnd reports whether a page would take a heartbeat for the end of its stream.
+func (h *Handler) heartbeatIsEnd() bool {
+	name := h.HeartbeatEvent
+	return name != "" && (h.End != nil && name == h.End.Event || h.Error != nil && name == h.Error.Event)
+}
+
+var errHeartbeatIsEnd = errors.New("heartbeat: events of its type say that the stream ends: choose another type")
+
+// timesOutPushes reports whether the config waits for a backend that is not asked.
+func (h *Handler) timesOutPushes() bool {
+	return h.UpstreamTimeout > 0 && upstream.AlwaysShared(h.backend)
+}
+
+var errTimeoutOfPushes = errors.New("upstream_timeout is for upstreams that are asked: remove it, as to open this backend again would not make others send")
 
 // sharesEndingPerRequest reports whether the config lets a request end what others share.
 func (h *Handler) sharesEndingPerRequest() bool {

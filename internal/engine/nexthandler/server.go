@@ -69,12 +69,15 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 			sink: d, refuse: func() { refuse(io.EOF) },
 			client: &client{Sink: d, quiet: quiet, mayBePart: asksForPart(request.Header), adoptTimeouts: adoptTimeouts, leave: leave},
 		}
-		rw.silence = c.Config.WatchSilence(rw.endSilent)
+		request = request.WithContext(ctx)
+		if rw.silence = c.Config.WatchSilence(rw.endSilent); rw.silence != nil && request.ContentLength != 0 {
+			request.Body = upload{request.Body, rw.silence}
+		}
 		if c.opensEarly(request) {
 			stop := rw.openAfter(c.Streams.OpenAfter)
 			defer stop()
 		}
-		err := askNext(next, rw, request.WithContext(ctx), quiet.Load)
+		err := askNext(next, rw, request, quiet.Load)
 		_ = rw.silence.Stop(nil)
 		if rw.isRejected() {
 			if !rw.early {
@@ -98,4 +101,16 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 		err = ask(whole)
 	}
 	return rw.finish(err)
+}
+
+// upload is the body of a request to an upstream that is watched for its silence: while a client sends, its turn has not come.
+type upload struct {
+	io.ReadCloser
+	silence *upstream.Silence
+}
+
+func (u upload) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	u.silence.Heard()
+	return n, err
 }

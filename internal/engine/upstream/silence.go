@@ -59,6 +59,13 @@ func (s *Silence) Taken() {
 	s.heard = time.Now()
 }
 
+// Heard begins to wait anew, as if the upstream had sent something.
+func (s *Silence) Heard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = time.Now()
+}
+
 func (s *Silence) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,6 +39,15 @@ func TestSilenceIsWhatIsNotInterrupted(t *testing.T) {
 			}
 			time.Sleep(59 * time.Second)
 		}, 0},
+		"a client that sends meanwhile": {func(s *Silence) {
+			time.Sleep(50 * time.Second)
+			s.Heard()
+			time.Sleep(59 * time.Second)
+		}, 0},
+		"silent after a client has sent": {func(s *Silence) {
+			s.Heard()
+			time.Sleep(time.Minute)
+		}, 1},
 		"a client that takes its time": {func(s *Silence) {
 			s.Takes()
 			time.Sleep(10 * time.Minute)
