@@ -35,6 +35,27 @@ func TestAPassedEventStreamHasHeartbeatsBetweenItsEventsOnly(t *testing.T) {
 	}
 }
 
+func TestAPassedEventStreamHasHeartbeatsAfterCommentsThatEndNoEvent(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := newScript("text/event-stream")
+	server := ssetest.Start(t, site("heartbeat 1ms alive", "reverse_proxy "+ssetest.Upstream(t, upstream.ServeHTTP)))
+	s := get(t, server, "/")
+	beats := func() int { return strings.Count(s.Raw(), "event: alive\n") }
+	for _, piece := range []string{"retry: 5\n:\n", "data: 1\n\n: more\n", ": and\r\n"} {
+		upstream.say(piece)
+		ssetest.Wait(t, "a piece to pass", func() bool { return strings.Contains(s.Raw(), piece) })
+		before := beats()
+		ssetest.Wait(t, "heartbeats", func() bool { return beats() > before+1 })
+	}
+	upstream.say(":\nid: 2\n:\n")
+	ssetest.Wait(t, "an id to pass", func() bool { return strings.Contains(s.Raw(), "id: 2\n:\n") })
+	before := beats()
+	time.Sleep(20 * time.Millisecond) // for many heartbeats, if there were any
+	upstream.say("data: 2\n\n")
+	ssetest.Wait(t, "the event", func() bool { return strings.Contains(s.Raw(), "id: 2\n:\ndata: 2\n\n") })
+	ssetest.Wait(t, "heartbeats", func() bool { return beats() > before })
+}
+
 func TestAPassedEventStreamThatIsCountedOrCompressedHasNoHeartbeats(t *testing.T) {
 	ssetest.NoLeaks(t)
 	event := "data: 1\n\n"

@@ -7,11 +7,12 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 )
 
-// passedEvents follows an event stream that passes through, to know where a comment of ours would be between its events.
+// passedEvents follows an event stream that passes through, to know where a heartbeat would be between its events.
 type passedEvents struct {
 	tail  [3]byte // what came last
 	begun bool
-	led   bool // a comment of ours has come before its first byte
+	led   bool // a heartbeat of ours has come before its first byte
+	quiet bool // nothing but comments has come since the last event
 }
 
 // TakesComments reports whether comments can be added to an event stream with these headers: its bytes are neither counted
@@ -40,6 +41,7 @@ func (e *passedEvents) take(p []byte) []byte {
 		p = bytes.TrimPrefix(p, []byte("\uFEFF"))
 	}
 	e.begun = e.begun || len(p) > 0
+	e.quiet = endsQuietly(p, e.between(), e.tail[2] == '\n')
 	if n := len(p); n >= len(e.tail) {
 		copy(e.tail[:], p[n-len(e.tail):])
 	} else {
@@ -56,5 +58,25 @@ func (e *passedEvents) between() bool {
 	case "\n\r\n", "\r\r\n":
 		return true
 	}
-	return bytes.HasSuffix(e.tail[:], []byte("\n\n"))
+	return e.quiet || bytes.HasSuffix(e.tail[:], []byte("\n\n"))
+}
+
+// endsQuietly reports whether p ends with whole lines that belong to no event. Such lines are comments, and the upstream's
+// retry: many servers send them without a blank line. What came before p may have ended between events, or a line at least.
+func endsQuietly(p []byte, between, lineEnded bool) bool {
+	for len(p) > 0 {
+		if p[len(p)-1] != '\n' {
+			return false
+		}
+		start := bytes.LastIndexByte(p[:len(p)-1], '\n') + 1
+		line := bytes.TrimSuffix(p[start:len(p)-1], []byte("\r"))
+		switch {
+		case len(line) == 0:
+			return start > 0 || lineEnded
+		case line[0] != ':' && !bytes.HasPrefix(line, []byte("retry:")) || bytes.IndexByte(line, '\r') >= 0:
+			return false
+		}
+		p = p[:start]
+	}
+	return between
 }
