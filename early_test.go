@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
@@ -48,7 +49,7 @@ func TestAStreamOpensAlthoughItsUpstreamHasNotAnswered(t *testing.T) {
 	ssetest.NoLeaks(t)
 	release := make(chan struct{})
 	upstream := ssetest.Upstream(t, answersLate(release))
-	const options = "open_after 10ms\nheartbeat 5ms\nend done\n"
+	const options = "open_after 10ms\nheartbeat 100ms\nend done\n"
 	server := ssetest.Start(t, ssetest.Site(logging+"encode gzip\nheader X-Site 1\n"+
 		beatingRoute("/next", options, "reverse_proxy "+upstream)+
 		beatingRoute("/backend", options+"backend http http://"+upstream+"?{query}", "")+
@@ -85,11 +86,13 @@ func TestAStreamOpensAlthoughItsUpstreamHasNotAnswered(t *testing.T) {
 					if s.Status != 200 || s.Header.Get("Content-Type") != "text/event-stream" || s.Header.Get("X-Site") != "1" || s.Header.Get("X-Late") != "" {
 						t.Errorf("%s over %s: %v, header %v", path+query, protocol, s, s.Header)
 					}
-					s.WaitComments(2) // the opening and a heartbeat
 					answers = append(answers, answer{s, want, strings.Contains(want, "sse-error")})
 				}
 			}
 		}
+	}
+	for _, a := range answers {
+		a.stream.WaitComments(2) // the opening and a heartbeat
 	}
 	close(release)
 	for _, a := range answers {
@@ -148,6 +151,112 @@ func TestAnAnswerThatComesInTimeIsTheResponse(t *testing.T) {
 			if s.Status != status || s.Header.Get("X-Late") != "1" || raw != want {
 				t.Errorf("%s over %s: %v, header %v", query, protocol, s, s.Header)
 			}
+		}
+	}
+}
+
+func TestRequestsThatMayGetAnotherAnswerThanAStreamWaitForIt(t *testing.T) {
+	ssetest.NoLeaks(t)
+	asked, release := make(chan string, 100), make(chan struct{})
+	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Method
+		<-release
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(http.StatusTeapot)
+	})
+	server := ssetest.Start(t, ssetest.Site(route("/negotiated", "open_after 1ms\naccept negotiate", "reverse_proxy "+upstream)+
+		route("/", "open_after 1ms", "reverse_proxy "+upstream)))
+	method := func(name string) func(*http.Request) { return func(r *http.Request) { r.Method = name } }
+	plain := ssetest.With("Accept", "*/*")
+	waiting := make(chan *ssetest.Stream)
+	requests := 0
+	for _, protocol := range ssetest.Protocols {
+		client := ssetest.Client(t, protocol)
+		for _, request := range []struct {
+			path    string
+			options []func(*http.Request)
+		}{
+			{"/", []func(*http.Request){method(http.MethodHead)}},
+			{"/", []func(*http.Request){method(http.MethodOptions)}},
+			{"/", []func(*http.Request){method(http.MethodTrace)}},
+			{"/", []func(*http.Request){plain, ssetest.With("Range", "bytes=0-9")}},
+			{"/", []func(*http.Request){plain, ssetest.With("If-None-Match", `"a"`)}},
+			{"/negotiated", []func(*http.Request){ssetest.With("Accept", "text/html")}},
+		} {
+			requests++
+			go func() { waiting <- ssetest.Get(t, client, server.URL(protocol, request.path), request.options...) }()
+		}
+	}
+	for range requests {
+		<-asked
+	}
+	get(t, server, "/") // it opens, although it is younger than they are
+	close(release)
+	for range requests {
+		if s := <-waiting; s.Status != http.StatusTeapot || s.Header.Get("Content-Type") != "text/html" {
+			t.Errorf("got %v, header %v", s, s.Header)
+		}
+	}
+}
+
+func TestAnUploadGoesOnAfterItsStreamHasOpened(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		size, err := io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", ndjson)
+		fmt.Fprintf(w, "%d %v\n", size, err)
+	})
+	server := ssetest.Start(t, site("open_after 10ms", "reverse_proxy "+upstream))
+	const half = 300 << 10 // more than a server reads by itself before it sends the headers
+	for _, protocol := range ssetest.Protocols {
+		for _, size := range []int64{2 * half, -1} {
+			body, upload := io.Pipe()
+			go func() { _, _ = io.WriteString(upload, strings.Repeat("x", half)) }()
+			r, _ := http.NewRequest(http.MethodPost, server.URL(protocol, "/"), body)
+			r.ContentLength = size
+			s := ssetest.Do(t, ssetest.Client(t, protocol), r)
+			_, _ = io.WriteString(upload, strings.Repeat("x", half))
+			_ = upload.Close()
+			if raw := wholeBody(t, s); raw != fmt.Sprintf(":\ndata: %d <nil>\n\n", 2*half) {
+				t.Errorf("%s, size %d: got %q", protocol, size, raw)
+			}
+		}
+	}
+}
+
+func TestAStreamThatHasOpenedIsOutOfItsNextHandlersReach(t *testing.T) {
+	ssetest.NoLeaks(t)
+	opened := make(chan struct{})
+	next := nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", "</a>")
+		w.WriteHeader(http.StatusEarlyHints)
+		for working := true; working; { // while the stream opens
+			caddyhttp.SetVar(r.Context(), "state", "busy")
+			r.URL.Path = "/busy"
+			select {
+			case <-opened:
+				working = false
+			default:
+			}
+		}
+		caddyhttp.SetVar(r.Context(), "state", "done")
+		w.WriteHeader(http.StatusEarlyHints)
+		controller := http.NewResponseController(w)
+		if _, _, err := controller.Hijack(); err == nil {
+			t.Error("the connection can be taken away from the stream")
+		}
+		if controller.SetWriteDeadline(time.Unix(1, 0)) == nil {
+			t.Error("the stream's deadline can be set")
+		}
+		w.Header().Set("Content-Type", ndjson)
+		fmt.Fprint(w, "1\n")
+	})
+	server := ssetest.Start(t, site("open_after 10ms\ndata \"{record} {http.vars.state}\"", next))
+	for _, protocol := range ssetest.Protocols {
+		s := getOver(t, server, protocol, "/")
+		opened <- struct{}{}
+		if raw := wholeBody(t, s); raw != ":\ndata: 1 done\n\n" || s.Header.Get("Link") != "" {
+			t.Errorf("%s: got %q, header %v", protocol, raw, s.Header)
 		}
 	}
 }

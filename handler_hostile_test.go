@@ -253,14 +253,16 @@ func TestWhatElseASiteShowsCanBeReadInPartsAndConditionally(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := ssetest.Start(t, site("", "file_server {\nroot "+dir+"\n}"))
-	client := ssetest.Client(t, "h1")
-	response, text := do(t, client, "GET", server.URL("h1", "/picture.jpg"), "", headers("Range", "bytes=2-4"))
-	if response.StatusCode != http.StatusPartialContent || text != "234" {
-		t.Errorf("a part: status %d, %q", response.StatusCode, text)
-	}
-	response, _ = do(t, client, "GET", server.URL("h1", "/picture.jpg"), "", headers("If-None-Match", response.Header.Get("Etag")))
-	if response.StatusCode != http.StatusNotModified {
-		t.Errorf("what the client has already: status %d", response.StatusCode)
+	for _, protocol := range ssetest.Protocols {
+		client := ssetest.Client(t, protocol)
+		response, text := do(t, client, "GET", server.URL(protocol, "/picture.jpg"), "", headers("Range", "bytes=2-4"))
+		if response.StatusCode != http.StatusPartialContent || text != "234" {
+			t.Errorf("%s, a part: status %d, %q", protocol, response.StatusCode, text)
+		}
+		response, _ = do(t, client, "GET", server.URL(protocol, "/picture.jpg"), "", headers("If-None-Match", response.Header.Get("Etag")))
+		if response.StatusCode != http.StatusNotModified {
+			t.Errorf("%s, what the client has already: status %d", protocol, response.StatusCode)
+		}
 	}
 }
 

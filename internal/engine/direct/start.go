@@ -15,11 +15,16 @@ type opening struct {
 	late     bool // it is too late to start early
 }
 
-// start starts the client's response, unless it has started early.
+// start starts the client's response, unless it has started early. The request's placeholders are read here, where the
+// next handler waits: while it works it may change what they stand for.
 func (d *Sink) start() error {
 	d.starting.Lock()
 	defer d.starting.Unlock()
 	d.Stream.Answered()
+	if d.batch.Mapper == nil {
+		lookup := argument.Lookup(d.Stream.Request)
+		d.batch.Mapper, d.selector = d.server.Mapping.Bind(lookup), d.server.Ending.Bind(lookup)
+	}
 	return d.startOnce()
 }
 
@@ -37,8 +42,6 @@ func (d *Sink) StartEarly() {
 func (d *Sink) startOnce() error {
 	if !d.started {
 		d.started = true
-		lookup := argument.Lookup(d.Stream.Request)
-		d.batch.Mapper, d.selector = d.server.Mapping.Bind(lookup), d.server.Ending.Bind(lookup)
 		d.startErr = d.Stream.Start(nil)
 	}
 	return d.startErr

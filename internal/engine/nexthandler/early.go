@@ -10,9 +10,18 @@ import (
 )
 
 // opensEarly reports whether the client's stream opens after a time even if the next handler has not answered such a
-// request: not if the answer may be another than a stream.
+// request. It does not if the answer may be another one than a stream: a tunnel, say, or a part of a document.
 func (c *Server) opensEarly(r *http.Request) bool {
-	return c.Streams.OpenAfter > 0 && r.Method != http.MethodHead && r.Method != http.MethodConnect && r.Header["Upgrade"] == nil && !asksForPart(r.Header)
+	if c.Streams.OpenAfter <= 0 || r.Header["Upgrade"] != nil || hasAny(r.Header, partialFields) {
+		return false
+	}
+	switch r.Method {
+	case http.MethodHead, http.MethodConnect, http.MethodOptions, http.MethodTrace:
+		return false
+	case http.MethodGet:
+		return !hasAny(r.Header, conditionalFields) // the client has a document, which need not have changed
+	}
+	return true
 }
 
 // openAfter opens the client's stream after that time, unless the next handler has answered by then. Until it answers, it
@@ -26,6 +35,20 @@ func (w *responseWriter) openAfter(wait time.Duration) (stop func()) {
 		defer w.mu.Unlock()
 		w.late = true
 	}
+}
+
+// writeInterim sends a response that comes before the final one, such as 103, with the next handler's headers. Those of
+// the final response stay as they were.
+func (w *responseWriter) writeInterim(status int) {
+	if w.early {
+		return
+	}
+	if w.own != nil {
+		header := w.ResponseWriter.Header()
+		defer restoreHeader(header, header.Clone())
+		w.adoptHeader()
+	}
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // adoptHeader makes the headers of the next handler those of the response.
@@ -43,6 +66,7 @@ func (w *responseWriter) openEarly() {
 		return
 	}
 	w.client.quiet.Store(true)
+	w.client.Stream.LeaveBody()
 	w.client.StartEarly()
 	w.early = w.client.Stream.IsOpen()
 }

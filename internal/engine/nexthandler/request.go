@@ -3,6 +3,7 @@ package nexthandler
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -25,10 +26,15 @@ func (c *Server) request(ctx context.Context, r *http.Request) *http.Request {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
 			deleteAll(r.Header, conditionalFields) // of other methods they protect against lost updates
 		}
-	case r.Method != http.MethodGet || r.ContentLength != 0:
+	case r.Method != http.MethodGet || hasBody(r):
 		deleteAll(r.Header, partialFields) // they mean nothing there (RFC 9110 §14.2), or the request cannot be repeated
 	}
 	return r
+}
+
+// hasBody reports whether a GET request has a body. On HTTP/3 that is not known unless it says so.
+func hasBody(r *http.Request) bool {
+	return r.ContentLength > 0 || r.ContentLength < 0 && r.ProtoMajor != 3
 }
 
 // setAccept sets the accept headers of a request to the next handler. Compressed records could not be told apart, and a
@@ -64,13 +70,10 @@ func deleteAll(header http.Header, names []string) {
 }
 
 // asksForPart reports whether the response may be a part.
-func asksForPart(header http.Header) bool {
-	for _, name := range partialFields {
-		if header[name] != nil {
-			return true
-		}
-	}
-	return false
+func asksForPart(header http.Header) bool { return hasAny(header, partialFields) }
+
+func hasAny(header http.Header, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return header[name] != nil })
 }
 
 // keepHopByHop keeps a client from taking away, by naming them in Connection (RFC 9110 §7.6.1), the fields that are set

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/quic-go/quic-go/http3"
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
@@ -91,7 +90,7 @@ func (w *responseWriter) header() http.Header {
 func (w *responseWriter) Unwrap() http.ResponseWriter {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.mode == isAbandoned {
+	if w.mode == isAbandoned || w.early {
 		return nil
 	}
 	return w.ResponseWriter
@@ -136,10 +135,7 @@ func (w *responseWriter) writeHeader(status int) {
 	case w.mode != isUndecided:
 	case w.client == nil && status < 200:
 	case 100 <= status && status < 200 && status != http.StatusSwitchingProtocols:
-		if !w.early {
-			w.adoptHeader()
-			w.ResponseWriter.WriteHeader(status) // the final status is yet to come
-		}
+		w.writeInterim(status)
 	case w.client == nil:
 		w.decideForSource(status)
 	case w.early:
@@ -283,14 +279,10 @@ var errPartOfRecords = errors.New("next handler answered with a part of the reco
 // written is what Write returns after it has taken n bytes.
 func written(n int, err error) (int, error) {
 	if err != nil {
-		return 0, errNobodyWantsMore
+		return 0, stream.ErrNobodyWantsMore
 	}
 	return n, nil
 }
-
-// errNobodyWantsMore ends a next handler whose response has ended. The stream says why.
-// reverse_proxy takes it for the error of an HTTP/3 client that has left, the one it does not warn of.
-var errNobodyWantsMore = fmt.Errorf("%w: %w", stream.ErrEnded, &http3.Error{Remote: true, ErrorCode: http3.ErrCodeRequestCanceled})
 
 func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.mu.Lock()
@@ -326,7 +318,7 @@ func (w *responseWriter) FlushError() error {
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.client == nil || w.mode != isUndecided && w.mode != isPassed {
+	if w.client == nil || w.early || w.mode != isUndecided && w.mode != isPassed {
 		return nil, nil, fmt.Errorf("the response is an event stream: %w", http.ErrNotSupported)
 	}
 	w.mode = isPassed

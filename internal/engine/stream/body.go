@@ -17,10 +17,7 @@ func (g *Group) DrainBody(w http.ResponseWriter, r *http.Request) (stop func()) 
 		return func() {}
 	}
 	controller := http.NewResponseController(w)
-	if r.ProtoMajor == 1 {
-		_ = controller.EnableFullDuplex() // or the headers wait for the body
-		w.Header().Set("Connection", "close")
-	}
+	allowBodyAfterHeaders(w, r)
 	// The server's timeouts for reading it would end the stream.
 	if reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context()); reader != nil {
 		reader.Deadline.HardDeadline = time.Time{}
@@ -43,5 +40,20 @@ func (g *Group) DrainBody(w http.ResponseWriter, r *http.Request) (stop func()) 
 			_ = controller.SetReadDeadline(time.Now().Add(left))
 			<-done
 		}
+	}
+}
+
+// LeaveBody lets the next handler read the request's body although the response begins before it has done so.
+func (s *Stream) LeaveBody() {
+	if s.Request.Body != nil && s.Request.ContentLength != 0 {
+		allowBodyAfterHeaders(s.w, s.Request)
+	}
+}
+
+// allowBodyAfterHeaders keeps an HTTP/1 server from reading the request's body itself before it sends the headers.
+func allowBodyAfterHeaders(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		w.Header().Set("Connection", "close")
 	}
 }

@@ -3,12 +3,14 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/quic-go/quic-go/http3"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -40,6 +42,10 @@ var EndReasons = []string{
 
 // ErrEnded is the error of writes to a stream that is to end.
 var ErrEnded = errors.New("stream has ended")
+
+// ErrNobodyWantsMore ends a next handler whose response has ended. The stream says why. reverse_proxy takes it for the error
+// of an HTTP/3 client that has left, the one that it does not warn of.
+var ErrNobodyWantsMore = fmt.Errorf("%w: %w", ErrEnded, &http3.Error{Remote: true, ErrorCode: http3.ErrCodeRequestCanceled})
 
 // Stream is one client's event stream, and the only place that writes to that client.
 type Stream struct {
