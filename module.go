@@ -97,8 +97,9 @@ type Handler struct {
 	AcceptStatus int `json:"accept_status,omitempty"`
 
 	// The stream opens after this long even if the upstream has not answered, so that nothing between it and the client cuts
-	// off a slow one. If the answer turns out not to be records, the client gets the error event with its status. Default:
-	// the stream opens when the upstream answers.
+	// off a slow one. If the answer turns out not to be records, the client gets the error event with its status. HEAD, OPTIONS,
+	// upgrades and requests for a part of a document wait for their answer. Shared streams open at once anyway. Default: the
+	// stream opens when the upstream answers.
 	OpenAfter caddy.Duration `json:"open_after,omitempty"`
 
 	// How long a client should wait before it reconnects. It is sent first in each stream. Default: not sent, so the

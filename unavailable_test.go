@@ -76,3 +76,25 @@ func TestAnUnavailableStreamTellsEventSourceToComeBack(t *testing.T) {
 		}
 	}
 }
+
+func TestTheRestOfAnUnavailableUpstreamsAnswerIsOfNoInterest(t *testing.T) {
+	ssetest.NoLeaks(t)
+	page := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		for r.URL.RawQuery == "endless" {
+			if _, err := fmt.Fprint(w, strings.Repeat("<p>sorry", 999)); err != nil {
+				return
+			}
+		}
+		fmt.Fprint(w, "<p>")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	server := ssetest.Start(t, site("on_unavailable retry", "reverse_proxy "+page))
+	for _, protocol := range ssetest.Protocols {
+		for _, body := range []string{"endless", "broken"} {
+			wantRetry(t, ssetest.Get(t, ssetest.Client(t, protocol), server.URL(protocol, "/?"+body)), 503, 3*time.Second)
+		}
+	}
+}

@@ -24,28 +24,25 @@ func isUnavailable(status int) bool {
 
 // RetryUnavailable serves a request whose client gives up for good at any status but 200, as EventSource does. Where serve
 // answers that the stream is unavailable, the client gets a stream that tells it so, and when to come back.
-func (g *Group) RetryUnavailable(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter) error) error {
-	before := maps.Clone(w.Header())
-	u := &unavailableWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
-	err := serve(u)
+func (g *Group) RetryUnavailable(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter) error) (err error) {
+	u := &unavailableWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, group: g, request: r, before: w.Header().Clone()}
+	defer func() {
+		if u.status == 0 {
+			return
+		}
+		switch e := recover(); e {
+		case nil, http.ErrAbortHandler: // the client has its answer, and the rest of the other is of no interest
+			err = nil
+		default:
+			panic(e)
+		}
+	}()
+	err = serve(u)
 	var failed caddyhttp.HandlerError
-	if !u.begun && errors.As(err, &failed) && isUnavailable(failed.StatusCode) {
-		u.status = failed.StatusCode
+	if !u.begun && u.status == 0 && errors.As(err, &failed) && isUnavailable(failed.StatusCode) {
+		u.answer(failed.StatusCode)
 	}
-	if u.status == 0 {
-		return err
-	}
-	header := w.Header()
-	base := max(g.retryOr(3*time.Second), retryAfter(header.Get("Retry-After")))
-	clear(header)
-	maps.Copy(header, before)
-	SetHeaders(header)
-	w.WriteHeader(http.StatusOK)
-	if r.Method != http.MethodHead {
-		body := append([]byte(eventstream.Comment), eventstream.AppendRetry(nil, base+Jitter(base))...)
-		_, _ = w.Write(g.Error.AppendTo(body, frame.Failure{Reason: "unavailable", Status: u.status, TellStatus: true}))
-	}
-	return nil
+	return err
 }
 
 // retryAfter returns the time that a Retry-After header asks for (RFC 9110 §10.2.3), and 0 if there is none.
@@ -60,38 +57,65 @@ func retryAfter(value string) time.Duration {
 	return 0
 }
 
-// unavailableWriter is a response that is discarded if it says that the stream is unavailable.
+// unavailableWriter is a response that is replaced if it says that the stream is unavailable.
 type unavailableWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	begun  bool // the client has the headers, or something else has
-	status int  // of the response that is discarded; 0: it is not
+	group   *Group
+	request *http.Request
+	before  http.Header // the response's headers at first
+
+	begun     bool // the client has the headers, or something else has
+	status    int  // of the response that is replaced; 0: it is not
+	discarded int  // bytes of its body
+}
+
+// answer sends the stream that says that there is none.
+func (w *unavailableWriter) answer(status int) {
+	w.status = status
+	header := w.Header()
+	base := max(w.group.retryOr(3*time.Second), retryAfter(header.Get("Retry-After")))
+	clear(header)
+	maps.Copy(header, w.before)
+	SetHeaders(header)
+	w.ResponseWriter.WriteHeader(http.StatusOK)
+	if w.request.Method != http.MethodHead {
+		body := append([]byte(eventstream.Comment), eventstream.AppendRetry(nil, base+Jitter(base))...)
+		_, _ = w.ResponseWriter.Write(w.group.Error.AppendTo(body, frame.Failure{Reason: "unavailable", Status: status, TellStatus: true}))
+	}
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
 }
 
 func (w *unavailableWriter) WriteHeader(status int) {
 	switch {
 	case w.status != 0:
 	case !w.begun && isUnavailable(status):
-		w.status = status
+		w.answer(status)
 	default:
 		w.begun = w.begun || status >= 200 || status == http.StatusSwitchingProtocols
 		w.ResponseWriter.WriteHeader(status)
 	}
 }
 
+// maxDiscarded is how much is read of a body that is replaced, so that the upstream's connection can be used again.
+const maxDiscarded = 64 << 10
+
 func (w *unavailableWriter) Write(p []byte) (int, error) {
-	if w.status != 0 {
-		return len(p), nil
+	if w.status == 0 {
+		w.begun = true
+		return w.ResponseWriter.Write(p)
 	}
-	w.begun = true
-	return w.ResponseWriter.Write(p)
+	if w.discarded += len(p); w.discarded > maxDiscarded {
+		return 0, ErrNobodyWantsMore
+	}
+	return len(p), nil
 }
 
 func (w *unavailableWriter) ReadFrom(r io.Reader) (int64, error) {
-	if w.status != 0 {
-		return io.Copy(io.Discard, r)
+	if w.status == 0 {
+		w.begun = true
+		return w.ResponseWriterWrapper.ReadFrom(r)
 	}
-	w.begun = true
-	return w.ResponseWriterWrapper.ReadFrom(r)
+	return io.Copy(struct{ io.Writer }{w}, r)
 }
 
 func (w *unavailableWriter) FlushError() error {
