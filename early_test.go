@@ -169,7 +169,11 @@ func TestRequestsThatMayGetAnotherAnswerThanAStreamWaitForIt(t *testing.T) {
 	method := func(name string) func(*http.Request) { return func(r *http.Request) { r.Method = name } }
 	plain := ssetest.With("Accept", "*/*")
 	waiting := make(chan *ssetest.Stream)
-	requests := 0
+	requests := 1
+	go func() {
+		upgrade := func(r *http.Request) { r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}} }
+		waiting <- ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", "/"), upgrade)
+	}()
 	for _, protocol := range ssetest.Protocols {
 		client := ssetest.Client(t, protocol)
 		for _, request := range []struct {

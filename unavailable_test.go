@@ -37,9 +37,10 @@ func TestAnUnavailableStreamTellsEventSourceToComeBack(t *testing.T) {
 	})
 	held := ssetest.Upstream(t, staying(ndjson, "1\n"))
 	const option = "on_unavailable retry\n"
-	server := ssetest.Start(t, ssetest.Site(logging+"header X-Site 1\n"+
+	server := ssetest.Start(t, withAdmin+ssetest.Site(logging+"header X-Site 1\n"+
 		route("/page", option, "reverse_proxy "+page)+
 		route("/refused", option+"retry 7s", "reverse_proxy 127.0.0.1:1")+
+		route("/recheck", option+"recheck 1m {\nrespond 504\n}", "reverse_proxy "+held)+
 		route("/backend", option+"backend dial 127.0.0.1:1", "")+
 		route("/full", option+"max_streams 1\nbackend http http://"+held, "")+
 		route("/status", "", "reverse_proxy 127.0.0.1:1")+
@@ -59,9 +60,12 @@ func TestAnUnavailableStreamTellsEventSourceToComeBack(t *testing.T) {
 		}
 		wantRetry(t, get("/refused"), 502, 7*time.Second)
 		wantRetry(t, get("/backend"), 502, 3*time.Second)
+		wantRetry(t, get("/recheck"), 504, 3*time.Second)
 		open := get("/full?" + protocol)
 		open.WaitEvents(1)
-		wantRetry(t, get("/full"), 503, 5*time.Second)
+		wantMoves(t, server, "a refused stream", map[string]float64{`streams_refused_total{reason="max_streams"}`: 1}, func() {
+			wantRetry(t, get("/full"), 503, 5*time.Second)
+		})
 		open.Close()
 		waitAccessLog(server, "/full?"+protocol)
 		for _, other := range []*ssetest.Stream{
@@ -74,6 +78,9 @@ func TestAnUnavailableStreamTellsEventSourceToComeBack(t *testing.T) {
 		if head := get("/refused", func(r *http.Request) { r.Method = http.MethodHead }); head.Status != 200 || wholeBody(t, head) != "" {
 			t.Errorf("HEAD: got %v", head)
 		}
+	}
+	for _, line := range []string{"stream refused", "upstream failed"} {
+		server.WaitLog(line, func(l ssetest.Log) bool { return l.Level == "warn" && l.Message == line })
 	}
 }
 
