@@ -74,7 +74,10 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //
 //	    share [<key>] {
 //	        history <count> [<size>]
-//	        replay  <count>
+//	        replay  <count> | all
+//	        live    <event> [<data>]
+//	        open    <method...>
+//	        stop    <method>
 //	        linger  <duration>
 //	        keep    <duration>
 //	        lag     disconnect | skip
@@ -196,6 +199,11 @@ func (h *Handler) unmarshalCaddyfile(d *caddyfile.Dispenser, helper *httpcaddyfi
 			return err
 		}
 	}
+	if h.Share != nil {
+		if err := h.checkAnswers(); err != nil {
+			return d.WrapErr(err)
+		}
+	}
 	return nil
 }
 
@@ -218,7 +226,13 @@ func parseShare(d *caddyfile.Dispenser) (*Share, error) {
 		case "history":
 			share.History, share.HistorySize, err = parseHistory(d)
 		case "replay":
-			share.Replay, err = directive.Count(d, 0)
+			share.Replay, err = parseReplay(d)
+		case "live":
+			share.Live, err = parseLive(d)
+		case "open":
+			share.Open, err = parseMethods(d)
+		case "stop":
+			share.Stop, err = directive.Checked(d, checkMethod)
 		case "linger":
 			share.Linger, err = directive.DurationOrZero(d)
 		case "keep":

@@ -236,6 +236,47 @@ func parseMatch(d *caddyfile.Dispenser) (*caddyhttp.ResponseMatcher, error) {
 	return &matcher, nil
 }
 
+// parseReplay takes a count, or all, for which it returns -1.
+func parseReplay(d *caddyfile.Dispenser) (int, error) {
+	name := d.Val()
+	value, err := directive.OneArg(d)
+	if err != nil {
+		return 0, err
+	}
+	if value == "all" {
+		return -1, nil
+	}
+	return directive.ParseCount(d, name, value, 0)
+}
+
+func parseLive(d *caddyfile.Dispenser) (*Live, error) {
+	given := d.RemainingArgs()
+	if len(given) < 1 || len(given) > 2 {
+		return nil, d.ArgErr()
+	}
+	live := &Live{Event: given[0]}
+	if len(given) == 2 {
+		live.Data = &given[1]
+	}
+	if err := live.check(); err != nil {
+		return nil, d.WrapErr(err)
+	}
+	return live, nil
+}
+
+func parseMethods(d *caddyfile.Dispenser) ([]string, error) {
+	name, methods := d.Val(), d.RemainingArgs()
+	if len(methods) == 0 {
+		return nil, d.ArgErr()
+	}
+	for _, method := range methods {
+		if err := checkMethod(method); err != nil {
+			return nil, d.WrapErr(fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return methods, nil
+}
+
 func parseHistory(d *caddyfile.Dispenser) (events int, bytes int64, err error) {
 	name := d.Val()
 	given, err := directive.Args(d, 1, 2)

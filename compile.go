@@ -122,7 +122,12 @@ func (h *Handler) compileShare() error {
 	if ending.PerRequest() {
 		return errEndingPerRequest
 	}
+	live, err := s.liveFrame()
+	if err != nil {
+		return err
+	}
 	h.share = share.NewServer(share.Config{
+		LiveFrame: live, Open: s.Open, Stop: s.Stop,
 		Key: key, MaxSources: h.MaxSources,
 		Kept: history.Limits{Count: s.History, Size: int(s.HistorySize)}, Replay: s.Replay,
 		Linger: time.Duration(s.Linger), Keep: time.Duration(s.Keep),
@@ -161,6 +166,21 @@ func (h *Handler) endFrame() ([]byte, error) {
 		event = eventstream.EndEvent(event.Type, event.Data)
 	}
 	return event.AppendTo(nil), nil
+}
+
+// liveFrame makes the frame of the event that tells clients that they have what was kept, nil if the config has none.
+func (s *Share) liveFrame() ([]byte, error) {
+	if s.Live == nil {
+		return nil, nil
+	}
+	if s.Live.Data == nil {
+		s.Live.Data = &s.Live.Event
+	}
+	eventType, err := NewEventType(s.Live.Event)
+	if err != nil {
+		return nil, fmt.Errorf("live: %w", err)
+	}
+	return Event{Type: eventType, Data: []byte(*s.Live.Data)}.AppendTo(nil), nil
 }
 
 // errorEvent makes the event that tells clients that their upstream has failed.

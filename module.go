@@ -6,6 +6,7 @@ package sse
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -264,6 +265,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.backend == nil && h.share != nil && !h.next.FindRoute(ctx, strconv.FormatUint(h.share.Generation, 10)) {
+		if h.opensByMethod() || h.Share.Stop != "" {
+			return errors.New("open and stop need a route that no other invokes: give each route that invokes the named route an sse of its own")
+		}
 		h.share = nil
 	}
 	h.warnTemplates()

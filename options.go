@@ -52,6 +52,15 @@ type Recheck struct {
 	Routes caddyhttp.RouteList `json:"routes"`
 }
 
+// Live is the event that tells a client that it has the events that were kept.
+type Live struct {
+	// The event's type.
+	Event string `json:"event"`
+
+	// The event's data. Default: its type.
+	Data *string `json:"data,omitempty"`
+}
+
 // Share says how clients share an upstream.
 type Share struct {
 	// Requests with the same key share an upstream: text with placeholders of the request. Default: the backend with its
@@ -64,8 +73,22 @@ type Share struct {
 	// The largest size of the events that are kept, in bytes, up to 1 GiB. Default: 1048576 (1 MiB).
 	HistorySize int64 `json:"history_size,omitempty"`
 
-	// How many of the kept events a client without an id gets first. Default: 0, so it starts with the next event.
+	// How many of the kept events a client without an id gets first. Negative: all of them. Default: 0, so it starts with the
+	// next event.
 	Replay int `json:"replay,omitempty"`
+
+	// The event that a client gets once it has the kept events. Its id is where the stream stands. Default: none.
+	Live *Live `json:"live,omitempty"`
+
+	// The methods of requests that open an upstream. It is opened with the first such request, and, unless that is a GET, never
+	// opened again by itself: not after a failure, not after its end, and not by a reload. The next handler gets the method and
+	// the body of that request, up to 10 MiB. Requests of other methods join a source that is open or kept, or get 204. It
+	// needs a backend, or a key. Default: every request opens the upstream if there is none.
+	Open []string `json:"open,omitempty"`
+
+	// The method of requests that end the source, for all its clients. They get the end event. The request gets 204, or 404 if
+	// there is no source. It needs a backend, or a key. Default: none.
+	Stop string `json:"stop,omitempty"`
 
 	// How long the upstream stays open after the last client has left. Negative: it is closed at once. Default: 10s.
 	Linger caddy.Duration `json:"linger,omitempty"`

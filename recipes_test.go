@@ -166,6 +166,14 @@ var recipes = map[string]recipe{
 		events:  []string{`message {"done":true}`, `message [DONE]`},
 		reached: []string{`POST /api/chat {"model":"m"}`},
 	},
+	"Answers that outlive the page": {
+		path: "/answers/1", method: http.MethodPost, body: `{"model":"m"}`,
+		header: map[string]string{"Content-Type": "application/json", "Origin": "https://example.com"},
+		with: instead("localhost:11434", "/api/chat", ndjson, `{"done":true}`+"\n",
+			map[string]string{"Authorization": "", "Origin": ""}),
+		events:  []string{`message {"done":true}`, `message [DONE]`},
+		reached: []string{`POST /api/chat {"model":"m"}`},
+	},
 	"Kubernetes watch": {
 		path: "/pods",
 		with: func(t *testing.T, config string) (string, *standIn) {

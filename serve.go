@@ -17,7 +17,7 @@ import (
 // ServeHTTP serves an event stream, or lets the request pass.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	switch {
-	case h.backend == nil:
+	case h.backend == nil && !h.opensByMethod():
 	case r.Method == http.MethodOptions, r.Method == http.MethodTrace, r.Method == http.MethodConnect:
 		return refuseMethod(w, r)
 	}
@@ -39,6 +39,13 @@ func (h *Handler) serveWithRights(w http.ResponseWriter, r *http.Request, next c
 
 // serve serves an event stream, the page that shows it, or what a client gets that takes neither.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.Share != nil && h.Share.Stop != "" && r.Method == h.Share.Stop {
+		upstream, err := h.upstreamOf(r, next)
+		if err != nil {
+			return err
+		}
+		return h.share.ServeStop(w, r, upstream)
+	}
 	if h.Viewer && viewer.WantsPage(r) {
 		return viewer.Serve(w, r)
 	}
@@ -66,7 +73,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	if h.backend != nil && r.Method == http.MethodHead {
+	switch {
+	case r.Method == http.MethodHead && h.opensByMethod() && !h.share.Opens(http.MethodGet):
+		upstream, err := h.upstreamOf(r, next)
+		if err != nil {
+			return err
+		}
+		return h.share.ServeHead(w, r, upstream)
+	case r.Method == http.MethodHead && h.backend != nil:
 		return h.serveHead(w, r, func(header http.Header) { h.streams.SetHeaders(header, r) })
 	}
 	leave, err := h.limits.Enter(w, r)
@@ -93,25 +107,35 @@ func (h *Handler) accepts(r *http.Request) bool {
 
 // serveStream opens the stream of a request that is to get one. It calls leave if the response turns out to be none.
 func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
-	shares := h.share != nil && (h.backend != nil || r.Method == http.MethodGet)
+	shares := h.share != nil && (h.backend != nil || r.Method == http.MethodGet || h.opensByMethod())
+	if !shares && h.backend == nil {
+		return h.next.Serve(w, r, next, leave)
+	}
 	if shares {
 		r = stream.TakeLastEventID(r)
 	}
-	if h.backend == nil {
-		if shares {
-			return h.share.Serve(w, r, h.next.Upstream(r, next))
-		}
-		return h.next.Serve(w, r, next, leave)
-	}
-	upstream, err := h.backend.Bind(r)
+	upstream, err := h.upstreamOf(r, next)
 	if err != nil {
 		return err
 	}
-	defer h.streams.DrainBody(w, r)()
+	if h.backend != nil || !h.share.Opens(r.Method) {
+		defer h.streams.DrainBody(w, r)() // else it has been read
+	}
 	if shares {
 		return h.share.Serve(w, r, upstream)
 	}
 	return h.direct.Serve(w, r, upstream)
+}
+
+// opensByMethod reports whether only requests of some methods open an upstream that others share.
+func (h *Handler) opensByMethod() bool { return h.Share != nil && len(h.Share.Open) > 0 }
+
+// upstreamOf returns the upstream of a request, be it the next handler as streams share it.
+func (h *Handler) upstreamOf(r *http.Request, next caddyhttp.Handler) (Upstream, error) {
+	if h.backend != nil {
+		return h.backend.Bind(r)
+	}
+	return h.next.Upstream(r, next, h.opensByMethod() && h.share.Opens(r.Method))
 }
 
 // serveUnchanged answers a client that has negotiated for the upstream's own format.

@@ -4,7 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -81,9 +86,10 @@ func (h *Handler) Validate() error {
 	}
 	if s := h.Share; s != nil {
 		err = errors.Join(err, oneOf("lag", s.Lag, lagDisconnect, lagSkip))
-		if s.History < 1 || s.Replay < 0 {
-			err = errors.Join(err, errors.New("history must keep at least one event, and replay must not be negative"))
+		if s.History < 1 {
+			err = errors.Join(err, errors.New("history must keep at least one event"))
 		}
+		err = errors.Join(err, h.checkAnswers())
 		if s.HistorySize < 1 || s.HistorySize > directive.MaxSize {
 			err = errors.Join(err, fmt.Errorf("history_size must be from 1 byte to 1 GiB, not %d bytes", s.HistorySize))
 		}
@@ -172,6 +178,59 @@ func (h *Handler) timesOutPushes() bool {
 }
 
 var errTimeoutOfPushes = errors.New("upstream_timeout is for upstreams that are asked: remove it, as to open this backend again would not make others send")
+
+// checkAnswers reports what is wrong with live, open and stop.
+func (h *Handler) checkAnswers() (err error) {
+	s := h.Share
+	if s.Live != nil {
+		err = s.Live.check()
+	}
+	for _, method := range s.Open {
+		if methodErr := checkMethod(method); methodErr != nil {
+			err = errors.Join(err, fmt.Errorf("open: %w", methodErr))
+		}
+	}
+	switch {
+	case len(s.Open) == 0 && s.Stop == "":
+		return err
+	case s.Stop != "" && checkMethod(s.Stop) != nil:
+		err = errors.Join(err, fmt.Errorf("stop: %w", checkMethod(s.Stop)))
+	case slices.Contains(s.Open, s.Stop) || s.Stop == http.MethodGet:
+		err = errors.Join(err, fmt.Errorf("stop: %s requests are for streams: choose another method", s.Stop))
+	}
+	if h.BackendRaw == nil && s.Key == "" {
+		err = errors.Join(err, errors.New("open and stop need a backend, or a key of share: without either, a source is one of GET requests"))
+	}
+	if h.backend != nil && upstream.AlwaysShared(h.backend) {
+		err = errors.Join(err, fmt.Errorf("open and stop are not for backend %s, whose upstream is always open", backendName(h.backend)))
+	}
+	if h.Accept == acceptNegotiate && len(s.Open) > 0 {
+		err = errors.Join(err, errors.New("open and accept negotiate do not go together: a client that takes no event stream would open an upstream by any method"))
+	}
+	return err
+}
+
+func (l *Live) check() error {
+	if _, err := NewEventType(l.Event); err != nil {
+		return fmt.Errorf("live: %w", err)
+	}
+	if l.Event == frame.TypeGap || l.Event == frame.TypeError {
+		return fmt.Errorf("live: events of the type %s tell of something else: choose another type", l.Event)
+	}
+	return nil
+}
+
+// checkMethod refuses a method that no stream can have: HEAD, and those that ask for something else.
+func checkMethod(method string) error {
+	switch method {
+	case http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodConnect:
+		return fmt.Errorf("a request of method %s is for no stream", method)
+	}
+	if !httpguts.ValidHeaderFieldName(method) || method != strings.ToUpper(method) {
+		return fmt.Errorf("%q is no method, such as POST", method)
+	}
+	return nil
+}
 
 // sharesEndingPerRequest reports whether the config lets a request end what others share.
 func (h *Handler) sharesEndingPerRequest() bool {

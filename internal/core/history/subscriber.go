@@ -70,6 +70,9 @@ func (l *Log) Subscribe(at Cursor, w Waker) *Subscriber {
 	return s
 }
 
+// Place returns where the subscriber stands.
+func (s *Subscriber) Place() Cursor { return Cursor(s.place.Load()) }
+
 // Finish makes the subscriber's reading end with what is published now. It then sees Closed. One that is parked is not
 // woken.
 func (s *Subscriber) Finish() {

@@ -1,11 +1,13 @@
 package nexthandler
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -28,6 +30,7 @@ type nextUpstream struct {
 	config  *Server
 	next    caddyhttp.Handler
 	request *http.Request // to be copied for each connection
+	body    []byte        // of each of them
 	vars    map[string]any
 	server  *caddyhttp.Server
 	key     string
@@ -36,7 +39,10 @@ type nextUpstream struct {
 // Upstream returns the next handler as an upstream that streams share. It takes from a client's request what tells
 // resources apart, and nothing that tells clients apart. All that it takes is part of the key, as any of it may be what
 // the client has made it.
-func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler) backend.Upstream {
+//
+// If the request opens an upstream by its method, the next handler gets that method, the body, and the body's type, too. The
+// key is the config's then, and does not have them.
+func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler, opens bool) (backend.Upstream, error) {
 	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	host := strings.ToLower(r.Host)
@@ -44,6 +50,19 @@ func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler) backend.Upstr
 		Method: http.MethodGet, URL: resource(r.URL), Host: host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header),
 		RemoteAddr: nobody,
+	}
+	var body []byte
+	if opens && r.Method != http.MethodHead {
+		var err error
+		if body, err = readBody(r); err != nil {
+			return nil, err
+		}
+		request.Method = r.Method
+		for _, name := range []string{"Content-Type", "Content-Encoding"} {
+			if values := r.Header[name]; values != nil {
+				request.Header[name] = slices.Clone(values)
+			}
+		}
 	}
 	original.Method, original.URL, original.RemoteAddr = request.Method, resource(original.URL), request.RemoteAddr
 	if !c.route.ReadsOriginal {
@@ -67,9 +86,27 @@ func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler) backend.Upstr
 		vars = settings(r)
 	}
 	return &nextUpstream{
-		config: c, next: next, request: request.WithContext(ctx), vars: vars, server: server,
+		config: c, next: next, request: request.WithContext(ctx), body: body, vars: vars, server: server,
 		key: backend.Key(scheme, host, original.RequestURI, r.URL.RequestURI(), keyOfSettings(vars)),
+	}, nil
+}
+
+// longestBody is the most bytes that the body of a request which opens an upstream may have. It is kept while the upstream
+// reads it, as the client may leave.
+const longestBody = 10 << 20
+
+func readBody(r *http.Request) ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
 	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, longestBody+1))
+	switch {
+	case err != nil:
+		return nil, caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("reading the request's body: %w", err))
+	case len(body) > longestBody:
+		return nil, caddyhttp.Error(http.StatusRequestEntityTooLarge, fmt.Errorf("the body of a request that opens a shared upstream must not be larger than %d bytes", longestBody))
+	}
+	return body, nil
 }
 
 // resource returns the part of a URL that names a resource. A request to a proxy also has a host in its URL.
@@ -150,6 +187,9 @@ func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *h
 	r := withHeader(ctx, u.request)
 	url := *r.URL // handlers rewrite it in place
 	r.URL = &url
+	if u.body != nil {
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(u.body)), int64(len(u.body))
+	}
 	r = caddyhttp.PrepareRequest(r, repl, w, u.server)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
 	maps.Copy(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), u.vars)

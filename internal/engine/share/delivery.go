@@ -44,6 +44,9 @@ type heard struct {
 	wish       int64  // of the source, as the client has been told
 	told       uint64 // number of the record whose id the client has
 	untold     int    // bytes of the records since then
+
+	isLive bool           // the client has been told that it has all that was kept, or is not to be told
+	liveAt history.Cursor // the place up to which that is
 }
 
 // calls are the signals that a delivery gets from others.
@@ -60,6 +63,7 @@ func newDelivery(v *view, from beginning, w http.ResponseWriter, r *http.Request
 		view: v, opening: from.opening, calls: calls{signal: make(chan struct{}, 1)},
 		heard: heard{told: from.told, heartbeats: v.source.heartbeats.Load()},
 	}
+	d.isLive, d.liveAt = v.server.LiveFrame == nil, v.feed.frames.Tail(0)
 	d.stream = v.server.Streams.New(w, r, d.stop)
 	d.subscriber = v.feed.frames.Subscribe(from.at, d)
 	d.stream.Behind = d.subscriber.Behind
@@ -212,6 +216,7 @@ func (d *delivery) send() {
 		} else {
 			state = d.deliverMapped()
 		}
+		d.tellLive(state)
 		switch state {
 		case history.Parked:
 			// A heartbeat that came before it was parked has woken nobody.

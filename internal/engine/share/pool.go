@@ -34,15 +34,15 @@ type holding struct {
 
 var errTooManySources = errors.New("max_sources is reached")
 
-// acquire finds the source with that key, or opens it. The caller must release it.
-func (p *sourcePool) acquire(c *Server, upstream backend.Upstream, key string) (s *source, opened bool, err error) {
-	if s, opened, err = p.find(c, upstream, key); err == nil && !opened {
+// acquire finds the source with that key, or opens it. If once, it is not opened again by itself. The caller must release it.
+func (p *sourcePool) acquire(c *Server, upstream backend.Upstream, key string, once bool) (s *source, opened bool, err error) {
+	if s, opened, err = p.find(c, upstream, key, once); err == nil && !opened {
 		s.adopt(c, upstream)
 	}
 	return s, opened, err
 }
 
-func (p *sourcePool) find(c *Server, upstream backend.Upstream, key string) (s *source, opened bool, err error) {
+func (p *sourcePool) find(c *Server, upstream backend.Upstream, key string, once bool) (s *source, opened bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if list := p.byKey[key]; len(list) > 0 {
@@ -58,6 +58,7 @@ func (p *sourcePool) find(c *Server, upstream backend.Upstream, key string) (s *
 		p.byKey, p.all = make(map[string][]*source), make(map[*source]struct{})
 	}
 	s = newSource(c, key, upstream)
+	s.once = once
 	p.hold(c, s)
 	p.byKey[key], p.all[s] = append(p.byKey[key], s), struct{}{}
 	c.report.Meters.SourcesActive.Inc()

@@ -35,7 +35,7 @@ func (s *source) run() {
 			failed = -1
 			continue
 		}
-		if isOver(c, err) {
+		if s.once || isOver(c, err) {
 			s.finish(c, err)
 			return
 		}
@@ -142,15 +142,20 @@ func isOver(c *Server, err error) bool {
 
 // finish lets the streams read the rest, then end.
 func (s *source) finish(c *Server, err error) {
-	switch forGood := errors.Is(err, backend.ErrEnded); {
-	case forGood || err == nil:
-		sources.end(c, s, forGood, c.Keep)
-	default:
-		sources.end(c, s, false, 0)
+	forGood := errors.Is(err, backend.ErrEnded)
+	if !forGood && err != nil {
 		c.report.Failed(err)
 	}
+	keep := c.Keep
+	if !forGood && err != nil && !s.once { // else clients that return are told, too
+		keep = 0
+	}
+	sources.end(c, s, forGood, keep)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.state == isFinished {
+		return // somebody has ended it meanwhile
+	}
 	s.over, s.lastErr = err, err
 	s.closeLogs()
 }

@@ -1,6 +1,7 @@
 package share
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -24,7 +25,10 @@ type Config struct {
 	MaxSources int
 
 	Kept         history.Limits
-	Replay       int
+	Replay       int      // -1: all that is kept
+	Open         []string // the methods of requests that open an upstream; nil: all
+	Stop         string   // the method of requests that end a source; empty: none
+	LiveFrame    []byte   // tells a client that it has what was kept, without the id; nil: nothing does
 	Linger, Keep time.Duration
 	AfterReload  time.Duration // the shortest linger after a reload, since drained clients reconnect later
 	SkipLag      bool          // a client that falls behind continues after a gap
@@ -80,7 +84,7 @@ func (c *Server) Hold(upstream backend.Upstream) {
 	if c.stopped.Load() {
 		return
 	}
-	src, _, _ := sources.acquire(c, upstream, c.sourceKey(upstream, "")) // it has no limit
+	src, _, _ := sources.acquire(c, upstream, c.sourceKey(upstream, ""), false) // it has no limit
 	c.standing = append(c.standing, src)
 }
 
@@ -97,12 +101,15 @@ func (c *Server) Close() {
 
 // Serve streams a source to one client. Other clients may share it.
 func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.Upstream) error {
-	shareKey, err := c.Key.Expand(r)
+	key, err := c.keyOf(r, upstream)
 	if err != nil {
 		return err
 	}
 	lastID := stream.LastEventID(r)
-	v, opened, err := c.join(r, upstream, c.sourceKey(upstream, shareKey), lastID)
+	v, opened, err := c.join(r, upstream, key, lastID)
+	if errors.Is(err, errNoSource) {
+		return serveNothing(w)
+	}
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
 		return c.Streams.Refuse(r, metrics.RefusedMaxSources, http.StatusServiceUnavailable, err)
@@ -120,6 +127,15 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.
 		panic(panicked)
 	}
 	return err
+}
+
+// keyOf returns the key of the source that a request is for.
+func (c *Server) keyOf(r *http.Request, upstream backend.Upstream) (string, error) {
+	key, err := c.Key.Expand(r)
+	if err != nil {
+		return "", err
+	}
+	return c.sourceKey(upstream, key), nil
 }
 
 // join returns a view of the source that has the client's last event, even if its upstream has ended. If there is none, it
@@ -141,7 +157,15 @@ func (c *Server) join(r *http.Request, upstream backend.Upstream, key, lastID st
 			return v, false, nil
 		}
 	}
-	src, opened, err := sources.acquire(c, upstream, key)
+	if !c.Opens(r.Method) {
+		src, ok := sources.newest(c, key)
+		if !ok {
+			return nil, false, errNoSource
+		}
+		src.adopt(c, upstream)
+		return newView(c, r, src), false, nil
+	}
+	src, opened, err := sources.acquire(c, upstream, key, c.isOnce(r.Method))
 	if err != nil {
 		return nil, false, err
 	}

@@ -67,6 +67,7 @@ type identity struct {
 	key   string
 	epoch string // changes when history is lost: the ids of two sources never mix
 	since time.Time
+	once  bool // its upstream is not asked again: see Server.isOnce
 }
 
 // life holds the context of a source, and tells when all of it has ended.
@@ -207,7 +208,7 @@ func (s *source) adoptLocked(c *Server, upstream backend.Upstream) {
 	s.dropUnusedFeeds()
 	former, ofConfig := s.upstream.(configUpstream)
 	s.upstream = upstream // the former one may need something that its config has cleaned up
-	if !ofConfig || !former.ReplacedBy(upstream) {
+	if s.once || !ofConfig || !former.ReplacedBy(upstream) {
 		return // its connection can stay
 	}
 	s.replaced = true

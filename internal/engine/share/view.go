@@ -54,7 +54,7 @@ func (v *view) beginning(lastID string, opened bool) (p beginning) {
 		p.lost = !found
 		v.batch.LastID = v.canonical(lastID)
 	} else {
-		p.at = v.tail(v.server.Replay)
+		p.at = v.replayed()
 	}
 	if opened && (p.lost || lastID == "") {
 		p.at = 0 // even if there is more already than the history keeps
@@ -68,6 +68,14 @@ func (v *view) beginning(lastID string, opened bool) (p beginning) {
 	}
 	p.opening = frame.AppendPosition(p.opening, v.batch.LastID)
 	return p
+}
+
+// replayed returns the place of the first event that a client without an id gets.
+func (v *view) replayed() history.Cursor {
+	if v.server.Replay < 0 {
+		return v.feed.frames.Oldest()
+	}
+	return v.tail(v.server.Replay)
 }
 
 // tail is history.Log.Tail, but counts only events that this stream's mapping sends.

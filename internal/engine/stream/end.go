@@ -50,6 +50,8 @@ func (s *Stream) lastFrame(err error) (tail []byte, events int) {
 	reason := EndUpstreamEnd
 	switch {
 	case upstream.EndedCleanly(err):
+	case errors.Is(err, upstream.ErrStopped):
+		reason = EndStopped
 	case errors.Is(err, upstream.ErrRecordTooLarge):
 		reason = EndRecordTooLarge
 	default:
@@ -58,7 +60,7 @@ func (s *Stream) lastFrame(err error) (tail []byte, events int) {
 	if !s.reason.CompareAndSwap(nil, &reason) {
 		return nil, 0 // the upstream ended because the stream did
 	}
-	if reason != EndUpstreamEnd {
+	if reason != EndUpstreamEnd && reason != EndStopped {
 		if s.Behind == nil { // a source that many share has said it, once
 			s.WarnUpstream(err)
 		}

@@ -32,12 +32,13 @@ const (
 	EndAdmin          = "admin"
 	EndExpired        = "expired"
 	EndUnauthorized   = "unauthorized"
+	EndStopped        = "stopped"
 )
 
 // EndReasons is every reason why a stream may end.
 var EndReasons = []string{
 	EndUpstreamEnd, EndUpstreamError, EndClientGone, EndClientStalled, EndMaxDuration, EndLag, EndShutdown,
-	EndRecordTooLarge, EndAdmin, EndExpired, EndUnauthorized,
+	EndRecordTooLarge, EndAdmin, EndExpired, EndUnauthorized, EndStopped,
 }
 
 // ErrEnded is the error of writes to a stream that is to end.

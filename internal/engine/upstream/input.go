@@ -19,6 +19,9 @@ var (
 // ErrLastRecord ends an upstream after the record that end_when has selected. It is a clean end.
 var ErrLastRecord = errors.New("end_when has selected the last record")
 
+// ErrStopped ends an upstream that a client has stopped. It is a clean end.
+var ErrStopped = errors.New("a client has stopped the source")
+
 // FailureRecord ends an upstream whose record, selected by error_when, says that it has failed.
 type FailureRecord struct{ Text []byte }
 

@@ -1,0 +1,104 @@
+package share
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
+)
+
+// Opens reports whether a request of that method may open an upstream.
+func (c *Server) Opens(method string) bool {
+	return len(c.Open) == 0 || slices.Contains(c.Open, method)
+}
+
+// isOnce reports whether an upstream that a request of that method opens is never asked again by itself: such a request may
+// do more than ask, and its answer may cost something.
+func (c *Server) isOnce(method string) bool {
+	return len(c.Open) > 0 && method != http.MethodGet && method != http.MethodHead
+}
+
+// errNoSource says that there is nothing that a request which opens no upstream could join.
+var errNoSource = errors.New("no source is open or kept, and this method opens none")
+
+// serveNothing answers a request for which there is no source: EventSource then stays closed.
+func serveNothing(w http.ResponseWriter) error {
+	stream.AddVary(w.Header())
+	w.Header().Set("Cache-Control", "no-store") // a 204 may be cached otherwise (RFC 9110 §15.3.5)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// ServeHead answers HEAD as GET would be, where a GET opens no upstream.
+func (c *Server) ServeHead(w http.ResponseWriter, r *http.Request, upstream backend.Upstream) error {
+	key, err := c.keyOf(r, upstream)
+	if err != nil {
+		return err
+	}
+	if !sources.exists(key) {
+		return serveNothing(w)
+	}
+	c.Streams.SetHeaders(w.Header(), r)
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush() // or HTTP/3 says that the stream is empty
+	return nil
+}
+
+// ServeStop ends the sources with the request's key, for all their clients. They get the rest, and the end event.
+func (c *Server) ServeStop(w http.ResponseWriter, r *http.Request, asked backend.Upstream) error {
+	key, err := c.keyOf(r, asked)
+	if err != nil {
+		return err
+	}
+	list := sources.endAll(key)
+	if len(list) == 0 {
+		return caddyhttp.Error(http.StatusNotFound, errors.New("there is no source to stop"))
+	}
+	for _, s := range list {
+		s.mu.Lock()
+		if s.state != isFinished {
+			s.over = upstream.ErrStopped
+			s.closeLogs()
+		}
+		s.mu.Unlock()
+		sources.close(s, func() bool { return true })
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// exists reports whether there is a source with that key, be it one that has ended and is kept.
+func (p *sourcePool) exists(key string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.byKey[key]) > 0
+}
+
+// newest returns the newest source with that key, be it one that has ended and is kept. The caller must release it.
+func (p *sourcePool) newest(c *Server, key string) (s *source, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.byKey[key]
+	if len(list) == 0 {
+		return nil, false
+	}
+	s = list[len(list)-1]
+	p.hold(c, s)
+	return s, true
+}
+
+// endAll ends the sources with that key, and forgets them. It returns them.
+func (p *sourcePool) endAll(key string) []*source {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := slices.Clone(p.byKey[key])
+	for _, s := range list {
+		p.endLocked(s)
+		p.forgetLocked(s)
+	}
+	return list
+}

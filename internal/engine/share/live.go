@@ -1,0 +1,28 @@
+package share
+
+import (
+	"github.com/seed-4dedbcea/caddy-sse/eventstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
+)
+
+// tellLive sends the event that tells a client that it has all that was kept when it came, once. Its id is where the stream
+// stands, for clients that forget an id without an event.
+func (d *delivery) tellLive(state history.State) {
+	if d.isLive || d.err != nil {
+		return
+	}
+	at := d.subscriber.Place()
+	if at < d.liveAt && state != history.Parked && state != history.Closed {
+		return
+	}
+	d.isLive = true
+	id := d.batch.LastID
+	if d.batch.Mapper == nil || len(id) == 0 {
+		id = d.standing(at)
+	}
+	event, ok := eventstream.AppendID(nil, id)
+	if !ok {
+		event = nil
+	}
+	d.err = d.stream.Write(append(event, d.server.LiveFrame...), 1)
+}
