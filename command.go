@@ -29,7 +29,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "sse",
-		Usage: "[--listen <addr>] [--path <path>] [--from <url|host:port|unix//path|file>] [--format <format>] [--data <template>] [--event <template>] [--id <template>] [--where <expression>] [--history <n>] [-- <command> [<args...>]]",
+		Usage: "[--listen <addr>] [--path <path>] [--from <url|host:port|unix//path|file>] [--format <format>] [--data <template>] [--event <template>] [--id <template>] [--where <expression>] [--history <n>] [--keep] [-- <command> [<args...>]]",
 		Short: "Serves lines or JSON records as Server-Sent Events",
 		Long: `
 Serves what an upstream says, line by line or JSON record by JSON record, as
@@ -45,7 +45,8 @@ unless --listen names another address. Then whoever reaches that address can rea
 the stream: nobody is asked for a password.
 
 It ends when standard input or the command does, with exit code 1 if the
-command failed, or on Ctrl-C.
+command failed, or on Ctrl-C. With --keep, it then goes on to serve what the
+history holds, until Ctrl-C.
 `,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Example = `  tail -F app.log | caddy sse
@@ -64,6 +65,7 @@ command failed, or on Ctrl-C.
 			flags.String("id", "", "Template of the event's id")
 			flags.String("where", "", "CEL expression that a record has to meet")
 			flags.Int("history", 256, "How many events are kept for clients that come later")
+			flags.Bool("keep", false, "Go on to serve what is kept after standard input or the command has ended")
 			flags.BoolP("debug", "v", false, "Enable verbose debug-level logging")
 			_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(records.FormatNames(), cobra.ShellCompDirectiveNoFileComp))
 			_ = cmd.RegisterFlagCompletionFunc("path", cobra.NoFileCompletions)
@@ -129,7 +131,14 @@ func runCommand(fl caddycmd.Flags) error {
 	}
 	fmt.Printf("Serving events at %s\n", commandURL(listening(address), path))
 
-	err = commandline.Wait()
+	if err = commandline.Wait(); fl.Bool("keep") {
+		reason := "has ended"
+		if err != nil {
+			reason = "has failed: " + err.Error()
+		}
+		fmt.Printf("The input %s. Serving what is kept, until Ctrl-C\n", reason)
+		select {} // a signal ends the process
+	}
 	waitForStreams(5 * time.Second)
 	if stopErr := caddy.Stop(); err == nil {
 		err = stopErr

@@ -71,6 +71,36 @@ func TestCommandServesStandardInputUntilItsEnd(t *testing.T) {
 	}
 }
 
+func TestCommandGoesOnToServeWhatItKeepsAfterItsInputHasEnded(t *testing.T) {
+	for name, input := range map[string][]string{"standard input": nil, "command": {"--", "echo", "one"}, "failed command": {"--", "sh", "-c", "echo one; exit 3"}} {
+		t.Run(name, func(t *testing.T) {
+			caddy, stdin, url := startCaddySSE(t, append([]string{"--keep"}, input...)...)
+			fmt.Fprint(stdin, "one\n")
+			stdin.Close()
+			ssetest.Wait(t, "it to say so", func() bool { return strings.Contains(caddy.output.String(), "Serving what is kept") })
+			failed := name == "failed command"
+			for range 2 {
+				s := open(t, url)
+				if err := s.WaitEnd(); (err != nil) != failed {
+					t.Errorf("the stream ended with %v", err)
+				}
+				if got := data(s); len(got) != 2 || got[0] != "one" {
+					t.Errorf("events say %s", got)
+				}
+				if resumed := open(t, url, ssetest.LastEventID(s.Events()[0].ID)); resumed.WaitEnd() == nil == failed || len(data(resumed)) != 1 {
+					t.Errorf("a client that returns: %v", resumed)
+				}
+			}
+			if err := caddy.cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			if code := caddy.waitExit(t); code != 0 {
+				t.Errorf("exit code is %d, want 0", code)
+			}
+		})
+	}
+}
+
 func TestCommandFollowsALogThroughAPipe(t *testing.T) {
 	log := write(t, "app.log", "one\n")
 	address := freeAddress(t)
