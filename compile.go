@@ -22,6 +22,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/viewer"
 	"go.uber.org/zap"
 )
 
@@ -70,6 +71,9 @@ func (h *Handler) compile() error {
 		if h.Recheck != nil {
 			h.rights.Routes, h.rights.Interval = h.Recheck.Routes, time.Duration(h.Recheck.Interval)
 		}
+	}
+	if h.Viewer {
+		h.page = viewer.New(h.ownTypes())
 	}
 	client, err := argument.ParseKey(h.MaxStreamsKey)
 	if err != nil {
@@ -166,6 +170,18 @@ func (h *Handler) endFrame() ([]byte, error) {
 		event = eventstream.EndEvent(event.Type, event.Data)
 	}
 	return event.AppendTo(nil), nil
+}
+
+// ownTypes returns the types of the config's own events.
+func (h *Handler) ownTypes() (t viewer.Types) {
+	t.Heartbeat = h.HeartbeatEvent
+	if h.Error != nil {
+		t.Error = h.Error.Event
+	}
+	if h.Share != nil && h.Share.Live != nil {
+		t.Live = h.Share.Live.Event
+	}
+	return t
 }
 
 // liveFrame makes the frame of the event that tells clients that they have what was kept, nil if the config has none.

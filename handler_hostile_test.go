@@ -27,7 +27,7 @@ const hostileOptions = "where record.public\ndata {record.text}"
 
 // obliging is an upstream that does all that a client may ask of it.
 func obliging(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodGet {
+	if r.Method != http.MethodConnect {
 		_, _ = io.Copy(io.Discard, r.Body) // or reverse_proxy has a data race with itself, over HTTP/2
 	}
 	if strings.Contains(r.Header.Get("Connection"), "Upgrade") {

@@ -29,6 +29,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/viewer"
 )
 
 func init() {
@@ -221,6 +222,7 @@ type Handler struct {
 	share    *share.Server // nil: each stream has an upstream of its own
 	limits   *limits.Limits
 	rights   *rights.Server // nil: requests need none
+	page     viewer.Page
 }
 
 // The values of options that are a choice.

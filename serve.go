@@ -47,7 +47,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		return h.share.ServeStop(w, r, upstream)
 	}
 	if h.Viewer && viewer.WantsPage(r) {
-		return viewer.Serve(w, r)
+		return h.page.Serve(w, r)
 	}
 	if !h.accepts(r) {
 		stream.AddVary(w.Header())

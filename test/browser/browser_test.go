@@ -234,6 +234,18 @@ http://localhost:%s {
 		data {record.text}
 		viewer
 	}
+	sse /own {
+		backend exec sh -c "echo 1; sleep 4; echo '\"no memory\"'; sleep 600"
+		format ndjson
+		error_when "record == 'no memory'"
+		error failed
+		heartbeat 500ms alive
+		viewer
+		share {
+			replay all
+			live ready
+		}
+	}
 	respond /up "up"
 }
 `, port, dir)))
@@ -253,7 +265,7 @@ http://localhost:%s {
 	run(t, exec.Command("npm", "ci", "--no-audit", "--no-fund"))
 	cmd := exec.Command("node", "--test", "--test-concurrency=1", "viewer.test.mjs")
 	cmd.Env = append(os.Environ(), "SSE_URL="+c.url+"/normal", "SSE_FAST_URL="+c.url+"/fast",
-		"SSE_HOSTILE_URL="+c.url+"/hostile", "SSE_RESTART=curl -sf "+control.URL)
+		"SSE_HOSTILE_URL="+c.url+"/hostile", "SSE_OWN_URL="+c.url+"/own", "SSE_RESTART=curl -sf "+control.URL)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		t.Error(err)

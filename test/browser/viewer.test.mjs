@@ -311,16 +311,27 @@ test('control events stand out with their reason', async () => {
   await context.close();
 });
 
+test("the types that a config gives to the server's own events are known", { skip: process.env.SSE_OWN_URL ? false : 'it needs the real server' }, async () => {
+  const { page, context, faults } = await open(browser, process.env.SSE_OWN_URL);
+  await page.locator('li.live .data', { hasText: 'What follows is live' }).waitFor();
+  await page.locator('li.error .data', { hasText: 'The upstream failed: "no memory"' }).waitFor({ timeout: 30_000 });
+  assert.equal(await page.locator('.type', { hasText: 'alive' }).count(), 0);
+  assert.deepEqual(await faults(), []);
+  await context.close();
+});
+
 test("the server's own reasons are put into words", async () => {
   const body = 'retry: 60000\n\nevent: sse-gap\ndata: {"reason":"history","last_event_id":"1","oldest_id":"9"}\n\nevent: sse-gap\ndata: {"reason":"lag"}\n\n' +
     'event: sse-gap\ndata: {"reason":"upstream"}\n\nevent: sse-gap\ndata: {"reason":"record_too_large"}\n\n' +
-    'event: sse-error\ndata: {"reason":"record_too_large"}\n\nevent: sse-error\ndata: {"reason":"invalid_record"}\n\nevent: sse-error\ndata: {"reason":"upstream_error"}\n\n';
+    'event: sse-error\ndata: {"reason":"record_too_large"}\n\nevent: sse-error\ndata: {"reason":"invalid_record"}\n\nevent: sse-error\ndata: {"reason":"upstream_error"}\n\n' +
+    'event: sse-error\ndata: {"reason":"upstream_timeout"}\n\nevent: sse-error\ndata: {"reason":"unavailable","status":503}\n\n';
   const { page, context } = await open(browser, server.normal, { before: answer(server.normal, events(body)) });
-  await until(page, () => document.querySelectorAll('li .head').length === 7);
+  await until(page, () => document.querySelectorAll('li .head').length === 9);
   assert.deepEqual(await page.locator('li .data').allTextContents(), [
     'Events were lost: they are no longer kept (last seen 1, oldest kept 9)', 'Events were lost: this client was too slow',
     'Events were lost: the upstream could not go on where it was', 'Events were lost: a record was too large',
     'The upstream failed: a record was too large', 'The upstream failed: a record was not JSON', 'The upstream failed',
+    'The upstream failed: it has sent nothing for too long', 'The upstream failed: the stream could not be opened (status 503)',
   ]);
   await context.close();
 });
@@ -343,6 +354,7 @@ test('an id without data moves Last-Event-ID, also one that is not ASCII', async
 
 for (const [name, reply, state, why] of [
   ['204 ends the stream for good', { status: 204 }, 'Ended', '204'],
+  ['a 401 is a refusal', { status: 401, contentType: 'text/plain', body: '' }, 'Refused', 'log in'],
   ['a 403 is a refusal', { status: 403, contentType: 'text/event-stream', body: '' }, 'Refused', '403'],
   ['a response of another type is a refusal', { status: 200, contentType: 'application/json', body: '{}' }, 'Refused', 'application/json'],
 ]) {

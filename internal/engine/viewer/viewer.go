@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"encoding/json"
+	"html"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -41,11 +44,31 @@ func WantsPage(r *http.Request) bool {
 	return accept.Named(values, "text/html") > accept.Named(values, "text/event-stream")
 }
 
+// Types are the types of a config's own events. A type that is empty is none, or the default.
+type Types struct {
+	Error     string `json:"error,omitempty"`
+	Live      string `json:"live,omitempty"`
+	Heartbeat string `json:"heartbeat,omitempty"`
+}
+
+// Page is the page of one config.
+type Page string
+
+// New returns a page that knows these types.
+func New(types Types) Page {
+	const empty = `content="{}"`
+	known, err := json.Marshal(types)
+	if err != nil {
+		panic(err) // strings only: cannot be
+	}
+	return Page(strings.Replace(viewerPage, empty, `content="`+html.EscapeString(string(known))+`"`, 1))
+}
+
 // Serve answers with the page.
-func Serve(w http.ResponseWriter, r *http.Request) error {
+func (p Page) Serve(w http.ResponseWriter, r *http.Request) error {
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Length", strconv.Itoa(len(viewerPage)))
+	header.Set("Content-Length", strconv.Itoa(len(p)))
 	header.Set("Content-Security-Policy", viewerPolicy)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
@@ -55,6 +78,6 @@ func Serve(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	_, err := w.Write([]byte(viewerPage))
+	_, err := io.WriteString(w, string(p))
 	return err
 }
