@@ -199,6 +199,9 @@ func (h *Handler) unmarshalCaddyfile(d *caddyfile.Dispenser, helper *httpcaddyfi
 			return err
 		}
 	}
+	if h.passesWithoutRights() {
+		return d.WrapErr(errPassesWithoutRights)
+	}
 	if h.Share != nil {
 		if err := h.checkAnswers(); err != nil {
 			return d.WrapErr(err)

@@ -61,6 +61,9 @@ func (h *Handler) Validate() error {
 	if h.Recheck != nil && (h.Recheck.Interval <= 0 || len(h.Recheck.Routes) == 0) {
 		err = errors.Join(err, errors.New("recheck must have an interval above zero, and routes"))
 	}
+	if h.passesWithoutRights() {
+		err = errors.Join(err, errPassesWithoutRights)
+	}
 	if !isErrorStatus(h.AcceptStatus) {
 		err = errors.Join(err, fmt.Errorf("accept_status must be an error status from 400 to 599, not %d", h.AcceptStatus))
 	}
@@ -178,6 +181,13 @@ func (h *Handler) timesOutPushes() bool {
 }
 
 var errTimeoutOfPushes = errors.New("upstream_timeout is for upstreams that are asked: remove it, as to open this backend again would not make others send")
+
+// passesWithoutRights reports whether a client can have responses that do not end with its rights.
+func (h *Handler) passesWithoutRights() bool {
+	return h.Accept == acceptNegotiate && h.BackendRaw == nil && (h.Expires != "" || h.Recheck != nil)
+}
+
+var errPassesWithoutRights = errors.New("accept negotiate gives the next handler's own responses to clients, which neither expires nor recheck ends: choose another accept")
 
 // checkAnswers reports what is wrong with live, open and stop.
 func (h *Handler) checkAnswers() (err error) {

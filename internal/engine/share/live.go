@@ -8,7 +8,7 @@ import (
 // tellLive sends the event that tells a client that it has all that was kept when it came, once. Its id is where the stream
 // stands, for clients that forget an id without an event.
 func (d *delivery) tellLive(state history.State) {
-	if d.isLive || d.err != nil {
+	if d.isLive || d.err != nil || state == history.Lagged { // which first is told of the gap
 		return
 	}
 	at := d.subscriber.Place()
