@@ -17,14 +17,14 @@ type Charset struct {
 
 var utf8Charset = &Charset{name: "utf-8"}
 
-// UTF-16 is what a byte order mark turns into the one or the other.
+// These are UTF-16 with the byte order that a byte order mark gives.
 var (
 	utf16LE = mustLookup("utf-16le")
 	utf16BE = mustLookup("utf-16be")
 )
 
-// LookupCharset returns the charset of that name or label, WHATWG Encoding
-// §4.2, in any case; an empty name is UTF-8.
+// LookupCharset returns the charset with that name or label (WHATWG Encoding §4.2), in upper or lower case. An empty name
+// is UTF-8.
 func LookupCharset(name string) (*Charset, error) {
 	if name == "" {
 		return utf8Charset, nil
@@ -41,8 +41,7 @@ func LookupCharset(name string) (*Charset, error) {
 	case "utf-8":
 		return utf8Charset, nil
 	case "replacement":
-		// It stands for charsets that are unsafe to decode; its decoder
-		// answers any input with a single U+FFFD.
+		// This encoding stands for charsets that are unsafe to decode. Its decoder makes a single U+FFFD of any input.
 		return nil, fmt.Errorf("charset %q cannot be decoded: let the upstream send utf-8", name)
 	}
 	return &Charset{name: canonical, encoding: enc}, nil
@@ -56,11 +55,10 @@ func mustLookup(name string) *Charset {
 	return c
 }
 
-// CharsetOf returns the charset that the parameter of a Content-Type names;
-// UTF-8 if it names none, or one that is not known.
+// CharsetOf returns the charset that a Content-Type names in its parameter. It returns UTF-8 if there is none, or one that
+// is not known.
 //
-// mime.ParseMediaType is too strict here: one malformed parameter hides all
-// others from it.
+// mime.ParseMediaType is too strict here: it rejects all parameters if one is malformed.
 func CharsetOf(contentType string) *Charset {
 	_, params, _ := strings.Cut(contentType, ";")
 	for param := range strings.SplitSeq(params, ";") {

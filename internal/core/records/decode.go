@@ -16,10 +16,8 @@ var (
 	bomUTF16BE = []byte("\xFE\xFF")
 )
 
-// decoder turns source bytes into pieces of valid UTF-8 text, so that the
-// code that finds records need not know of charsets, and tells which source
-// offset a place in the text stands at. Valid UTF-8 is handed on as it came,
-// without a copy.
+// decoder turns source bytes into pieces of valid UTF-8 text, so that the code that finds records need not know charsets.
+// It also tells the source offset of a place in the text. Valid UTF-8 is passed on without a copy.
 type decoder struct {
 	chunk  []byte // fed, not decoded yet
 	offset int64  // of the first byte not decoded yet, in the source
@@ -33,15 +31,15 @@ type decoder struct {
 	legacy  *legacyDecoder // nil for UTF-8
 }
 
-// legacyDecoder decodes what is not UTF-8.
+// legacyDecoder decodes charsets other than UTF-8.
 type legacyDecoder struct {
 	decode transform.Transformer
 	buf    []byte
 	shifts bool  // the charset has escape sequences, of which no text comes
 	from   int64 // the source offset at which the next piece starts, with them
 
-	// The last piece is decoded once more, up to the places that are asked
-	// for: no decoder tells which source byte became which byte of text.
+	// To find the source offset of a place, the last piece is decoded again up to that place. No decoder tells which source
+	// byte became which byte of text.
 	again   transform.Transformer
 	scratch []byte
 	src     []byte // what the last piece was decoded from, and more
@@ -69,8 +67,8 @@ func (d *decoder) use(c *Charset) {
 	}
 }
 
-// next returns the next piece of text; none if it takes more bytes. With
-// final, no more bytes will come.
+// next returns the next piece of text. It returns nothing if more bytes are needed. final says that no more bytes will
+// come.
 func (d *decoder) next(final bool) []byte {
 	text := d.piece(final)
 	if len(text) == 0 {
@@ -104,7 +102,7 @@ func (d *decoder) piece(final bool) []byte {
 	return nil
 }
 
-// take passes n bytes of the chunk, which become text.
+// take moves past n bytes of the chunk, which have become text.
 func (d *decoder) take(text []byte, n int) []byte {
 	d.start = d.offset
 	d.offset += int64(n)
@@ -112,7 +110,7 @@ func (d *decoder) take(text []byte, n int) []byte {
 	return text
 }
 
-// hold moves one byte of the chunk to those that wait for more.
+// hold moves one byte of the chunk to the bytes that wait for more.
 func (d *decoder) hold() bool {
 	if len(d.chunk) == 0 || d.nheld == len(d.held) {
 		return false
@@ -123,7 +121,7 @@ func (d *decoder) hold() bool {
 	return true
 }
 
-// takeHeld passes n of the bytes held, which become text.
+// takeHeld moves past n of the bytes held, which have become text.
 func (d *decoder) takeHeld(text []byte, n int) []byte {
 	d.start = d.offset
 	d.offset += int64(n)
@@ -131,7 +129,7 @@ func (d *decoder) takeHeld(text []byte, n int) []byte {
 	return text
 }
 
-// nextHeld completes the character that the last chunk cut off.
+// nextHeld completes the character that the end of the last chunk has cut off.
 func (d *decoder) nextHeld(final bool) []byte {
 	for {
 		valid, bad := validLen(d.held[:d.nheld])
@@ -149,10 +147,9 @@ func (d *decoder) nextHeld(final bool) []byte {
 	}
 }
 
-// skipBOM drops a leading byte order mark. That of UTF-8 decides the charset,
-// whatever was announced (WHATWG Encoding §6, decode); those of UTF-16 only
-// the byte order of UTF-16: FF FE at the start of a UTF-8 stream is more
-// often damage than another charset. It reports false if it takes more bytes.
+// skipBOM drops a leading byte order mark. The mark of UTF-8 decides the charset, whatever was announced (WHATWG Encoding
+// §6, decode). The marks of UTF-16 decide only the byte order of a stream announced as UTF-16: at the start of a UTF-8
+// stream, FF FE is more often damage than another charset. skipBOM reports false if it needs more bytes.
 func (d *decoder) skipBOM(final bool) bool {
 	chunk, fresh := d.chunk, d.nheld == 0
 	for {
@@ -191,7 +188,7 @@ func (d *decoder) skipBOM(final bool) bool {
 	}
 }
 
-// nextLegacy decodes the next piece of what is not UTF-8.
+// nextLegacy decodes the next piece of a charset other than UTF-8.
 func (d *decoder) nextLegacy(final bool) []byte {
 	l := d.legacy
 	l.sourceLen(l.size) // the second decoder must not fall behind
@@ -200,8 +197,7 @@ func (d *decoder) nextLegacy(final bool) []byte {
 		held := d.nheld > 0
 		l.src, l.final = d.chunk, false
 		if l.shifts && len(l.src) > 0 {
-			// An escape sequence begins a piece: so it counts to what
-			// follows it, wherever chunks end.
+			// An escape sequence begins a piece. So it belongs to the text that follows it, wherever a chunk ends.
 			l.src = l.src[:min(len(l.src), legacyPiece)]
 			if i := bytes.IndexByte(l.src[1:], 0x1B); i >= 0 {
 				l.src = l.src[:1+i]
@@ -222,8 +218,7 @@ func (d *decoder) nextLegacy(final bool) []byte {
 		case nSrc > 0:
 			d.take(nil, nSrc)
 		case l.final:
-			// No decoder should leave bytes when told that no more will
-			// come; if one does, they are not characters.
+			// A decoder that knows that no more bytes will come should leave none. If it does, they are not characters.
 			d.nheld = 0
 			return nil
 		case held && len(d.chunk) == 0:
@@ -245,8 +240,7 @@ func (d *decoder) nextLegacy(final bool) []byte {
 	}
 }
 
-// offsetAt returns the source offset of the byte at n in the last piece,
-// which must not be lower than asked for before.
+// offsetAt returns the source offset of byte n of the last piece. n must not be lower than in the previous call.
 func (d *decoder) offsetAt(n int) int64 {
 	if d.legacy == nil || n == 0 {
 		return d.start + int64(n)

@@ -5,12 +5,12 @@ import (
 	"strconv"
 )
 
-// maxFieldSize bounds the id and the event type, in bytes. A longer one is
-// ignored: no client could send such an id back in a header.
+// maxFieldSize is the most bytes of an id or event type. A longer one is ignored, since no client could send such an id
+// back in a header.
 const maxFieldSize = 8 << 10
 
-// maxRetryDigits bounds the reconnection time. One with more digits is
-// ignored: no client's timer runs for so long.
+// maxRetryDigits is the most digits of a reconnection time. A longer one is ignored, since no client's timer runs for so
+// long.
 const maxRetryDigits = 15
 
 var newline = []byte{'\n'}
@@ -85,9 +85,8 @@ func fieldOf(name []byte) field {
 	return ignored
 }
 
-// eventStream finds the next record of EventStream, WHATWG HTML §9.2.6. An
-// event's end is seen at the first byte of its empty line's CRLF, so as not
-// to hold it back until the next byte comes.
+// eventStream finds the next record of EventStream (WHATWG HTML §9.2.6). An event ends at the first byte of the CRLF of its
+// empty line, so that it does not wait for the second byte.
 func (s *Splitter) eventStream(rec *Record) Token {
 	e := &s.event
 	for s.pos < len(s.text) {
@@ -115,9 +114,8 @@ func (s *Splitter) eventStream(rec *Record) Token {
 	return s.park(part)
 }
 
-// eventLineEnd returns where in the text the line ends. The next LF is
-// remembered: where CRs end the lines, it would be looked for in each of
-// them, through all the text.
+// eventLineEnd returns where in the text the line ends. It remembers the next LF. Where lines end with a CR, each line
+// would otherwise search the rest of the text for it.
 func (s *Splitter) eventLineEnd() int {
 	e := &s.event
 	if e.lf < s.pos {
@@ -202,8 +200,7 @@ func (s *Splitter) nameField() {
 	}
 }
 
-// eventData adds to the event's data. The first part stays where it is, as
-// most events have but one.
+// eventData adds to the event's data. The first part is not copied, as most events have only one.
 func (s *Splitter) eventData(part []byte) {
 	event := &s.event.pending
 	if event.part == nil && s.partial.isEmpty() {
@@ -252,8 +249,7 @@ func (s *Splitter) eventLine(rec *Record) Token {
 			return IsRetry
 		}
 	case dataField:
-		// Told here, so that it comes before the token of a comment that
-		// follows, wherever chunks end.
+		// It is reported here, so that it comes before the token of a comment that follows, wherever a chunk ends.
 		if len(s.carry)+len(event.part) > s.max {
 			s.keep(event.part)
 			event.part, s.over = nil, true
@@ -263,8 +259,7 @@ func (s *Splitter) eventLine(rec *Record) Token {
 	return NeedMore
 }
 
-// keepPart keeps the first line's value before a token in mid-event, if it
-// lies in a piece that ends here.
+// keepPart copies the first line's value before a token in the middle of an event, if its piece ends here.
 func (s *Splitter) keepPart() {
 	if s.pos == len(s.text) {
 		s.keep(s.event.pending.part)

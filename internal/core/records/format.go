@@ -5,31 +5,29 @@ import (
 	"strings"
 )
 
-// Format says how the bytes of an upstream become records. The zero value is
-// Auto.
+// Format says how the bytes of an upstream become records. The zero value is Auto.
 type Format uint8
 
 const (
-	// Auto stands for the format that ForContentType derives; a Splitter
-	// that is given Auto splits Lines.
+	// Auto stands for the format that ForContentType derives. A Splitter treats Auto as Lines.
 	Auto Format = iota
 	// Lines ends a record at each LF and drops one CR before it.
 	Lines
-	// NDJSON splits as Lines does; each record is a JSON value.
+	// NDJSON is the same as Lines, but each record is a JSON value.
 	NDJSON
 	// JSONSeq is RFC 7464: an RS begins a record.
 	JSONSeq
-	// JSON is JSON values one after another with anything or nothing
-	// between them; the elements of a top-level array are the records.
+	// JSON is JSON values one after another, with white space or nothing between them. The elements of a top-level array
+	// are records.
 	JSON
-	// EventStream is Server-Sent Events, WHATWG HTML §9.2.6: each event is
-	// a record, its data the record's text.
+	// EventStream is Server-Sent Events (WHATWG HTML §9.2.6). Each event is a record, and its data is the text of the
+	// record.
 	EventStream
 )
 
 var formatNames = [...]string{"auto", "lines", "ndjson", "json_seq", "json", "event_stream"}
 
-// FormatNames returns what ParseFormat takes.
+// FormatNames returns the names that ParseFormat takes.
 func FormatNames() []string { return formatNames[:] }
 
 // ParseFormat returns the format that a configuration calls name.
@@ -58,21 +56,20 @@ func (f Format) IsJSON() bool {
 // IsLines reports whether each record of the format is a line of text.
 func (f Format) IsLines() bool { return f == Auto || f == Lines }
 
-// Announcement is what a Content-Type says of a response's bytes.
+// Announcement is what a Content-Type says about the body of a response.
 type Announcement uint8
 
 const (
-	// NotRecords are those of a page, an image, a file.
+	// NotRecords says that it is something else, such as a page, an image or a file.
 	NotRecords Announcement = iota
-	// MaybeRecords may be records or a document: plain text, JSON, and what
-	// has no type.
+	// MaybeRecords says that it may be records or a document: plain text, JSON, or a body without a type.
 	MaybeRecords
-	// AreRecords is said by types that are made for a sequence.
+	// AreRecords says that it is a sequence of records.
 	AreRecords
 )
 
-// ForContentType returns what Auto makes of a Content-Type, and what that type
-// announces. All that is nothing else, an empty contentType too, is Lines.
+// ForContentType returns the format that Auto stands for with a Content-Type, and what that type announces. A type that is
+// not known, or an empty one, is Lines.
 func ForContentType(contentType string) (Format, Announcement) {
 	mediaType, params, _ := strings.Cut(contentType, ";")
 	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
@@ -99,8 +96,7 @@ func ForContentType(contentType string) (Format, Announcement) {
 	return Lines, NotRecords
 }
 
-// isWatch reports whether a JSON response is a watch of the Kubernetes API,
-// one event to a line.
+// isWatch reports whether a JSON response is a watch of the Kubernetes API, which has one event in each line.
 func isWatch(params string) bool {
 	for param := range strings.SplitSeq(params, ";") {
 		if strings.EqualFold(strings.TrimSpace(param), "stream=watch") {
@@ -110,14 +106,13 @@ func isWatch(params string) bool {
 	return false
 }
 
-// Oversize says what becomes of a record larger than Options.MaxSize. The
-// zero value is Skip.
+// Oversize says what happens to a record larger than Options.MaxSize. The zero value is Skip.
 type Oversize uint8
 
 const (
 	// Skip drops the record and goes on with the next one.
 	Skip Oversize = iota
-	// Truncate cuts the record's text at a character's end.
+	// Truncate cuts the text of the record at the end of a character.
 	Truncate
 	// Fail ends the stream.
 	Fail

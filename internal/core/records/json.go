@@ -24,10 +24,9 @@ var classes = [256]class{
 	'"': quote, ',': comma, ':': colon,
 }
 
-// jsonState is where JSON or JSONSeq stands in the value being read. Depth is
-// a count: brackets are not matched in kind, which would take memory for each
-// level. Whether a record is JSON is for others to say; this only has to find
-// where it ends.
+// jsonState is the position within the value being read, for JSON and JSONSeq. Its depth is a count: brackets are not
+// matched by kind, which would take memory for each level. It only finds where a record ends. Whether the record is JSON is
+// checked elsewhere.
 type jsonState struct {
 	in      jsonPart
 	depth   int
@@ -58,16 +57,13 @@ const (
 	valueIsDone                 // all after which only punctuation may follow
 )
 
-// jsonValue finds the next record of JSON, and compacts it to one line: white
-// space outside strings is left out.
+// jsonValue finds the next record of JSON, and compacts it to one line. White space outside strings is left out.
 //
-// What is no JSON becomes records as well, which do not parse, and costs as
-// little of what follows as can be: a value ends where no value may go on. So
-// one that the upstream broke off ends where the next one begins, at two
-// values with no comma between them, or at a line break within a string, which
-// JSON does not allow. Commas too many or missing between values are let pass,
-// and so is the end of an array that has not begun: a file may be read from a
-// place within one.
+// Text that is not JSON becomes records, too, which do not parse. It spoils as little of what follows as possible: a value
+// ends where no value can continue. So a value that the upstream broke off ends where the next one begins, at two values
+// without a comma between them, or at a line break within a string, which JSON does not allow. Missing and superfluous
+// commas between values are ignored. So is the end of an array that has not begun, since a file may be read from a place
+// within one.
 func (s *Splitter) jsonValue(rec *Record) Token {
 	j, text, i := &s.json, s.text, s.pos
 	run := i // text from here on belongs to the record and is not kept yet
@@ -177,7 +173,7 @@ func (s *Splitter) jsonValue(rec *Record) Token {
 	return s.park(text[run:])
 }
 
-// jsonEnd ends a record before end. NeedMore lets Next come again.
+// jsonEnd ends a record before end. It returns NeedMore if Next is to go on.
 func (s *Splitter) jsonEnd(rec *Record, part []byte, end int) Token {
 	s.pos = end
 	s.json = jsonState{array: s.json.array, used: true}
@@ -192,8 +188,8 @@ func (s *Splitter) endJSON(rec *Record) Token {
 	return s.jsonEnd(rec, nil, s.pos)
 }
 
-// inString returns how far p goes on with the string: to the quote that ends
-// it, or to a control character, which JSON does not allow there.
+// inString returns how much of p belongs to the string. The string ends at a quote, or before a control character, which
+// JSON does not allow in it.
 func (j *jsonState) inString(p []byte) int {
 	i := 0
 	for {

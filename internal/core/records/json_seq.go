@@ -5,11 +5,10 @@ import "bytes"
 // recordSeparator begins each record of JSONSeq.
 const recordSeparator = 0x1E
 
-// jsonSeq finds the next record of JSONSeq. RFC 7464 lets a record go on to
-// the next RS, which comes only with the next record; so that none has to wait
-// for that, a LF ends a record as well, where no bracket and no string is open.
-// An RS ends it in any state, as it cannot occur in JSON. The first RS may be
-// missing. White space at the end of a record is part of the framing.
+// jsonSeq finds the next record of JSONSeq. In RFC 7464, a record extends to the next RS, which comes only with the next
+// record. So that no record has to wait for it, an LF also ends a record where no bracket and no string is open. An RS
+// always ends a record, as it cannot occur in JSON. The first RS may be missing. White space at the end of a record is part
+// of the framing.
 func (s *Splitter) jsonSeq(rec *Record) Token {
 	j, text, i := &s.json, s.text, s.pos
 	run := i // text from here on belongs to the record and is not kept yet
@@ -75,9 +74,8 @@ func (s *Splitter) jsonSeq(rec *Record) Token {
 	return s.park(text[run:])
 }
 
-// jsonSeqEnd ends a record; end is what has been seen. A number or literal
-// without white space after it may be the beginning of another one, and is
-// dropped: RFC 7464 §2.4.
+// jsonSeqEnd ends a record. end is how far the text has been read. A number or literal without white space after it may be
+// the beginning of a longer one, and is dropped (RFC 7464 §2.4).
 func (s *Splitter) jsonSeqEnd(rec *Record, part []byte, end int) Token {
 	s.pos = end
 	text, j := s.join(part), s.json

@@ -1,11 +1,8 @@
-// Package records finds the records in the bytes of an upstream, however the
-// bytes arrive: a [Splitter] is fed chunks and gives tokens. The tokens depend
-// on the bytes alone, never on where one chunk ends and the next begins.
+// Package records finds the records in the bytes of an upstream. A [Splitter] takes the bytes in chunks and returns tokens.
+// The tokens depend on the bytes alone, not on how the bytes are cut into chunks.
 //
-// The way of the bytes: decoder (any charset to pieces of valid UTF-8 text),
-// then the code of the format (lines.go, json.go, json_seq.go,
-// event_stream.go), which looks at each byte of text once and passes on what
-// it can without a copy.
+// The decoder turns the bytes, in any charset, into pieces of valid UTF-8 text. The code of the format (lines.go, json.go,
+// json_seq.go, event_stream.go) then looks at each byte of text once. It passes text on without a copy where it can.
 package records
 
 import (
@@ -24,34 +21,30 @@ type Options struct {
 
 const (
 	defaultMaxSize = 1 << 20
-	// idleSize is how large a buffer with nothing in it may stay while the
-	// stream waits: there are many streams, and few large records.
+	// idleSize is the largest buffer that a stream keeps while it waits. There are many streams, and few large records.
 	idleSize = 64 << 10
 )
 
-// Record is a record as Next found it. Its slices are valid until the next
-// call of Next or Feed, and must not be changed.
+// Record is a record that Next has found. Its slices are valid until the next call of Next or Feed. They must not be
+// changed.
 type Record struct {
-	// Text is the record without what delimits it, as valid UTF-8.
+	// Text is the record as valid UTF-8, without its delimiters.
 	Text []byte
-	// OneLine says that Text is known to hold neither CR nor LF.
+	// OneLine says that Text has neither CR nor LF. If it is false, Text may have one.
 	OneLine bool
-	// ID is, in an EventStream, the value of the last id field since the
-	// record before, empty where the upstream reset its id; nil if there was
-	// none.
+	// ID is the value of the last id field since the previous record of an EventStream. It is empty if the upstream reset
+	// its id, and nil if there was no such field.
 	ID []byte
-	// Event is, in an EventStream, the event's type; nil if it has none.
+	// Event is the event's type, in an EventStream. It is nil if the event has none.
 	Event []byte
-	// IDDropped and EventDropped say that, in an EventStream, there was an id
-	// or a type that nobody can be sent: an id with NUL, or one over 8 KiB.
+	// IDDropped and EventDropped say that an EventStream had an id or a type that cannot be sent: an id with NUL, or one
+	// over 8 KiB.
 	IDDropped, EventDropped bool
-	// End is how many of the bytes fed lie before the end of this record and
-	// its terminator: source bytes, as they were before decoding. Of a
-	// terminator that may have two bytes (the CRLF of an EventStream), or
-	// that is the next record's beginning, it takes in only what had to be
-	// seen. Next sets it with IsRecord and IsBlank.
+	// End is the number of bytes fed up to the end of this record, its terminator included. It counts source bytes, as they
+	// were before decoding. A terminator may have two bytes (the CRLF of an EventStream) or be the beginning of the next
+	// record. Then End includes only as much of it as was needed to see the end. Next sets End with IsRecord and IsBlank.
 	End int64
-	// Retry is, with IsRetry, the reconnection time in milliseconds.
+	// Retry is the reconnection time in milliseconds, with IsRetry.
 	Retry int64
 	// Truncated says that Text is the beginning of a record over MaxSize.
 	Truncated bool
@@ -63,34 +56,29 @@ type Record struct {
 	IsLine bool
 }
 
-// Token is what Next found.
+// Token says what Next has found.
 type Token uint8
 
 const (
-	// NeedMore asks for the next Feed, or after Finish says that all is done.
+	// NeedMore asks for the next Feed. After Finish, it says that there is nothing more.
 	NeedMore Token = iota
 	// IsRecord is a record.
 	IsRecord
-	// IsBlank is the upstream's sign of life: a blank line where a record
-	// could have begun, or a comment of an EventStream.
+	// IsBlank is a heartbeat of the upstream: a blank line between records, or a comment of an EventStream.
 	IsBlank
-	// IsRetry is, in an EventStream, the reconnection time that the upstream
-	// wants; Next sets Record.Retry. It may come within an event.
+	// IsRetry is the reconnection time that an EventStream asks for. Next sets Record.Retry. It may come within an event.
 	IsRetry
-	// IsID is, in an EventStream, an id without an event, which a client comes
-	// back with all the same; Next sets Record.ID. The next record has it too.
+	// IsID is an id without an event, in an EventStream. A client that reconnects sends it all the same. Next sets
+	// Record.ID. The next record has this id, too.
 	IsID
-	// IsSkipped stands for one record over MaxSize that was dropped. It may
-	// come before that record's end.
+	// IsSkipped says that one record over MaxSize is dropped. It may come before the end of that record.
 	IsSkipped
-	// IsTooLarge ends a stream whose policy is Fail: each later Next says it
-	// again.
+	// IsTooLarge ends a stream whose policy is Fail. Each later call of Next returns it again.
 	IsTooLarge
 )
 
-// Splitter finds the records of one stream. It keeps at most the text of one
-// record, that is MaxSize and a byte, apart from a fixed few KiB for charsets
-// other than UTF-8 and for the fields of an EventStream.
+// Splitter finds the records of one stream. It keeps at most the text of one record, which is MaxSize and a byte. Charsets
+// other than UTF-8 and the fields of an EventStream take a few KiB more.
 type Splitter struct {
 	format   Format
 	oversize Oversize
@@ -108,7 +96,7 @@ type Splitter struct {
 	event eventState
 }
 
-// piece is the text that is looked at, and how far it has been seen.
+// piece is the text that is being searched, and how far the search has come.
 type piece struct {
 	text  []byte
 	pos   int  // what comes before has been seen
@@ -116,7 +104,7 @@ type piece struct {
 	plain bool // lines end here at LF, with no CR in text and nothing kept
 }
 
-// partial is a record whose end is not seen yet.
+// partial is a record whose end has not come yet.
 type partial struct {
 	carry    []byte // its text of former pieces
 	carryCR  bool   // carry may hold a CR
@@ -145,28 +133,27 @@ func New(o Options) *Splitter {
 	return s
 }
 
-// Feed gives the stream's next bytes, once Next has returned NeedMore for
-// those before. p must stay unchanged until Next returns NeedMore again.
+// Feed takes the next bytes of the stream. Call it once Next has returned NeedMore. Do not change p until Next returns
+// NeedMore again.
 func (s *Splitter) Feed(p []byte) {
 	s.source.chunk = p
 }
 
-// Resume says, before the first Feed, that the bytes go on with a text that
-// began before: U+FEFF at their beginning is no byte order mark.
+// Resume says that the bytes continue a text that has begun before, so that U+FEFF at their beginning is not a byte order
+// mark. Call it before the first Feed.
 func (s *Splitter) Resume() {
 	s.source.begun = true
 }
 
-// Finish says that the upstream has ended, once Next has returned NeedMore.
-// After a clean end a last record without its terminator counts, except in an
-// EventStream, else it is dropped. Next gives what is left until it returns NeedMore.
+// Finish says that the upstream has ended. Call it once Next has returned NeedMore. After a clean end, a last record
+// without its terminator counts, except in an EventStream. Otherwise it is dropped. Next then returns what is left, until
+// it returns NeedMore.
 func (s *Splitter) Finish(clean bool) {
 	s.finished, s.clean = true, clean
 }
 
-// Next returns what comes next in the bytes fed, and fills rec if that is
-// IsRecord. A record within one chunk of UTF-8 is a slice of that chunk: only
-// one that reaches over a chunk's end may take memory of its own.
+// Next returns the next token, and fills rec if that is IsRecord. A record within one chunk of UTF-8 is a slice of that
+// chunk. Only a record that extends over the end of a chunk may take memory of its own.
 func (s *Splitter) Next(rec *Record) Token {
 	if s.plain {
 		// Of nearly all lines nothing has to be looked at but the LF.
@@ -227,7 +214,7 @@ func (s *Splitter) refill() bool {
 	return len(s.text) > 0
 }
 
-// flush ends the last record, if the stream has ended, and lets go of what is not needed any more.
+// flush ends the last record if the stream has ended, and releases buffers that are no longer needed.
 func (s *Splitter) flush(rec *Record) Token {
 	token := NeedMore
 	if s.finished && s.clean {
@@ -254,13 +241,13 @@ func (s *Splitter) end(rec *Record) Token {
 	}
 }
 
-// keep copies a part of a record whose end is not seen yet.
+// keep copies a part of a record whose end has not come yet.
 func (s *Splitter) keep(part []byte) {
 	if s.over || len(part) == 0 {
 		return
 	}
-	// One byte more than MaxSize: it may be a CR that is dropped, and tells
-	// whether the byte before it ends a character.
+	// This is one byte more than MaxSize. It may be a CR that is dropped later, and it shows whether the byte before it
+	// ends a character.
 	if room := s.max + 1 - len(s.carry); len(part) > room {
 		part = part[:room]
 		s.over = true
@@ -274,8 +261,8 @@ func (s *Splitter) keep(part []byte) {
 	s.carryCR = s.carryCR || !s.noCR
 }
 
-// park keeps a part of a record whose end is not in this piece, and tells as
-// soon as it is known that the record is too large.
+// park keeps a part of a record whose end is not in this piece. It reports a record that is too large as soon as that is
+// known.
 func (s *Splitter) park(part []byte) Token {
 	s.keep(part)
 	s.budget.account(s)
@@ -295,7 +282,7 @@ func (s *Splitter) report() Token {
 	return IsSkipped
 }
 
-// join returns what was kept of a record and its last part as one.
+// join returns the parts of a record that were kept, and its last part, as one text.
 func (s *Splitter) join(part []byte) []byte {
 	if s.partial.isEmpty() {
 		return part
@@ -304,8 +291,7 @@ func (s *Splitter) join(part []byte) []byte {
 	return s.carry
 }
 
-// record ends the record that join has put together. It returns NeedMore for
-// one that was reported as too large before.
+// record ends the record that join has put together. It returns NeedMore if the record was reported as too large before.
 func (s *Splitter) record(rec *Record, text []byte, oneLine bool) Token {
 	over, reported := s.over || len(text) > s.max, s.reported
 	s.carry, s.carryCR, s.over, s.reported = s.carry[:0], false, false, false
