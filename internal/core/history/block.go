@@ -6,22 +6,21 @@ const (
 	idBlock    = 1 << 10
 )
 
-// block is a piece of memory with the frames of consecutive entries one behind
-// the other, so that a run of entries is one slice. It is only ever appended
-// to within its capacity: what is published in it never moves or changes.
+// block is a piece of memory with the frames of consecutive entries, so that a run of entries is one slice. It only grows
+// within its capacity, so that published frames never move or change.
 type block struct {
 	buf []byte
 	end Cursor // behind the last entry in it
 }
 
-// memory is where a log copies frames and ids to.
+// memory holds the copies of frames and ids.
 type memory struct {
 	block *block // the newest one
 	ids   []byte // the newest piece for ids
 }
 
-// store copies a frame to the end of the newest block, or to a new one if it
-// has no room: one of twice the size, or one of its own for a large frame.
+// store copies a frame to the end of the newest block, or to a new block if that has no room. A new block has twice the
+// size of the last one. A large frame gets a block of its own.
 func (m *memory) store(frame []byte) (b *block, from, to int) {
 	b = m.block
 	if b == nil || cap(b.buf)-len(b.buf) < len(frame) {
@@ -37,8 +36,7 @@ func (m *memory) store(frame []byte) (b *block, from, to int) {
 	return b, from, len(b.buf)
 }
 
-// storeID copies an id. Ids lie apart, for between the frames they would break
-// the runs.
+// storeID copies an id. Ids are kept apart from frames, so that a run of frames stays one slice.
 func (m *memory) storeID(id []byte) []byte {
 	if len(id) == 0 {
 		return nil

@@ -2,14 +2,14 @@ package history
 
 import "math/bits"
 
-// index says where the entries are that are held.
+// index holds the places of the entries in memory.
 type index struct {
 	ring   []slot // a power of two long; entry c lies at c & (len-1)
 	oldest Cursor // first entry held
 	first  Cursor // first entry that the history offers; the rest is slack
 }
 
-// slot is what the index holds of an entry.
+// slot is what the index holds about an entry.
 type slot struct {
 	seq      uint64
 	events   uint64 // events before this entry
@@ -34,7 +34,7 @@ func (x *index) resize(n int, end Cursor) {
 	}
 }
 
-// shrink gives back memory that smaller limits have freed. end is the log's.
+// shrink releases memory that smaller limits have freed. end is the end of the log.
 func (x *index) shrink(end Cursor) {
 	need := max(16, 1<<bits.Len(uint(end-x.oldest)))
 	if len(x.ring) > 4*need {

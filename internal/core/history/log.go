@@ -1,57 +1,50 @@
-// Package history is the heart of sharing: a bounded log of encoded frames in
-// which every subscriber has a place.
+// Package history keeps the last frames of a shared source. It is a bounded log, in which each subscriber has a place of
+// its own.
 //
-// A frame is stored once and its bytes are handed to all subscribers as they
-// lie in memory. Appending never waits for a subscriber: one that is behind
-// takes all it has missed as one slice, and one that is too far behind is told
-// how much it has lost. The same log answers where a client that names its
-// last event id goes on. It knows neither HTTP nor Caddy, nor who appends.
+// A frame is stored once. All subscribers get the same bytes in memory. Appending never waits for a subscriber. A
+// subscriber that is behind takes everything it has missed as one slice. One that is too far behind is told how much it has
+// lost. The log also finds the place at which a client with a last event id continues.
 package history
 
 import "sync"
 
-// controlCost is the least that an entry which is no event counts for in
-// Limits.Size. Such entries are not bounded by Limits.Count, and a flood of
-// three-byte comments would else be held by their far larger index.
+// controlCost is the least size that an entry counts for in Limits.Size if it is not an event. Limits.Count does not bound
+// such entries. Without controlCost, the index of many small ones would take far more memory than the entries themselves.
 const controlCost = 64
 
-// Limits bounds what a log holds. The newest entry is held whatever its size.
+// Limits bounds what a log holds. The newest entry is always held, whatever its size.
 type Limits struct {
-	// Count is how many events the history offers at most; less than 1 means 1.
+	// Count is the most events that the history offers. Less than 1 means 1.
 	Count int
-	// Size is how many bytes of frames and ids the history has at most; less
-	// than 1 means the newest entry only. Memory stays below twice what is
-	// held, plus two blocks of 64 KiB and about 100 bytes per entry.
+	// Size is the most bytes of frames and ids that the history has. Less than 1 means the newest entry only. The memory in
+	// use stays below twice what is held, plus two blocks of 64 KiB and about 100 bytes for each entry.
 	Size int
-	// Slack is how many entries beyond the history are held for subscribers
-	// that are on their way. Tail, Oldest, AfterSeq and AfterID do not offer
-	// them. Without it a burst of more records in one read than the history
-	// keeps would be lost to every subscriber, however fast. Default 0.
+	// Slack is the number of entries that are held beyond the history, for subscribers that are already reading. Tail,
+	// Oldest, AfterSeq and AfterID do not offer them. Without slack, every subscriber would lose records if one read had
+	// more of them than the history keeps. Default: 0.
 	Slack int
-	// SlackSize is how many bytes the history and its slack have at most, if
-	// that is more than Size.
+	// SlackSize is the most bytes that the history and its slack have together, if that is more than Size.
 	SlackSize int
 }
 
-// Entry is one frame and what the log must know of it.
+// Entry is one frame, and what the log needs to know about it.
 type Entry struct {
-	// Seq is the number that the appender gives. It never falls (a lower one
-	// is taken as the newest), and several entries may share one.
+	// Seq is the number that the appender gives the entry. Numbers never fall: a lower one is taken for the newest. Several
+	// entries may have the same number.
 	Seq uint64
-	// ID is the event id as on the wire; empty for comments and control frames.
+	// ID is the event id as it is sent. It is empty for comments and control frames.
 	ID []byte
 	// Bytes is the frame.
 	Bytes []byte
-	// Event says that the entry counts as an event. False for control frames.
+	// Event says that the entry counts as an event. It is false for control frames.
 	Event bool
 }
 
-// Cursor is a place in a log: the index of the next entry to read, counted
-// from the first that was ever appended.
+// Cursor is a place in a log. It is the index of the next entry to read, counted from the first entry ever appended.
 type Cursor uint64
 
-// Log is a bounded log of frames. All methods may be called from any
-// goroutine; entries lie in the order of the calls to Append. Make one with New.
+// Log is a bounded log of frames. Any goroutine may call its methods. Entries are in the order of the calls to Append. Make
+// a Log with New.
 type Log struct {
 	mu     sync.RWMutex
 	limits Limits
@@ -79,7 +72,7 @@ type edge struct {
 	numbered uint64 // newest number of an event appended or noted
 }
 
-// gone is what is still known of the entries before the history's first.
+// gone is what is still known about the entries that have left the history.
 type gone struct {
 	seq uint64 // of the last entry
 	any bool   // there was one
@@ -87,8 +80,8 @@ type gone struct {
 	id    []byte // of the last entry that had one
 	idSeq uint64
 	idEnd Cursor
-	// last: nothing came after it, so that the history begins right behind it;
-	// lone: the entry with an id before it had another.
+	// last says that nothing came after it, so that the history begins right behind it. lone says that the previous entry
+	// with an id had another id.
 	last, lone bool
 }
 
@@ -113,8 +106,7 @@ func (l *Log) SetLimits(limits Limits) {
 	l.shrink(l.end.at)
 }
 
-// Append copies e to the end of the log. Nobody sees it before Publish. An
-// append to a closed log is ignored.
+// Append copies e to the end of the log. Subscribers see it after Publish. Append does nothing on a closed log.
 func (l *Log) Append(e Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -146,17 +138,16 @@ func (l *Log) Append(e Entry) {
 	l.evict()
 }
 
-// Note records that the numbers up to seq were given, though the last of them
-// have no entry (their records were filtered). AfterSeq then knows them. It
-// takes effect at once, or with the next Publish if entries wait for one.
+// Note says that the numbers up to seq have been given, although the last of them have no entry, as their records were
+// filtered. AfterSeq then knows them. Note takes effect at once, or with the next Publish if entries wait for one.
 func (l *Log) Note(seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.note(seq)
 }
 
-// Missed records that the numbers up to seq were given to entries that are no
-// longer there: AfterSeq treats them like those that have left the history.
+// Missed says that the numbers up to seq belong to entries that are no longer there. AfterSeq treats them as entries that
+// have left the history.
 func (l *Log) Missed(seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -171,8 +162,7 @@ func (l *Log) note(seq uint64) {
 	}
 }
 
-// Publish makes visible what was appended and wakes every parked subscriber
-// once. It does nothing if nothing was appended.
+// Publish makes the appended entries visible, and wakes each parked subscriber once. It does nothing if there are none.
 func (l *Log) Publish() {
 	l.mu.Lock()
 	if l.visible.at == l.end.at {
@@ -191,8 +181,7 @@ func (l *Log) publish() {
 	l.visible.seq, l.visible.numbered = l.end.seq, l.end.numbered
 }
 
-// Wake wakes every parked subscriber once, though there is nothing new in the
-// log: for what is too fleeting to be kept.
+// Wake wakes each parked subscriber once, although the log has nothing new. It is for signals that are not kept.
 func (l *Log) Wake() {
 	l.mu.Lock()
 	parked := l.parking.take()
@@ -200,8 +189,8 @@ func (l *Log) Wake() {
 	l.wake(parked)
 }
 
-// Close ends the log: what was appended is published, subscribers read what is
-// left and then see Closed. All that are parked are woken. Idempotent.
+// Close ends the log. The appended entries are published. Subscribers read what is left, and then see Closed. Parked
+// subscribers are woken. Close may be called again.
 func (l *Log) Close() {
 	l.mu.Lock()
 	if l.closed {
@@ -215,8 +204,8 @@ func (l *Log) Close() {
 	l.wake(parked)
 }
 
-// evict lets go of what is beyond the limits. A block is garbage as soon as
-// neither a slot nor a reader's batch refers to it.
+// evict drops the entries beyond the limits. A block becomes garbage as soon as neither a slot nor a reader's batch refers
+// to it.
 func (l *Log) evict() {
 	for l.first+1 < l.end.at {
 		s := l.at(l.first)
@@ -236,7 +225,7 @@ func (l *Log) evict() {
 	}
 }
 
-// pass takes in that the entry at c has left the history.
+// pass notes that the entry at c leaves the history.
 func (g *gone) pass(s *slot, c Cursor) {
 	g.seq, g.any = s.seq, true
 	switch {
@@ -248,16 +237,16 @@ func (g *gone) pass(s *slot, c Cursor) {
 	}
 }
 
-// Stats is the state of a log as its subscribers see it.
+// Stats is the state of a log, as its subscribers see it.
 type Stats struct {
 	Entries     int // in the history, control frames included
 	Events      int // in the history
 	Bytes       int // held, as counted by Limits.Size
 	Subscribers int
-	// ids of the oldest and the newest entry in the history that has one
+	// OldestID and NewestID are the ids of the oldest and the newest entry in the history that has one.
 	OldestID, NewestID string
-	// OldestSeq is that of the oldest entry in the history, 0 if it is empty;
-	// NewestSeq the newest number known, whether or not it has an entry.
+	// OldestSeq is the number of the oldest entry in the history, 0 if there is none. NewestSeq is the newest number known,
+	// whether or not it has an entry.
 	OldestSeq, NewestSeq uint64
 }
 

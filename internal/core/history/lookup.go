@@ -9,15 +9,15 @@ func (l *Log) Oldest() Cursor {
 	return l.first
 }
 
-// Held returns the place of the oldest entry that is held, be it slack.
+// Held returns the place of the oldest entry that is held, slack included.
 func (l *Log) Held() Cursor {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.oldest
 }
 
-// Tail returns the live edge, or the place of the event that lies replay
-// events before it; of the oldest event if the history has fewer.
+// Tail returns the place that lies replay events before the live edge, or that of the oldest event if the history has
+// fewer.
 func (l *Log) Tail(replay int) Cursor {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -29,14 +29,12 @@ func (l *Log) Tail(replay int) Cursor {
 		return l.visible.at
 	}
 	events = min(events, uint64(replay))
-	// The last place with that many events behind it is the event itself, not
-	// a control frame before it.
+	// The last place with that many events after it is the event itself, not a control frame before it.
 	return l.search(func(s *slot) bool { return l.visible.events-s.events < events }) - 1
 }
 
-// AfterSeq returns the place right after the last entry with a number of at
-// most seq. If an entry with a greater one has left the history, or no number
-// as great as seq is known, ok is false and c is Oldest.
+// AfterSeq returns the place right after the last entry whose number is at most seq. If an entry with a greater number has
+// left the history, or if no number as great as seq is known, ok is false and c is Oldest.
 func (l *Log) AfterSeq(seq uint64) (c Cursor, ok bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -49,13 +47,11 @@ func (l *Log) AfterSeq(seq uint64) (c Cursor, ok bool) {
 	return l.search(func(s *slot) bool { return s.seq > seq }), true
 }
 
-// AfterID returns the place right after the entry with that id. Where the
-// upstream repeats an id in events that follow one another, it is the place
-// after the first of them: the client may have seen no more, and twice is
-// better than never. The id of the event right before the history is known
-// too, c is then Oldest. If the id is not known, if part of such a run is lost,
-// or if events with other ids lie between those with this one, so that nobody
-// knows which of them the client has seen, c is Oldest and ok false.
+// AfterID returns the place right after the entry with that id. If consecutive events have the same id, it is the place
+// after the first of them: the client may have seen no more, and to get an event twice is better than to lose it. The id of
+// the event right before the history is known, too; c is Oldest then. ok is false and c is Oldest if the id is not known,
+// if a part of such a run is lost, or if events with other ids lie between those with this one, so that it is not known
+// which of them the client has seen.
 func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 	if id == "" {
 		return l.Oldest(), false
@@ -70,8 +66,7 @@ func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 	return l.first, l.endsAtHistory(id)
 }
 
-// HasID reports whether an entry has that id, or had it, as far as the log
-// goes back.
+// HasID reports whether an entry has or had that id, as far as the log goes back.
 func (l *Log) HasID(id string) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -95,15 +90,13 @@ func (l *Log) afterRun(c Cursor, id string) (Cursor, bool) {
 	return c, true
 }
 
-// endsAtHistory reports whether the one event that is known to have had that id
-// is right before the history.
+// endsAtHistory reports whether the only event that is known to have had that id is right before the history.
 func (l *Log) endsAtHistory(id string) bool {
 	return l.gone.last && l.gone.lone && string(l.gone.id) == id && !l.heldBefore(l.gone.idEnd-1, id)
 }
 
-// heldBefore reports whether an entry before c has that id, as far as the log
-// goes back. That is further than the history does, so ids that repeat are
-// known as such even if the history is short.
+// heldBefore reports whether an entry before c has that id, as far as the log goes back. The log goes back further than the
+// history, so that ids that repeat are found even if the history is short.
 func (l *Log) heldBefore(c Cursor, id string) bool {
 	for c > l.oldest {
 		c = l.at(c - 1).named
@@ -141,8 +134,8 @@ func (l *Log) newestNamed(c Cursor) Cursor {
 	return l.at(c - 1).named
 }
 
-// Before returns the id and the number of the last entry before c that has an
-// id, even if it has just left the log; "" and 0 if there is none.
+// Before returns the id and the number of the last entry before c that has an id, even if it has just left the log. It
+// returns "" and 0 if there is none.
 func (l *Log) Before(c Cursor) (id string, seq uint64) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -159,8 +152,8 @@ func (l *Log) Before(c Cursor) (id string, seq uint64) {
 	return "", 0
 }
 
-// Number returns the number of the newest event before c, whether or not it has
-// an entry: AfterSeq of it is c, as long as the history holds it.
+// Number returns the number of the newest event before c, whether or not it has an entry. AfterSeq of that number is c, as
+// long as the history holds it.
 func (l *Log) Number(c Cursor) uint64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -170,8 +163,8 @@ func (l *Log) Number(c Cursor) uint64 {
 	return max(l.at(max(c, l.oldest)).seq, 1) - 1
 }
 
-// search returns the first published place of the history whose entry
-// satisfies f, else its end. The history must not be empty.
+// search returns the first published place of the history whose entry satisfies f, or else the end. The history must not be
+// empty.
 func (l *Log) search(f func(*slot) bool) Cursor {
 	n := sort.Search(int(l.visible.at-l.first), func(i int) bool { return f(l.at(l.first + Cursor(i))) })
 	return l.first + Cursor(n)

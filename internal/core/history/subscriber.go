@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// batchEntries is how many entries NextEntries adds at most in one call.
+// batchEntries is the most entries that NextEntries adds in one call.
 const batchEntries = 256
 
-// State says what a subscriber has got.
+// State says what a subscriber has got, and what it can expect.
 type State uint8
 
 const (
@@ -17,17 +17,17 @@ const (
 	Ready State = iota
 	// Parked: there is nothing. The Waker will be called once there is.
 	Parked
-	// Lagged: the subscriber's place was no longer held. It has been moved to
-	// Oldest, from where the next call goes on.
+	// Lagged: the subscriber's place is no longer held. The subscriber has been moved to Oldest, where the next call
+	// continues.
 	Lagged
-	// Closed: everything was read and the log or the subscriber is closed.
+	// Closed: everything has been read, and the log or the subscriber is closed.
 	Closed
 )
 
-// Waker is told that a parked subscriber can go on.
+// Waker is told that a parked subscriber can read again.
 type Waker interface {
-	// Wake is called at most once each time that Next or NextEntries has newly
-	// parked its subscriber, by the goroutine that appends. It must not block.
+	// Wake is called by the goroutine that appends, at most once each time that Next or NextEntries has parked its
+	// subscriber. It must not block.
 	Wake()
 }
 
@@ -43,8 +43,8 @@ type Batch struct {
 	Context  []byte // ends with Bytes; before it are the frames that precede them, as far as they lie in one piece; never changes
 }
 
-// Subscriber is a reader with its own place in a log. Next and NextEntries are
-// for one goroutine at a time; HasLagged, Behind and Close may be called from any.
+// Subscriber is a reader with its own place in a log. One goroutine at a time may call Next and NextEntries. Any goroutine
+// may call the other methods.
 type Subscriber struct {
 	log    *Log
 	waker  Waker
@@ -52,14 +52,13 @@ type Subscriber struct {
 	end    atomic.Uint64 // where its reading ends
 	closed atomic.Bool
 
-	// where it stands in the parking; only valid in that round
+	// its place in the parking; valid in that round only
 	round uint64
 	slot  int
 }
 
-// Subscribe adds a subscriber that begins to read at that place, or at the
-// live edge if that comes first. It must be closed. Subscribing to a closed
-// log gives what is left of it.
+// Subscribe adds a subscriber that begins to read at that place, or at the live edge if that comes first. The caller must
+// close it. A subscriber of a closed log reads what is left of it.
 func (l *Log) Subscribe(at Cursor, w Waker) *Subscriber {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,9 +80,8 @@ func (s *Subscriber) Finish() {
 	s.end.Store(uint64(s.log.visible.at))
 }
 
-// Next takes what lies between the subscriber's place and the end, as far as
-// it is one slice in memory: at least one entry, and more than 64 KiB only if
-// that one is larger.
+// Next takes the entries from the subscriber's place to the end, as far as they are one slice in memory. It takes at least
+// one entry. It takes more than 64 KiB only if that entry is larger.
 func (s *Subscriber) Next() Batch {
 	l := s.log
 	l.mu.RLock()
@@ -110,9 +108,8 @@ func (s *Subscriber) Next() Batch {
 	return b
 }
 
-// NextEntries is Next entry by entry, for subscribers that look into them: it
-// appends them to dst, at most 256. ID and Bytes are the log's own memory and
-// never change.
+// NextEntries is Next for subscribers that look into the entries. It appends at most 256 entries to dst. Their ID and Bytes
+// are the log's own memory, which never changes.
 func (s *Subscriber) NextEntries(dst []Entry) (entries []Entry, state State, missed uint64) {
 	l := s.log
 	l.mu.RLock()
@@ -121,7 +118,7 @@ func (s *Subscriber) NextEntries(dst []Entry) (entries []Entry, state State, mis
 	if state != Ready {
 		return dst, state, missed
 	}
-	// Within one block, so that what the caller holds pins no more than that.
+	// They are of one block, so that the caller keeps no more than that alive.
 	end := min(l.at(place).block.end, l.visible.at, place+batchEntries, Cursor(s.end.Load()))
 	for ; place < end; place++ {
 		e := l.at(place)
@@ -131,9 +128,8 @@ func (s *Subscriber) NextEntries(dst []Entry) (entries []Entry, state State, mis
 	return dst, Ready, 0
 }
 
-// look tells where the subscriber stands, and parks or moves it accordingly.
-// The log is locked for reading, so that nothing can be published between the
-// look and the parking.
+// look returns where the subscriber stands, and parks or moves it. The log is locked for reading, so that nothing can be
+// published between the look and the parking.
 func (s *Subscriber) look() (place Cursor, state State, missed uint64) {
 	l := s.log
 	place = Cursor(s.place.Load())
@@ -152,8 +148,7 @@ func (s *Subscriber) look() (place Cursor, state State, missed uint64) {
 	return place, Ready, 0
 }
 
-// HasLagged tells that the subscriber's place is no longer held, so that the
-// next look at it will find it Lagged.
+// HasLagged reports whether the subscriber's place is no longer held, so that the next call of Next returns Lagged.
 func (s *Subscriber) HasLagged() bool {
 	l := s.log
 	l.mu.RLock()
@@ -161,8 +156,7 @@ func (s *Subscriber) HasLagged() bool {
 	return Cursor(s.place.Load()) < l.oldest
 }
 
-// Behind returns how many events that are still held the subscriber has not
-// taken yet.
+// Behind returns the number of events that the subscriber has not taken yet, as far as they are still held.
 func (s *Subscriber) Behind() int {
 	l := s.log
 	l.mu.RLock()
@@ -174,8 +168,8 @@ func (s *Subscriber) Behind() int {
 	return int(l.visible.events - l.at(place).events)
 }
 
-// Close takes the subscriber out of the log. A Publish that runs at the same
-// time may still call its Waker once. Idempotent.
+// Close removes the subscriber from the log. A Publish that runs at the same time may still call its Waker once. Close may
+// be called again.
 func (s *Subscriber) Close() {
 	if s.closed.Swap(true) {
 		return
@@ -187,8 +181,7 @@ func (s *Subscriber) Close() {
 	l.parking.leave(s)
 }
 
-// parking holds the subscribers that wait for the next Publish. Those that are
-// awake cost it nothing.
+// parking holds the subscribers that wait for the next Publish. A Publish does not touch those that are awake.
 type parking struct {
 	mu    sync.Mutex // held under the log's lock for reading; those who hold that for writing need it not
 	list  []*Subscriber
@@ -208,8 +201,8 @@ func (p *parking) park(s *Subscriber) {
 	p.list = append(p.list, s)
 }
 
-// leave takes a subscriber off the list, else a quiet source would collect
-// all that ever came and went.
+// leave removes a subscriber from the list. Otherwise, a quiet source would collect all subscribers that ever came and
+// went.
 func (p *parking) leave(s *Subscriber) {
 	if s.round != p.round+1 {
 		return
@@ -222,7 +215,7 @@ func (p *parking) leave(s *Subscriber) {
 	s.round = 0
 }
 
-// take ends the round and returns those who were parked in it.
+// take ends the round, and returns the subscribers that were parked in it.
 func (p *parking) take() []*Subscriber {
 	if len(p.list) == 0 {
 		return nil
@@ -233,8 +226,7 @@ func (p *parking) take() []*Subscriber {
 	return list
 }
 
-// wake calls the Wakers, without the lock: they are many, and those that are
-// awake already want to read.
+// wake calls the Wakers. It holds no lock, since there are many of them, and those that are awake already want to read.
 func (l *Log) wake(list []*Subscriber) {
 	if len(list) == 0 {
 		return

@@ -13,21 +13,20 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// placeholder is what counts as one in an expression. CEL's own braces, of maps
-// and messages, always hold a colon or nothing.
+// placeholder matches a placeholder in an expression. The braces of CEL's own maps and messages always contain a colon or
+// nothing.
 var placeholder = regexp.MustCompile(`\{([A-Za-z_$][^\s{}:,"']*)\}`)
 
-// placeholders are those of one expression. Each becomes a CEL variable that
-// holds a string, so that a value is never read as code.
+// placeholders are the placeholders of one expression. Each becomes a CEL variable of type string, so that a value is never
+// read as code.
 type placeholders struct {
 	prefix string
 	names  []string
 	vars   []string // the CEL variable of each name
 }
 
-// variable returns the CEL variable for a placeholder. It is as long as the
-// placeholder in its braces, so that positions in errors are those of the
-// expression as it was written.
+// variable returns the CEL variable for a placeholder. It is as long as the placeholder with its braces, so that positions
+// in errors are right for the expression as it was written.
 func (p *placeholders) variable(name string) (string, error) {
 	switch own, _ := cutEscape(name); {
 	case own == "line":
@@ -45,7 +44,7 @@ func (p *placeholders) variable(name string) (string, error) {
 	return v, nil
 }
 
-// restore puts the placeholders back where a message names their variables.
+// restore replaces variables by their placeholders in a message.
 func (p *placeholders) restore(message string) string {
 	for i, v := range p.vars {
 		message = strings.ReplaceAll(message, v, "{"+p.names[i]+"}")
@@ -53,10 +52,9 @@ func (p *placeholders) restore(message string) string {
 	return message
 }
 
-// replaceInCode puts variables in for the placeholders of expr that stand
-// outside of string literals and comments.
+// replaceInCode replaces the placeholders of expr by variables, outside of string literals and comments.
 func (p *placeholders) replaceInCode(expr string) (string, error) {
-	// No identifier of the expression may be taken for one of ours.
+	// An identifier of the expression must not be taken for one of these variables.
 	for p.prefix = "p"; regexp.MustCompile(p.prefix + "[0-9]").MatchString(expr); {
 		p.prefix += "p"
 	}
@@ -84,8 +82,7 @@ func (p *placeholders) replaceInCode(expr string) (string, error) {
 	return out.String(), nil
 }
 
-// skipLiteral returns the end of the string literal or comment at i, or i where
-// there is none (CEL specification, "Lexis").
+// skipLiteral returns the end of the string literal or comment at i, or i if there is none (CEL specification, "Lexis").
 func skipLiteral(expr string, i int) int {
 	if strings.HasPrefix(expr[i:], "//") {
 		if n := strings.IndexByte(expr[i:], '\n'); n >= 0 {
@@ -117,9 +114,8 @@ func skipLiteral(expr string, i int) int {
 	return len(expr) // unclosed: the CEL parser says so
 }
 
-// replaceInLiterals makes every string or bytes literal of the parsed expression
-// that has placeholders in it a concatenation of its texts and their variables.
-// Working on the parsed literal, it cannot be misled by quotes or escapes.
+// replaceInLiterals replaces each string or bytes literal that has placeholders by a concatenation of its texts and
+// variables. It works on the parsed expression, so that quotes and escapes cannot mislead it.
 func (p *placeholders) replaceInLiterals(parsed *ast.AST) (err error) {
 	id := ast.MaxID(parsed)
 	build := builder{ExprFactory: ast.NewExprFactory(), info: parsed.SourceInfo(), id: id}
@@ -144,8 +140,7 @@ func (p *placeholders) replaceInLiterals(parsed *ast.AST) (err error) {
 	return err
 }
 
-// refuse reports a placeholder that stands where CEL wants a name: its value
-// would have to be code.
+// refuse reports a placeholder where CEL expects a name. Its value would have to be code.
 func (p *placeholders) refuse(name, hint string) error {
 	if i := slices.Index(p.vars, name); i >= 0 {
 		return fmt.Errorf("{%s} stands for a string here, not for a name: "+hint, p.names[i], "{"+p.names[i]+"}")
@@ -208,7 +203,7 @@ func (p *placeholders) replaceInLiteral(e ast.Expr, build *builder) error {
 	return nil
 }
 
-// builder makes expressions that errors locate at the literal they come from.
+// builder makes expressions whose errors point to the literal that they come from.
 type builder struct {
 	ast.ExprFactory
 	info *ast.SourceInfo

@@ -10,14 +10,13 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// Objects and arrays of a record are CEL values that decode only what an
-// expression touches, one level at a time. The first few members asked for are
-// found by scanning the object's text; whoever asks for more gets all members
-// decoded once, or n members would cost n scans.
+// Objects and arrays of a record are CEL values that decode only what an expression uses, one level at a time. The first
+// few members are found by a scan of the object's text. If an expression uses more, all members are decoded once. Otherwise
+// n members would take n scans.
 const scans = 8
 
-// celValue is the CEL value of the JSON value s. Integers are int, those too
-// large for it uint; larger ones and all with a fraction or an exponent double.
+// celValue returns the CEL value of the JSON value s. An integer is an int, or a uint if it is too large for that. A larger
+// one is a double, as are numbers with a fraction or an exponent.
 func celValue(s string) ref.Val {
 	switch s[0] {
 	case '{':
@@ -41,12 +40,12 @@ func celValue(s string) ref.Val {
 			return types.Uint(n)
 		}
 	}
-	// The only error left is one out of range, and then f is an infinity.
+	// The only error left is a number out of range. f is an infinity then.
 	f, _ := strconv.ParseFloat(s, 64)
 	return types.Double(f)
 }
 
-// celValueAt is the CEL value of the JSON value at s[i:], and where that ends.
+// celValueAt returns the CEL value of the JSON value at s[i:], and the end of that.
 func celValueAt(s string, i int, whole bool) (v ref.Val, end int) {
 	if whole && s[i] == '{' {
 		o := &object{raw: s[i:]}
@@ -60,8 +59,8 @@ func celValueAt(s string, i int, whole bool) (v ref.Val, end int) {
 	return celValue(s[i:end]), end
 }
 
-// decodeWhole decodes a value at all levels in one pass, for comparisons, which touch them all: level by level, the
-// end of each would be looked for in all that lies below it.
+// decodeWhole decodes a value at all levels in one pass. It is for comparisons, which use all of them. Decoding level by
+// level would search the text of the lower levels again and again.
 func decodeWhole(v ref.Val) {
 	switch v := v.(type) {
 	case *object:

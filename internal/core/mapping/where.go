@@ -17,12 +17,12 @@ import (
 	"cel.dev/cel-go/interpreter"
 )
 
-// timeLimit ends the evaluation of an expression for one record: nested macros
-// over a large record would take hours. It is a time and not CEL's own cost
-// limit because keeping that account is quadratic in the number of iterations.
+// timeLimit is the longest time of an evaluation for one record. Nested macros over a large record would take hours. CEL's
+// own cost limit is not used, because the time that it takes to keep account grows with the square of the number of
+// iterations.
 const timeLimit = time.Second
 
-// interruptCheck is after how many iterations of a macro timeLimit is looked at.
+// interruptCheck is the number of iterations of a macro after which timeLimit is checked.
 const interruptCheck = 16
 
 // Where is a compiled CEL expression over a record. It does not change after
@@ -34,8 +34,7 @@ type Where struct {
 	loops        bool // has macros, so it may take long
 }
 
-// Filter is a Where with the values of its placeholders, for the records of one
-// stream. It is for one goroutine at a time.
+// Filter is a Where with the values of its placeholders, for the records of one stream. One goroutine uses it at a time.
 type Filter struct {
 	where  *Where
 	values []ref.Val // of the placeholders, in their order
@@ -62,11 +61,10 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	return libraries.Extend(boundedFunctions()...)
 })
 
-// CompileWhere compiles a CEL expression that is true for the records to send.
+// CompileWhere compiles a CEL expression that selects records.
 //
-// The variable record is the JSON value of the record, or a string where it is
-// not JSON; seq is its number. A {placeholder}, within a string literal too,
-// stands for a string that Bind supplies, never for code.
+// The variable record is the JSON value of the record, or a string if it is not JSON. seq is its number. A {placeholder},
+// also within a string literal, stands for a string that Bind supplies. It never stands for code.
 func CompileWhere(expr string) (*Where, error) {
 	w := &Where{expr: expr}
 	if err := w.compile(); err != nil {
@@ -120,7 +118,7 @@ func loops(e ast.Expr) (found bool) {
 	return found
 }
 
-// explain words CEL's errors in terms of the expression as it was written.
+// explain rewrites CEL's errors in terms of the expression as it was written.
 func (w *Where) explain(issues *cel.Issues) error {
 	var list []string
 	for _, e := range issues.Errors() {
@@ -137,8 +135,7 @@ func (w *Where) explain(issues *cel.Issues) error {
 // Placeholders returns the names in braces, without the braces.
 func (w *Where) Placeholders() []string { return slices.Clone(w.placeholders.names) }
 
-// Bind gives the placeholders their values. One that lookup does not know
-// stands for itself, as it is written.
+// Bind gives the placeholders their values. A placeholder that lookup does not know stays as it is written.
 func (w *Where) Bind(lookup func(name string) (value string, known bool)) *Filter {
 	f := &Filter{where: w}
 	for _, name := range w.placeholders.names {
@@ -151,8 +148,8 @@ func (w *Where) Bind(lookup func(name string) (value string, known bool)) *Filte
 	return f
 }
 
-// Match says whether the expression is true for r. An error means that it is
-// neither true nor false: a key is missing, say, or types do not fit.
+// Match reports whether the expression is true for r. An error means that it is neither true nor false, because a key is
+// missing or types do not fit, for example.
 func (f *Filter) Match(r *Document) (bool, error) {
 	f.record = r
 	f.object = object{}
@@ -161,8 +158,7 @@ func (f *Filter) Match(r *Document) (bool, error) {
 		return false, fmt.Errorf("where expression %q: took longer than %v", f.where.expr, timeLimit)
 	}
 	if err != nil {
-		// Worded now: an error of CEL can hold values that share the record's
-		// memory, and is worded when somebody asks.
+		// The text is made now. An error of CEL makes its text later, from values that may share the record's memory.
 		return false, fmt.Errorf("where expression %q: %s", f.where.expr, f.where.placeholders.restore(err.Error()))
 	}
 	match, ok := result.(types.Bool)
