@@ -1,6 +1,5 @@
-// Package mapping turns a record into the fields of an event (templates) and
-// decides whether it is sent at all (the where expression). It knows records
-// and JSON, and neither HTTP nor Caddy.
+// Package mapping turns a record into the fields of an event, by templates, and decides whether it is sent at all, by an
+// expression.
 package mapping
 
 import (
@@ -8,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// Document is what templates and where look at: a record and its number in the stream. It is reused from record to record
-// and for one goroutine at a time.
+// Document is a record and its number in the stream, as templates and expressions read it. It is reused for each record.
+// One goroutine uses it at a time.
 type Document struct {
 	text    []byte
 	line    []byte // as it arrived, if text was made of it
@@ -27,19 +26,18 @@ const (
 	invalid
 )
 
-// Reset makes r the record text with number seq and forgets what was parsed of
-// the one before. The text must be valid UTF-8. It is not copied: it must not
-// change until the next Reset.
+// Reset makes r the record with this text and number. The text must be valid UTF-8. It is not copied, so it must not change
+// until the next Reset.
 func (r *Document) Reset(text []byte, seq uint64) {
 	r.text, r.line, r.seq, r.json, r.scanned = text, nil, seq, unknown, false
 }
 
-// ResetParsed is Reset for a line that was parsed: object is the record, and JSON.
+// ResetParsed is Reset for a line that was parsed. object is the record, as JSON.
 func (r *Document) ResetParsed(object, line []byte, seq uint64) {
 	r.text, r.line, r.seq, r.json, r.scanned = object, line, seq, valid, false
 }
 
-// IsParsed reports whether the record was made of a line.
+// IsParsed reports whether the record was made from a line.
 func (r *Document) IsParsed() bool { return r.line != nil }
 
 // Line is the record as it arrived.
@@ -84,9 +82,8 @@ func (r *Document) find(in *paths, node int) (value string, ok bool) {
 	return view(r.text[s.start:s.end]), s.end > 0
 }
 
-// value is the record's JSON value, without the white space around it. Only
-// for records that are JSON. It shares the record's memory, so it must not
-// outlive the record.
+// value returns the record's JSON value without the white space around it. The record must be JSON. The value shares the
+// record's memory, and is valid as long as the record is.
 func (r *Document) value() string { return strings.Trim(view(r.text), " \t\r\n") }
 
 // view is text as a string that shares its memory.

@@ -12,8 +12,7 @@ import (
 // array) and not without an allocation where a key or a value has an escape in it. Nor would it find the values of several
 // paths in the pass that validates the record.
 
-// key is one step of a path: the name of a member and, where that name is a
-// canonical decimal, the index of an element.
+// key is one step of a path: the name of a member. If the name is a canonical decimal, it is also the index of an element.
 type key struct {
 	name  string
 	index int // -1: matches no element
@@ -27,9 +26,8 @@ func newKey(name string) key {
 	return key{name: name, index: n}
 }
 
-// member finds the member called name of the object that s begins with. What
-// it returns begins with the value and goes on to the end of s: the caller
-// may not need to know where the value ends.
+// member finds the member with that name of the object that s begins with. It returns s from the beginning of the value:
+// the caller may not need to know where the value ends.
 func member(s, name string) (rest string, ok bool) {
 	for i := next(s, 1); s[i] != '}'; {
 		end := skipString(s, i)
@@ -43,8 +41,7 @@ func member(s, name string) (rest string, ok bool) {
 	return "", false
 }
 
-// next goes from the end of one element or member to the beginning of the next
-// one, or to the closing bracket.
+// next moves from the end of one element or member to the beginning of the next one, or to the closing bracket.
 func next(s string, i int) int {
 	i = skipSpace(s, i)
 	if s[i] == ',' {
@@ -66,7 +63,7 @@ func skipValue(s string, i int) int {
 	case '"':
 		return skipString(s, i)
 	case '{', '[':
-		// A loop and not a recursion: depth costs nothing here.
+		// It is a loop, not a recursion, so that depth costs nothing.
 		for depth := 0; ; {
 			switch s[i] {
 			case '"':
@@ -114,9 +111,8 @@ func sameString(raw, text string) bool {
 	return string(appendUnescaped(buf[:0], raw)) == text
 }
 
-// appendUnescaped appends what the JSON string with raw between its quotes
-// stands for (RFC 8259 §7). A surrogate without its other half has no UTF-8
-// form: it becomes U+FFFD.
+// appendUnescaped appends the text of a JSON string whose quotes enclose raw (RFC 8259 §7). A surrogate without its other
+// half has no form in UTF-8, and becomes U+FFFD.
 func appendUnescaped(dst []byte, raw string) []byte {
 	for {
 		i := strings.IndexByte(raw, '\\')

@@ -117,8 +117,7 @@ func cutWord(s, word string) (after string, ok bool) {
 	return after, ok && (after == "" || !isWord(after[0]))
 }
 
-// closed reports a placeholder of ours that nothing closes. As text it would
-// be a surprise at run time.
+// closed returns an error for a placeholder of our own that is not closed. As text, it would be a surprise at run time.
 func closed(after, want string) error {
 	if end := strings.IndexAny(after, "{}"); end < 0 || after[end] == '{' {
 		return fmt.Errorf("a placeholder is not closed: write %s, or \\{ for a brace that is text", want)
@@ -157,7 +156,7 @@ func parsePath(s string) (path []key, e escape, rest string, err error) {
 	return nil, 0, "", fmt.Errorf("{record.%s is not closed: write a } after the path", s)
 }
 
-// isName says whether what stands in braces can be the name of a placeholder.
+// isName reports whether the text in braces can be the name of a placeholder.
 func isName(s string) bool {
 	if s == "" || strings.ContainsAny(s, "\"'`\r\n{}") {
 		return false
@@ -199,10 +198,9 @@ func (p part) name() string {
 	return name
 }
 
-// Bind returns the template with the placeholders that lookup knows replaced by
-// their values, which are text from then on and never expanded again. The others
-// stay as written, and a later Bind may still know them. A template without
-// placeholders to bind is returned itself.
+// Bind returns the template with the values of the placeholders that lookup knows. Values are text, and are never expanded
+// again. Other placeholders stay as written; a later Bind may know them. A template without such placeholders is returned
+// as it is.
 func (t *Template) Bind(lookup func(name string) (value string, known bool)) *Template {
 	if !t.has(namePart) {
 		return t
@@ -224,8 +222,7 @@ func (t *Template) Bind(lookup func(name string) (value string, known bool)) *Te
 	return bound
 }
 
-// Append appends what the template makes of r to dst. It allocates nothing but
-// what dst needs to grow.
+// Append appends the text that the template makes from r. It allocates only to grow dst.
 func (t *Template) Append(dst []byte, r *Document) []byte {
 	for i := range t.parts {
 		p := &t.parts[i]
@@ -251,7 +248,7 @@ func (t *Template) Append(dst []byte, r *Document) []byte {
 	return dst
 }
 
-// appendValue appends a string unescaped, null as nothing, all else as it is.
+// appendValue appends a JSON value: a string without its escapes, null as nothing, and others as they are.
 func appendValue(dst []byte, value string) []byte {
 	switch value[0] {
 	case '"':
@@ -262,18 +259,18 @@ func appendValue(dst []byte, value string) []byte {
 	return append(dst, value...)
 }
 
-// IsRecord says whether the template is {record} and nothing else.
+// IsRecord reports whether the template is {record} and nothing else.
 func (t *Template) IsRecord() bool {
 	return len(t.parts) == 1 && t.parts[0].kind == recordPart && t.parts[0].escape == unescaped
 }
 
-// UsesRecord says whether what the template makes depends on the record or its
-// number. Otherwise it is the same text for all records once all is bound.
+// UsesRecord reports whether the text that the template makes depends on the record or its number. Otherwise, once
+// everything is bound, it is the same for all records.
 func (t *Template) UsesRecord() bool {
 	return t.has(recordPart) || t.has(valuePart) || t.has(linePart) || t.has(seqPart)
 }
 
-// NeedsJSON says whether the template has a {record.path}.
+// NeedsJSON reports whether the template has a {record.path}.
 func (t *Template) NeedsJSON() bool { return t.has(valuePart) }
 
 func (t *Template) has(k kind) bool {

@@ -5,8 +5,7 @@ import (
 	"math/bits"
 )
 
-// maxDepth is how deep a JSON record may be nested; a deeper one counts as
-// text. It is the limit of encoding/json.
+// maxDepth is how deep a JSON record may be nested. A deeper one counts as text. encoding/json has the same limit.
 const maxDepth = 10_000
 
 // scan reports whether text, which is valid UTF-8, is one JSON value (RFC 8259), with white space around it allowed. In the
@@ -123,7 +122,7 @@ name:
 	goto value
 }
 
-// nesting remembers for each open bracket whether it is an object's.
+// nesting knows for each open bracket whether it is that of an object.
 type nesting struct {
 	depth int
 	first [4]uint64 // enough for nearly all records

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Key makes ids that nobody can make without it.
+// Key is a secret. Without it, nobody can make ids.
 type Key [32]byte
 
 // IDs makes event ids of the positions in one file, and reads them:

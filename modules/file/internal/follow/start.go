@@ -27,15 +27,15 @@ var (
 // 64 MiB. A last line that has no LF yet comes in addition to them.
 func Last(n int) Start { return Start{lines: max(n, 0)} }
 
-// block is how much is read at once when a file is searched backwards, and how far
-// FromEnd goes back for the beginning of an unfinished line.
+// block is the number of bytes that are read at once when a file is searched backwards. It is also how far FromEnd goes
+// back for the beginning of an unfinished line.
 const block = 64 << 10
 
-// farthest is how far a file is searched backwards, however few lines it has: a
-// sparse file has terabytes without one.
+// farthest is how far a file is searched backwards, however few lines it has. A sparse file may have terabytes without a
+// line.
 const farthest = 64 << 20
 
-// offset returns where s is in a file of the given size.
+// offset returns the offset of s in a file of that size.
 func (s Start) offset(ctx context.Context, r io.ReaderAt, size int64) (int64, error) {
 	if s.all || size == 0 {
 		return 0, nil

@@ -11,8 +11,8 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// How often the poll looks at names: slowly as a safety net below notifications,
-// which NFS and overlays may not give, and fast where there can be no watch.
+// These say how often the poll checks names: slowly where there are notifications, since NFS and overlays may not send
+// them, and fast where there can be no watch.
 const (
 	pollWatched   = time.Second
 	pollUnwatched = 250 * time.Millisecond
@@ -28,7 +28,7 @@ var shared struct {
 	hub        *hub
 }
 
-// hub wakes the subscribers of names with one watcher and one poll for all.
+// hub wakes the subscribers of names. It has one watcher and one poll for all of them.
 type hub struct {
 	watcher *fsnotify.Watcher // nil if the system gives none
 	topics  map[string]*topic // by path; guarded by shared
@@ -44,7 +44,7 @@ type hub struct {
 	done  sync.WaitGroup
 }
 
-// topic is a name and all who follow it.
+// topic is a name, and all subscriptions to it.
 type topic struct {
 	path    string
 	places  []string // at the last look; guarded by routes
@@ -71,9 +71,9 @@ func (s *subscription) notify(moved bool) {
 	}
 }
 
-// places returns the names whose directories tell of changes to path: path itself
-// and, if it is a symbolic link, the file that it leads to. The directories have no
-// symbolic links, because a directory can be watched under one name only.
+// places returns the names whose directories report changes of path: path itself and, if it is a symbolic link, the file
+// that it leads to. The names of the directories have no symbolic links, because a directory can be watched under one name
+// only.
 func places(path string) []string {
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
@@ -209,7 +209,7 @@ func (h *hub) watch(dir string) {
 	h.watched[dir] = h.watcher != nil && h.watcher.Add(dir) == nil
 }
 
-// dispatch hands each notification to the topics that it is about.
+// dispatch passes each notification to its topics.
 func (h *hub) dispatch() {
 	for {
 		select {
@@ -290,9 +290,8 @@ func (h *hub) poll() {
 	}
 }
 
-// look sets the watches that are missing, and then wakes the readers of files that
-// have changed since the last look. In this order nothing is missed. It holds no
-// lock where the file system may hang.
+// look sets the watches that are missing. Then it wakes the readers of files that have changed since the last look. In this
+// order, no change is missed. It holds no lock where the file system may hang.
 func (h *hub) look() {
 	shared.Lock()
 	topics := make([]*topic, 0, len(h.topics))
