@@ -207,7 +207,7 @@ func TestAFailingCheckEndsNoStreamAndLeavesNothingBehind(t *testing.T) {
 		}
 	})
 	upstream := ssetest.Upstream(t, staying(ndjson, "1\n"))
-	server := ssetest.Start(t, site("recheck 1s {\n"+check+"\n}", "reverse_proxy "+upstream))
+	server := ssetest.Start(t, site("recheck 300ms {\n"+check+"\n}", "reverse_proxy "+upstream))
 	s := get(t, server, "/")
 	s.WaitEvents(1)
 	ssetest.Wait(t, "six checks", func() bool { return asked.Load() == 6 })
