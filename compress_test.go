@@ -279,6 +279,38 @@ func TestTheCodingIsTheClientsChoice(t *testing.T) {
 	}
 }
 
+// Whatever its upstream answers then, the stream has begun in its coding.
+func TestACompressedStreamThatOpensBeforeItsUpstreamAnswers(t *testing.T) {
+	ssetest.NoLeaks(t)
+	release := make(chan struct{})
+	upstream := ssetest.Upstream(t, answersLate(release))
+	server := ssetest.Start(t, ssetest.Site(route("/*", "open_after 10ms\ncompress", "reverse_proxy "+upstream)))
+	type answer struct {
+		stream *ssetest.Stream
+		want   string
+	}
+	var answers []answer
+	for _, coding := range []string{"zstd", "gzip"} {
+		for kind, want := range map[string]string{
+			ndjson: "data: 1\n\n", "text/event-stream": "id: 1\ndata: 1\n\n",
+			"text/html": "event: sse-error\ndata: {\"reason\":\"upstream_error\",\"status\":502}\n\n",
+		} {
+			s := get(t, server, "/?status=200&type="+kind, ssetest.Compressed(coding))
+			s.WaitComments(1)
+			if s.Header.Get("Content-Encoding") != coding {
+				t.Errorf("header %v", s.Header)
+			}
+			answers = append(answers, answer{s, want})
+		}
+	}
+	close(release)
+	for _, a := range answers {
+		if err := a.stream.WaitEnd(); a.stream.Raw() != ":\n"+a.want || (err != nil) != strings.Contains(a.want, "sse-error") {
+			t.Errorf("got %q, %v, want %q", a.stream.Raw(), err, a.want)
+		}
+	}
+}
+
 func TestWhatIsNoStreamOfOursIsNotCompressed(t *testing.T) {
 	ssetest.NoLeaks(t)
 	next := nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
