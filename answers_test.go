@@ -1,10 +1,12 @@
 package sse_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -283,4 +285,67 @@ func listStreamsOf(path string) (ids []string) {
 		}
 	}
 	return ids
+}
+
+func TestRequestsForAnAnswerThatComeTogetherAskOnceAndLeaveNothingBehind(t *testing.T) {
+	for _, name := range modelKinds {
+		t.Run(name, func(t *testing.T) {
+			ssetest.NoLeaks(t)
+			t.Cleanup(share.CloseAll)
+			m := newModel(t)
+			server := ssetest.Start(t, modelSite(t, m, name, "end \"\" [DONE]", "linger 1m\nkeep 1m"))
+			do := func(protocol, name string) {
+				ctx, cancel := context.WithTimeout(context.Background(), ssetest.Patience)
+				defer cancel()
+				r, _ := http.NewRequestWithContext(ctx, http.MethodGet, server.URL(protocol, "/"), nil)
+				r.Header.Set("Accept", "text/event-stream")
+				method(name, "question")(r)
+				response, err := ssetest.Client(t, protocol).Do(r)
+				if err != nil {
+					t.Errorf("%s over %s: %v", name, protocol, err)
+					return
+				}
+				defer response.Body.Close()
+				if _, err := io.Copy(io.Discard, response.Body); err != nil && name == http.MethodGet {
+					t.Errorf("%s over %s: %v", name, protocol, err)
+				}
+			}
+			var together sync.WaitGroup
+			for range 4 {
+				for _, protocol := range []string{"h1", "h2c"} { // of one server, and so of one source
+					together.Go(func() { do(protocol, http.MethodPost) })
+				}
+			}
+			<-m.asked
+			m.wait(t, 1)
+			ssetest.Wait(t, "all streams", func() bool { return len(listStreamsOf("/")) == 8 })
+			if n := len(m.asked); n > 0 {
+				t.Errorf("the model was asked %d times more", n)
+			}
+			m.say("1\n")
+			m.end(nil)
+			together.Wait()
+
+			for i := range 60 {
+				together.Go(func() {
+					do([]string{"h1", "h2c"}[i%2], []string{http.MethodPost, http.MethodGet, http.MethodDelete}[i%3])
+				})
+			}
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				together.Wait()
+			}()
+			for {
+				select {
+				case <-ended:
+					return
+				case <-m.asked:
+				default:
+					m.say("2\n")
+					m.end(nil)
+				}
+			}
+		})
+	}
 }
