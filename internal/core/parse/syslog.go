@@ -150,6 +150,11 @@ func (m *syslogMachines) parseBSD(line, rest []byte, l *syslogLine) bool {
 		return false
 	}
 	l.mendTag(line)
+	for _, field := range []*string{l.Hostname, l.Appname, l.ProcID} {
+		if field != nil && strings.Contains(*field, "\t") {
+			return false // a control character, which RFC 3164 §4.1 has in a message only
+		}
+	}
 	return true
 }
 
