@@ -95,13 +95,16 @@ func appendEscapedValue(dst []byte, value string, e escape) []byte {
 }
 
 // appendHTML appends text that is safe in HTML, as the content of an element and as the value of an attribute in quotes of
-// either kind. Without quotes, which a backtick is not, white space ends an attribute's value, and what follows is
-// attributes without a value: they run no script.
+// either kind. No line breaks are left in it: Datastar reads an event's data line by line, and a line of a record's own
+// could name another target.
 //
-// html.EscapeString, and html/template's HTMLEscapeString beside it, leave the backtick and the equals sign as they are,
-// and html/template does not export its escaper for attributes without quotes. This one escapes these two as well and,
-// as html/template does, makes a NUL, which is not a character of HTML, U+FFFD. Its references are those of
-// html.EscapeString.
+// Attributes need their quotes. A blank ends a value without them, and no escape saves a value that is empty: the next
+// attribute becomes the value. So blanks, which are most of what texts have to escape, stay readable. An equals sign and
+// a backtick are escaped all the same: no record can give an attribute a value, and so none runs a script.
+//
+// html.EscapeString, and html/template's HTMLEscapeString beside it, leave all these as they are, and html/template does
+// not export its escaper for attributes without quotes. As html/template does, this one makes a NUL, which is not a
+// character of HTML, U+FFFD. Its references are those of html.EscapeString.
 func appendHTML[T string | []byte](dst []byte, text T) []byte {
 	plain := 0 // where the text begins that is not in dst yet
 	for i := 0; i < len(text); i++ {
@@ -121,6 +124,10 @@ func appendHTML[T string | []byte](dst []byte, text T) []byte {
 			with = "&#96;"
 		case '=':
 			with = "&#61;"
+		case '\n':
+			with = "&#10;"
+		case '\r':
+			with = "&#13;"
 		case 0:
 			with = "\uFFFD"
 		default:

@@ -15,7 +15,7 @@ func TestEscapesMakeAValueSafeWhereItStands(t *testing.T) {
 		`"o": {"k": "<i>"},"a|json":"bar","a/b?c=d&e f+g":1}`
 	for _, c := range []struct{ template, want string }{
 		{`{record.s|json}`, `"<b title=\"x\">'it' & ` + "`that`" + `</b>\n]]>\u0000"`},
-		{`{record.s|html}`, "&lt;b title&#61;&#34;x&#34;&gt;&#39;it&#39; &amp; &#96;that&#96;&lt;/b&gt;\n]]&gt;\uFFFD"},
+		{`{record.s|html}`, "&lt;b title&#61;&#34;x&#34;&gt;&#39;it&#39; &amp; &#96;that&#96;&lt;/b&gt;&#10;]]&gt;\uFFFD"},
 		{`{record.s|url}`, `%3Cb%20title%3D%22x%22%3E%27it%27%20%26%20%60that%60%3C%2Fb%3E%0A%5D%5D%3E%00`},
 		{`{record.esc|json} {record.esc|html} {record.esc|url}`, `"\u00e9\ud83d\ude00\/" é😀/ %C3%A9%F0%9F%98%80%2F`},
 		{`{record.n|json} {record.n|html} {record.n|url} {record.t|json}`, `-1.50 -1.50 -1.50 true`},
@@ -43,7 +43,7 @@ func TestEscapesOfARecordThatIsNotJSON(t *testing.T) {
 	for template, want := range map[string]string{
 		`{record|json}`:   `"a \"b\"\n<c>"`,
 		`{line|json}`:     `"a \"b\"\n<c>"`,
-		`{record|html}`:   "a &#34;b&#34;\n&lt;c&gt;",
+		`{record|html}`:   "a &#34;b&#34;&#10;&lt;c&gt;",
 		`{record|url}`:    `a%20%22b%22%0A%3Cc%3E`,
 		`{record.a|json}`: `null`,
 		`{record.a|html}`: ``,
@@ -107,7 +107,7 @@ func FuzzEscapes(f *testing.F) {
 				t.Fatalf("%s|url of %q is %q, want %q", place, text, asURL, want)
 			}
 			asHTML := apply(templates[place+"|html"], record, 1)
-			if strings.ContainsAny(reference.ReplaceAllString(asHTML, ""), "&<>\"'`=\x00") {
+			if strings.ContainsAny(reference.ReplaceAllString(asHTML, ""), "&<>\"'`=\x00\r\n") {
 				t.Fatalf("%s|html of %q is %q", place, text, asHTML)
 			}
 			if back := html.UnescapeString(asHTML); back != strings.ReplaceAll(text, "\x00", "\uFFFD") {
