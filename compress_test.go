@@ -161,6 +161,25 @@ func TestACompressedStreamThatFallsBehindSkips(t *testing.T) {
 	}
 }
 
+func TestACompressedStreamWhoseClientStopsReadingIsDropped(t *testing.T) {
+	ssetest.NoLeaks(t)
+	server := ssetest.Start(t, site("compress\nstall_timeout 1s", nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", ndjson)
+		for r.Context().Err() == nil {
+			_, _ = io.WriteString(w, noise())
+		}
+	})))
+	for _, coding := range []string{"zstd", "gzip"} {
+		s := get(t, server, "/"+coding, ssetest.Compressed(coding))
+		s.WaitEvents(1)
+		s.Pause()
+		if reason := waitAccessLog(server, "/"+coding).Fields["end_reason"]; reason != "client_stalled" {
+			t.Errorf("%s: ended by %v", coding, reason)
+		}
+		s.Close()
+	}
+}
+
 func TestACompressedMappingOfEachClientsOwn(t *testing.T) {
 	server, u := sharing(t, "format ndjson\ncompress\nwhere record.user == {query.user}\ndata {record.n}")
 	streams := make(map[string]*ssetest.Stream)
@@ -307,6 +326,17 @@ func TestACompressedStreamThatOpensBeforeItsUpstreamAnswers(t *testing.T) {
 	for _, a := range answers {
 		if err := a.stream.WaitEnd(); a.stream.Raw() != ":\n"+a.want || (err != nil) != strings.Contains(a.want, "sse-error") {
 			t.Errorf("got %q, %v, want %q", a.stream.Raw(), err, a.want)
+		}
+	}
+}
+
+func TestAStreamThatSaysThatItIsUnavailableIsCompressed(t *testing.T) {
+	ssetest.NoLeaks(t)
+	server := ssetest.Start(t, site("compress\non_unavailable retry", "respond busy 503"))
+	for _, coding := range []string{"zstd", "gzip"} {
+		s := get(t, server, "/", ssetest.Compressed(coding))
+		if body := wholeBody(t, s); s.Header.Get("Content-Encoding") != coding || !strings.Contains(body, "unavailable") {
+			t.Errorf("%s: header %v, body %q", coding, s.Header, body)
 		}
 	}
 }

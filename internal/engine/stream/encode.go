@@ -45,3 +45,13 @@ func (s *Stream) endCoding() {
 		_ = s.transmit(s.encoder.AppendEnd(nil), 0, 0, s.flush) // if it fails there is nothing more to do
 	}
 }
+
+// encodeWhole returns a whole stream in a coding.
+func encodeWhole(coding string, text []byte) []byte {
+	c, err := compress.Parse(coding)
+	if err != nil {
+		return text
+	}
+	e := compress.NewEncoder(c)
+	return e.AppendEnd(e.Append(nil, text))
+}

@@ -76,11 +76,12 @@ func (w *unavailableWriter) answer(status int) {
 	base := max(w.group.retryOr(3*time.Second), retryAfter(header.Get("Retry-After")))
 	clear(header)
 	maps.Copy(header, w.before)
-	SetHeaders(header)
+	coding := w.group.SetHeaders(header, w.request)
 	w.ResponseWriter.WriteHeader(http.StatusOK)
 	if w.request.Method != http.MethodHead {
 		body := append([]byte(eventstream.Comment), eventstream.AppendRetry(nil, base+Jitter(base))...)
-		_, _ = w.ResponseWriter.Write(w.group.Error.AppendTo(body, frame.Failure{Reason: "unavailable", Status: status, TellStatus: true}))
+		body = w.group.Error.AppendTo(body, frame.Failure{Reason: "unavailable", Status: status, TellStatus: true})
+		_, _ = w.ResponseWriter.Write(encodeWhole(coding, body))
 	}
 	_ = http.NewResponseController(w.ResponseWriter).Flush()
 }
