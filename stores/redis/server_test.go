@@ -1,0 +1,296 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-4dedbcea/caddy-sse/store"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	// go-redis looks for a second whether a server is there again, after the client is closed too.
+	for end := time.Now().Add(10 * time.Second); code == 0; {
+		err := goleak.Find()
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// within is how long tests wait for what has to happen.
+const within = 30 * time.Second
+
+// server is a redis-server of a test.
+type server struct {
+	t        *testing.T
+	port     string
+	args     []string
+	password string // of the administrator
+	process  *exec.Cmd
+}
+
+// startServer returns a server that runs, with these options.
+func startServer(t *testing.T, args ...string) *server {
+	t.Helper()
+	s := newServer(t, args...)
+	s.start()
+	return s
+}
+
+// newServer returns a server that does not run yet.
+func newServer(t *testing.T, args ...string) *server {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	free.Close()
+	args = append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--repl-diskless-sync-delay", "0"}, args...)
+	s := &server{t: t, port: port, args: args}
+	t.Cleanup(s.kill)
+	return s
+}
+
+// start returns once the server answers.
+func (s *server) start() {
+	s.t.Helper()
+	s.process = exec.Command("redis-server", s.args...)
+	if err := s.process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, "redis-server answers", func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(within))
+		fmt.Fprint(conn, "PING\r\n")
+		answer := make([]byte, 64)
+		n, _ := conn.Read(answer) // nothing, if it speaks TLS
+		return !strings.Contains(string(answer[:n]), "LOADING")
+	})
+}
+
+// kill ends the server at once.
+func (s *server) kill() {
+	if s.process != nil {
+		_ = s.process.Process.Kill()
+		_ = s.process.Wait()
+		s.process = nil
+	}
+}
+
+func (s *server) signal(signal syscall.Signal) {
+	s.t.Helper()
+	if err := s.process.Process.Signal(signal); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *server) url() string { return "redis://127.0.0.1:" + s.port }
+
+// do runs a command, as the administrator.
+func (s *server) do(args ...any) any {
+	s.t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + s.port, Password: s.password})
+	defer client.Close()
+	answer, err := client.Do(context.Background(), args...).Result()
+	if err != nil {
+		s.t.Fatalf("%v: %v", args, err)
+	}
+	return answer
+}
+
+// opened is a store that is open, with what it has reported.
+type opened struct {
+	store.Store
+	reports chan error
+}
+
+// open opens a store. change may set options.
+func open(t *testing.T, url string, change ...func(*Store)) opened {
+	t.Helper()
+	module := &Store{URL: url}
+	for _, f := range change {
+		f(module)
+	}
+	if err := module.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	o := opened{reports: make(chan error, 1000)}
+	var err error
+	if o.Store, err = module.Open(func(err error) { o.reports <- err }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := o.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return o
+}
+
+// await waits for a report of that kind.
+func (o opened) await(t *testing.T, what string, right func(error) bool) error {
+	t.Helper()
+	for end := time.After(within); ; {
+		select {
+		case err := <-o.reports:
+			if right(err) {
+				return err
+			}
+		case <-end:
+			t.Fatalf("it is not reported that %s", what)
+		}
+	}
+}
+
+func (o opened) awaitUp(t *testing.T) {
+	t.Helper()
+	o.await(t, "Redis can be used", func(err error) bool { return err == nil })
+}
+
+func (o opened) awaitDown(t *testing.T) {
+	t.Helper()
+	o.await(t, "Redis is not there", func(err error) bool { return err != nil && !errors.Is(err, store.ErrRefused) })
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(within); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it does not happen that %s", what)
+		}
+	}
+}
+
+// add appends a message, which must be accepted.
+func add(t *testing.T, l store.Log, after store.Pos, data string) store.Pos {
+	t.Helper()
+	pos, err := l.Append(t.Context(), after, []byte(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pos
+}
+
+// follow follows a log until the test ends. It returns the messages, and the error with which Follow returns.
+func follow(t *testing.T, l store.Log, after store.Pos) (<-chan store.Message, <-chan error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	messages, ended := make(chan store.Message, 1000), make(chan error, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ended <- l.Follow(ctx, after, func(m store.Message) error {
+			messages <- m
+			return nil
+		})
+	})
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	return messages, ended
+}
+
+// next returns the next message.
+func next[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case value := <-c:
+		return value
+	case <-time.After(within):
+		t.Fatal("nothing comes")
+		panic("unreachable")
+	}
+}
+
+// relay leads connections to a server that can be changed.
+type relay struct {
+	listener net.Listener
+	mu       sync.Mutex
+	port     string
+	conns    map[net.Conn]bool
+}
+
+func newRelay(t *testing.T, port string) *relay {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{listener: listener, port: port, conns: make(map[net.Conn]bool)}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { r.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		r.lead("")
+		wg.Wait()
+	})
+	return r
+}
+
+func (r *relay) url() string { return "redis://" + r.listener.Addr().String() }
+
+// lead breaks all connections, and leads new ones to another server.
+func (r *relay) lead(port string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.port = port
+	for conn := range r.conns {
+		conn.Close()
+	}
+}
+
+func (r *relay) serve(client net.Conn) {
+	defer client.Close()
+	r.mu.Lock()
+	server, err := net.Dial("tcp", "127.0.0.1:"+r.port)
+	if err != nil {
+		r.mu.Unlock()
+		return
+	}
+	defer server.Close()
+	r.conns[client], r.conns[server] = true, true
+	r.mu.Unlock()
+	go func() {
+		_, _ = io.Copy(server, client)
+		server.Close()
+	}()
+	_, _ = io.Copy(client, server)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.conns, client)
+	delete(r.conns, server)
+}
