@@ -55,7 +55,7 @@ func (c *connection) Close() error {
 
 var (
 	errClosed = errors.New("the connection to Redis is closed")
-	errSilent = errors.New("Redis does not answer")
+	errSilent = errors.New("the server does not answer")
 )
 
 // call returns what f returns, which asks the server. It does not wait for f when ctx is done or the connection is closed:
