@@ -52,7 +52,7 @@ func TestEveryProxyOfTheDocumentationIsFencedIn(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
 		configs = append(configs, block[1])
 	}
-	files, err := filepath.Glob("examples/*.Caddyfile")
+	files, err := filepath.Glob("examples/*/Caddyfile")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("there are no examples: %v", err)
 	}

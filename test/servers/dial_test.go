@@ -32,7 +32,7 @@ func waitMonitored(t *testing.T, address string) int {
 func TestRedisCommandsBecomeEventsForAllClientsOfOneMonitor(t *testing.T) {
 	address := freeAddress(t)
 	startRedis(t, address)
-	url := serve(t, "redis.Caddyfile", "REDIS="+address)
+	url := serve(t, "redis", "REDIS="+address)
 	streams := []*ssetest.Stream{open(t, url), open(t, url)}
 	if n := waitMonitored(t, address); n != 1 {
 		t.Errorf("redis has %d monitors, want 1", n)
@@ -61,7 +61,7 @@ func TestRedisCommandsBecomeEventsForAllClientsOfOneMonitor(t *testing.T) {
 func TestARestartOfRedisLeavesClientsConnected(t *testing.T) {
 	address := freeAddress(t)
 	redis := startRedis(t, address)
-	s := open(t, serve(t, "redis.Caddyfile", "REDIS="+address))
+	s := open(t, serve(t, "redis", "REDIS="+address))
 	waitMonitored(t, address)
 	run(t, "redis-cli", "-p", portOf(address), "SET", "before", "1")
 	await(t, s, "a command before the restart", saying(`"before"`))
@@ -97,7 +97,7 @@ func TestGPSReportsBecomeEventsNamedAfterTheirClass(t *testing.T) {
 	program(t, "gpsd")
 	gpsd := start(t, "gpsfake", "-q", "-c", "0.1", "-P", portOf(address), write(t, "munich.nmea", nmea()))
 	gpsd.waitListening(t, address)
-	s := open(t, serve(t, "gpsd.Caddyfile", "GPSD="+address))
+	s := open(t, serve(t, "gpsd", "GPSD="+address))
 
 	for _, class := range []string{"VERSION", "DEVICES", "WATCH"} {
 		await(t, s, "the event "+class, func(e ssetest.Event) bool { return e.Type == class })
@@ -125,7 +125,7 @@ func TestAircraftBecomeEventsAndHeartbeatsComments(t *testing.T) {
 		"--net-ro-port", "0", "--net-bi-port", "0", "--net-bo-port", "0")
 	dump1090.waitListening(t, sbs)
 	dump1090.waitListening(t, raw)
-	s := open(t, serve(t, "dump1090.Caddyfile", "DUMP1090="+sbs))
+	s := open(t, serve(t, "dump1090", "DUMP1090="+sbs))
 	s.WaitComments(3) // the opening one, and empty lines
 	if events := s.Events(); len(events) > 0 {
 		t.Errorf("empty lines became events: %+v", events)

@@ -23,13 +23,14 @@ func readExample(t *testing.T, name string) string {
 }
 
 func TestExamplesAreConfigsAsCaddyFormatsThem(t *testing.T) {
-	examples, err := filepath.Glob("../../examples/*.Caddyfile")
+	examples, err := filepath.Glob("../../examples/*/Caddyfile")
 	if err != nil || len(examples) == 0 {
 		t.Fatalf("there are no examples: %v", err)
 	}
 	for _, path := range examples {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			text := readExample(t, filepath.Base(path))
+		name := filepath.Base(filepath.Dir(path))
+		t.Run(name, func(t *testing.T) {
+			text := readExample(t, name+"/Caddyfile")
 			if _, err := ssetest.Adapt(text); err != nil {
 				t.Error(err)
 			}

@@ -20,7 +20,7 @@ func TestMQTTMessagesBecomeEventsNamedAfterTheirTopic(t *testing.T) {
 		run(t, "mosquitto_pub", append([]string{"-p", portOf(address), "-t", topic, "-m", payload}, options...)...)
 	}
 	publish("sensors/kitchen", `{"celsius":21.5}`, "-r") // kept for whoever subscribes later
-	s := open(t, serve(t, "mosquitto.Caddyfile", "MQTT_PORT="+portOf(address)))
+	s := open(t, serve(t, "mqtt", "MQTT_PORT="+portOf(address)))
 	s.WaitEvents(1)
 	publish("elsewhere", "not subscribed")
 	publish("sensors/door", "Zürich \"open\"\nsince noon")
@@ -42,7 +42,7 @@ func TestMQTTMessagesBecomeEventsNamedAfterTheirTopic(t *testing.T) {
 func TestTailFollowsALogThroughRotation(t *testing.T) {
 	log := write(t, "app.log", "one\ntwo\n")
 	program(t, "tail")
-	url := serve(t, "tail.Caddyfile", "LOG="+log)
+	url := serve(t, "tail", "LOG="+log)
 	s := open(t, url)
 	s.WaitEvents(2)
 	appendTo(t, log, "three\nhalf a")
@@ -69,7 +69,7 @@ func TestTailFollowsALogThroughRotation(t *testing.T) {
 
 func TestVmstatArrivesLineByLine(t *testing.T) {
 	program(t, "vmstat")
-	s := open(t, serve(t, "vmstat.Caddyfile", "VMSTAT_DELAY=1"))
+	s := open(t, serve(t, "vmstat", "VMSTAT_DELAY=1"))
 	for i, e := range s.WaitEvents(4) {
 		fields := strings.Fields(e.Data)
 		switch {

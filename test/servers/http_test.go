@@ -37,7 +37,7 @@ func TestEtcdChangesBecomeEvents(t *testing.T) {
 			t.Fatalf("etcd answered %s: %s", response.Status, said)
 		}
 	}
-	s := open(t, serve(t, "etcd.Caddyfile", "ETCD=http://"+client))
+	s := open(t, serve(t, "etcd", "ETCD=http://"+client))
 	ssetest.Wait(t, "the watch to be there", func() bool {
 		ask("put", map[string]string{"key": "/config/ready", "value": "?"})
 		return len(s.Events()) > 0
@@ -86,7 +86,7 @@ func TestTheJournalBecomesEventsAndGoesOnAfterARestartOfGatewayd(t *testing.T) {
 	}
 	entry(1, "MESSAGE=first\nPRIORITY=6\nSYSLOG_IDENTIFIER=app\n")
 	gatewayd := startGatewayd()
-	s := open(t, serve(t, "journald.Caddyfile", "JOURNAL=http://"+address+"/entries?follow"))
+	s := open(t, serve(t, "journald", "JOURNAL=http://"+address+"/entries?follow"))
 	s.WaitEvents(1)
 	entry(2, "MESSAGE=second\nPRIORITY=4\nSYSLOG_IDENTIFIER=app\n")
 	entry(3, "PRIORITY=4\nSYSLOG_IDENTIFIER=has_no_message\n")
@@ -145,7 +145,7 @@ func TestRecordsBehindNginxBecomeEvents(t *testing.T) {
 			}
 		}`, dir, address, files, service.URL))
 	start(t, "nginx", "-p", dir, "-c", config).waitListening(t, address)
-	url := serve(t, "nginx.Caddyfile", "NGINX="+address)
+	url := serve(t, "nginx", "NGINX="+address)
 
 	t.Run("a file, to its end", func(t *testing.T) {
 		s := open(t, url+"/orders.ndjson")

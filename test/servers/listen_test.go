@@ -43,7 +43,7 @@ func startRsyslogd(t *testing.T, address, action string) {
 
 func TestSyslogDatagramsBecomeEvents(t *testing.T) {
 	address, rsyslogd := freeAddress(t), freeAddress(t)
-	url := serve(t, "syslog.Caddyfile", "SYSLOG="+address)
+	url := serve(t, "syslog", "SYSLOG="+address)
 	s := open(t, url)
 	sendUntilHeard(t, s, address, "ready")
 
@@ -75,7 +75,7 @@ func TestSyslogDatagramsBecomeEvents(t *testing.T) {
 // exampleRsyslogConfig is the part of rsyslog's config that the example shows.
 func exampleRsyslogConfig(t *testing.T, address string) string {
 	t.Helper()
-	_, config, found := strings.Cut(readExample(t, "rsyslog.Caddyfile"), "#     template(")
+	_, config, found := strings.Cut(readExample(t, "rsyslog/Caddyfile"), "#     template(")
 	config, _, ended := strings.Cut(config, "\n\n")
 	if !found || !ended {
 		t.Fatal("the example does not show rsyslog's config any more")
@@ -86,7 +86,7 @@ func exampleRsyslogConfig(t *testing.T, address string) string {
 
 func TestRsyslogMessagesAsJSONBecomeEventsNamedAfterTheirSeverity(t *testing.T) {
 	address, rsyslogd := freeAddress(t), freeAddress(t)
-	s := open(t, serve(t, "rsyslog.Caddyfile", "RSYSLOG="+address))
+	s := open(t, serve(t, "rsyslog", "RSYSLOG="+address))
 	sendUntilHeard(t, s, address, `{"severity":"info","message":"ready"}`)
 	startRsyslogd(t, rsyslogd, exampleRsyslogConfig(t, address))
 	for _, message := range [][2]string{{"user.debug", "not for us"}, {"user.err", `it "broke" at C:\`}, {"user.notice", "last"}} {

@@ -233,7 +233,7 @@ func caddyCommand(t *testing.T, args ...string) *exec.Cmd {
 func serve(t *testing.T, example string, env ...string) string {
 	t.Helper()
 	address := freeAddress(t)
-	cmd := caddyCommand(t, "run", "--config", "../../examples/"+example)
+	cmd := caddyCommand(t, "run", "--config", "../../examples/"+example+"/Caddyfile")
 	cmd.Env = append(append(cmd.Env, "SSE_LISTEN=:"+portOf(address)), env...)
 	caddy := startCommand(t, cmd)
 	caddy.waitListening(t, address)
