@@ -32,7 +32,7 @@ func waitMonitored(t *testing.T, address string) int {
 func TestRedisCommandsBecomeEventsForAllClientsOfOneMonitor(t *testing.T) {
 	address := freeAddress(t)
 	startRedis(t, address)
-	url := serve(t, "redis", "REDIS="+address)
+	url := serve(t, "redis", "REDIS="+address) + "/monitor"
 	streams := []*ssetest.Stream{open(t, url), open(t, url)}
 	if n := waitMonitored(t, address); n != 1 {
 		t.Errorf("redis has %d monitors, want 1", n)
@@ -61,7 +61,7 @@ func TestRedisCommandsBecomeEventsForAllClientsOfOneMonitor(t *testing.T) {
 func TestARestartOfRedisLeavesClientsConnected(t *testing.T) {
 	address := freeAddress(t)
 	redis := startRedis(t, address)
-	s := open(t, serve(t, "redis", "REDIS="+address))
+	s := open(t, serve(t, "redis", "REDIS="+address)+"/monitor")
 	waitMonitored(t, address)
 	run(t, "redis-cli", "-p", portOf(address), "SET", "before", "1")
 	await(t, s, "a command before the restart", saying(`"before"`))
@@ -71,6 +71,27 @@ func TestARestartOfRedisLeavesClientsConnected(t *testing.T) {
 	waitMonitored(t, address)
 	run(t, "redis-cli", "-p", portOf(address), "SET", "after", "1")
 	await(t, s, "a command after the restart", saying(`"after"`))
+	checkIDs(t, s)
+}
+
+func TestRedisMessagesBecomeEventsNamedAfterTheirChannel(t *testing.T) {
+	address := freeAddress(t)
+	startRedis(t, address)
+	s := open(t, serve(t, "redis", "REDIS="+address)+"/messages")
+	ssetest.Wait(t, "redis to have a subscriber", func() bool {
+		return strings.TrimSpace(run(t, "redis-cli", "-p", portOf(address), "PUBLISH", "orders.ready", "?")) == "1"
+	})
+	s.WaitEvents(1)
+	messages := [][2]string{{"orders.new", `{"id":1,"city":"Zürich"}`}, {"orders.note", "two\nlines, \"quoted\""}, {"orders.paid", ""}}
+	for _, m := range messages {
+		run(t, "redis-cli", "-p", portOf(address), "PUBLISH", "elsewhere", "not subscribed")
+		run(t, "redis-cli", "-p", portOf(address), "PUBLISH", m[0], m[1])
+	}
+	for i, e := range s.WaitEvents(4)[1:] {
+		if e.Type != messages[i][0] || e.Data != messages[i][1] {
+			t.Errorf("event %d is %+v, want %q", i, e, messages[i])
+		}
+	}
 	checkIDs(t, s)
 }
 
@@ -134,13 +155,20 @@ func TestAircraftBecomeEventsAndHeartbeatsComments(t *testing.T) {
 	// What two planes send: one who it is, the other where, which takes two messages. Twice, as an address that is heard
 	// just once may be noise.
 	send(t, "tcp", raw, strings.Repeat("*8D4840D6202CC371C32CE0576098;\n*8D40621D58C386435CC412692AD6;\n*8D40621D58C382D690C8AC2863A7;\n", 2))
-	who := await(t, s, "who it is", saying("KLM1023"))
-	if !strings.HasPrefix(who.Data, "MSG,1,1,1,4840D6,1,") || strings.HasSuffix(who.Data, "\r") {
-		t.Errorf("event %+v is not a BaseStation message", who)
+	type message struct{ Kind, Type, Hex, Callsign, Altitude, Lat, Lon string }
+	decode := func(e ssetest.Event) (m message) {
+		if err := json.Unmarshal([]byte(e.Data), &m); err != nil || m.Kind != "MSG" || e.Type != "msg-"+m.Type {
+			t.Errorf("event %+v is not a BaseStation message: %v", e, err)
+		}
+		return m
 	}
-	where := await(t, s, "where it is", saying(",38000,,,52.2"))
-	if fields := strings.Split(where.Data, ","); len(fields) != 22 || fields[1] != "3" || fields[4] != "40621D" || !strings.HasPrefix(fields[15], "3.9") {
-		t.Errorf("event %+v is not the position of a plane over the North Sea", where)
+	who := decode(await(t, s, "who it is", func(e ssetest.Event) bool { return e.Type == "msg-1" }))
+	if strings.TrimSpace(who.Callsign) != "KLM1023" || who.Hex != "4840D6" {
+		t.Errorf("it is %+v", who)
+	}
+	where := decode(await(t, s, "where it is", saying(`"lat":"52.2`)))
+	if where.Type != "3" || where.Hex != "40621D" || where.Altitude != "38000" || !strings.HasPrefix(where.Lon, "3.9") {
+		t.Errorf("%+v is not the position of a plane over the North Sea", where)
 	}
 	checkIDs(t, s)
 }

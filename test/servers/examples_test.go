@@ -7,10 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-
 	_ "github.com/seed-4dedbcea/caddy-sse"
-	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
 func readExample(t *testing.T, name string) string {
@@ -20,23 +17,4 @@ func readExample(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-func TestExamplesAreConfigsAsCaddyFormatsThem(t *testing.T) {
-	examples, err := filepath.Glob("../../examples/*/Caddyfile")
-	if err != nil || len(examples) == 0 {
-		t.Fatalf("there are no examples: %v", err)
-	}
-	for _, path := range examples {
-		name := filepath.Base(filepath.Dir(path))
-		t.Run(name, func(t *testing.T) {
-			text := readExample(t, name+"/Caddyfile")
-			if _, err := ssetest.Adapt(text); err != nil {
-				t.Error(err)
-			}
-			if formatted := string(caddyfile.Format([]byte(text))); formatted != text {
-				t.Errorf("is not formatted: run caddy fmt --overwrite on it")
-			}
-		})
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -201,6 +202,44 @@ func TestRecordsBehindNginxBecomeEvents(t *testing.T) {
 			t.Errorf("got %s, %v, want nginx's own 404", response.Status, response.Header)
 		}
 	})
+}
+
+func TestErrorsInNginxsLogBecomeEvents(t *testing.T) {
+	address, dir := freeAddress(t), t.TempDir()
+	log := filepath.Join(dir, "access.log")
+	config := write(t, "nginx.conf", fmt.Sprintf(`
+		daemon off; master_process off; pid %[1]s/pid; error_log stderr;
+		events {}
+		http {
+			access_log %[1]s/access.log combined;
+			client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
+			server { listen %[2]s; root %[1]s/none; location /there { return 200; } }
+		}`, dir, address))
+	start(t, "nginx", "-p", dir, "-c", config).waitListening(t, address)
+	visit := func(path, agent string) {
+		r := request(t, "http://"+address+path, "*/*", "")
+		r.Header.Set("User-Agent", agent)
+		response, err := ssetest.Client(t, "h1").Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+	}
+	visit("/before", "curl")
+	ssetest.Wait(t, "nginx to write its log", func() bool { text, _ := os.ReadFile(log); return len(text) > 0 })
+	s := open(t, serve(t, "nginx-log", "LOG="+log))
+	s.WaitEvents(1)
+	visit("/there", "curl")
+	visit("/wp-login.php?x=%22", `a "bad" <b>agent</b>`)
+	e := s.WaitEvents(2)[1]
+	var entry struct{ Time, From, Request, Agent string }
+	if err := json.Unmarshal([]byte(e.Data), &entry); err != nil || e.Type != "status-404" {
+		t.Fatalf("event is %+v: %v", e, err)
+	}
+	if entry.From != "127.0.0.1" || entry.Request != "GET /wp-login.php?x=%22 HTTP/1.1" || entry.Agent != `a \x22bad\x22 <b>agent</b>` || entry.Time == "" {
+		t.Errorf("the entry is %+v", entry)
+	}
+	checkIDs(t, s)
 }
 
 func request(t *testing.T, url, accept, lastEventID string) *http.Request {

@@ -28,13 +28,20 @@ var packages = map[string]string{
 	"etcd":                     "etcd-server",
 	"gpsfake":                  "gpsd-clients",
 	"gpsd":                     "gpsd",
+	"initdb":                   "postgresql",
+	"kcat":                     "kcat",
 	"logger":                   "bsdutils",
 	"mosquitto":                "mosquitto",
 	"mosquitto_pub":            "mosquitto-clients",
 	"mosquitto_sub":            "mosquitto-clients",
 	"nginx":                    "nginx",
+	"php":                      "php-cli",
+	"php-cgi":                  "php-cgi",
+	"postgres":                 "postgresql",
 	"prometheus":               "prometheus",
 	"promtool":                 "prometheus",
+	"psql":                     "postgresql-client",
+	"python3":                  "python3",
 	"redis-cli":                "redis-tools",
 	"redis-server":             "redis-server",
 	"rsyslogd":                 "rsyslog",
@@ -49,7 +56,9 @@ var packages = map[string]string{
 // program finds a program, also where Debian has those that are not meant for a shell.
 func program(t *testing.T, name string) string {
 	t.Helper()
-	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/lib/systemd/" + name, "/lib/systemd/" + name} {
+	candidates := []string{name, "/usr/sbin/" + name, "/usr/lib/systemd/" + name, "/lib/systemd/" + name}
+	versions, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	for _, candidate := range append(candidates, versions...) {
 		if path, err := exec.LookPath(candidate); err == nil {
 			return path
 		}

@@ -25,8 +25,8 @@ const (
 func (s *source) run() {
 	defer close(s.done)
 	for failed := 0; ; failed++ {
-		before, began := s.count(), time.Now()
-		err := s.connect()
+		began := time.Now()
+		fruitful, err := s.connect()
 		if s.ctx.Err() != nil {
 			return
 		}
@@ -39,11 +39,11 @@ func (s *source) run() {
 			s.finish(c, err)
 			return
 		}
-		if s.count() != before || time.Since(began) > maxBackoff {
+		if fruitful || time.Since(began) > maxBackoff {
 			failed = 0
 		}
 		s.down(c, err)
-		if failed := new(upstream.FailureRecord); errors.As(err, &failed) {
+		if isFailureRecord(err) {
 			s.breakOff(err)
 		}
 		limit := min(minBackoff<<min(failed, 10), maxBackoff)
@@ -95,10 +95,15 @@ func (s *source) count() uint64 {
 // errReplaced ends a connection because a new config has another one.
 var errReplaced = errors.New("a new config has another upstream")
 
-// connect opens the upstream once and returns how it ended.
-func (s *source) connect() error {
+func isFailureRecord(err error) bool {
+	failed := new(upstream.FailureRecord)
+	return errors.As(err, &failed)
+}
+
+// connect opens the upstream once. It returns how it ended, and whether it has brought records.
+func (s *source) connect() (fruitful bool, err error) {
 	if s.ctx.Err() != nil {
-		return s.ctx.Err()
+		return false, s.ctx.Err()
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
@@ -106,7 +111,7 @@ func (s *source) connect() error {
 	lastID := string(s.lastID)
 	s.mapping.Unlock()
 	s.mu.Lock()
-	c, asked := s.server, s.upstream
+	c, asked, before := s.server, s.upstream, s.committed
 	s.reconnect, s.replaced = cancel, false
 	s.inputs, s.unfinished = nil, upstream.NewBudget()
 	if s.skipID {
@@ -114,15 +119,25 @@ func (s *source) connect() error {
 	}
 	s.mu.Unlock()
 
-	err := c.Upstream.Open(ctx, asked, lastID, s)
+	err = c.Upstream.Open(ctx, asked, lastID, s)
 
 	s.mu.Lock()
 	inputs, replaced, live := s.inputs, s.replaced, s.state == IsLive
 	s.reconnect = nil
-	// An id that the upstream cannot take back must not keep it down. If it is not at fault, it is tried again.
-	s.skipID = lastID != "" && len(inputs) == 0 && failure.RefusesRequest(err)
 	s.mu.Unlock()
 	err = upstream.EndInputs(inputs, err)
+
+	s.mu.Lock()
+	expected := before
+	if isFailureRecord(err) {
+		expected++ // it counts, but brings nothing
+	}
+	fruitful = s.committed > expected
+	// An id that the upstream cannot take back must not keep it down. If it is not at fault, it is tried again. Kubernetes
+	// refuses one with status 200, and a record that says so.
+	refused := len(inputs) == 0 && failure.RefusesRequest(err) || !fruitful && isFailureRecord(err)
+	s.skipID = lastID != "" && refused
+	s.mu.Unlock()
 	if replaced && !upstream.EndedCleanly(err) { // an upstream that has ended by itself was not cut off
 		s.Begin()
 		// An upstream with ids of its own is told where to go on, as an EventSource would tell it.
@@ -130,9 +145,9 @@ func (s *source) connect() error {
 			s.Gap(frame.GapUpstream)
 		}
 		_ = s.Commit()
-		return errReplaced
+		return fruitful, errReplaced
 	}
-	return err
+	return fruitful, err
 }
 
 // isOver reports whether there is no point in connecting anew.
