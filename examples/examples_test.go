@@ -72,6 +72,20 @@ func TestEachExampleIsAConfigAsCaddyFormatsItAndAPageThatSaysHowItWasTried(t *te
 	}
 }
 
+func TestTheConfigsOfTheImageAndThePodAreOnesThatCaddyTakes(t *testing.T) {
+	_, pod, _ := strings.Cut(read(t, "../deploy/kubernetes/caddy-sse.yaml"), "  Caddyfile: |\n")
+	pod, _, _ = strings.Cut(pod, "---\n")
+	pod = regexp.MustCompile(`(?m)^ {4}`).ReplaceAllString(pod, "")
+	for name, config := range map[string]string{"image": read(t, "../deploy/Caddyfile"), "pod": pod} {
+		if adapted, err := ssetest.Adapt(config); err != nil || !strings.Contains(adapted, `"handler":"sse"`) {
+			t.Errorf("%s: %v, %s", name, err, adapted)
+		}
+		if formatted := string(caddyfile.Format([]byte(config))); formatted != config {
+			t.Errorf("%s is not formatted: %s", name, formatted)
+		}
+	}
+}
+
 // serve runs an example's config as it is, with these values of its variables.
 func serve(t *testing.T, name string, env map[string]string) *ssetest.Server {
 	t.Helper()
