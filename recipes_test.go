@@ -197,10 +197,10 @@ var recipes = map[string]recipe{
 	},
 	"CouchDB changes": {
 		path: "/changes",
-		with: instead("localhost:5984", "/orders/_changes?feed=continuous&heartbeat=10000&since=", "application/json",
+		with: instead("localhost:5984", "/orders/_changes?feed=continuous&heartbeat=10000&since=0", "application/json",
 			`{"seq":"1-a","id":"o"}`+"\n", map[string]string{"Authorization": ""}),
 		events:  []string{`message {"seq":"1-a","id":"o"}`},
-		reached: []string{"GET /orders/_changes?feed=continuous&heartbeat=10000&since="},
+		reached: []string{"GET /orders/_changes?feed=continuous&heartbeat=10000&since=0"},
 	},
 	"Docker events": {
 		path: "/docker",
