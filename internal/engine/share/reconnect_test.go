@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 )
 
 // connections is an Upstream that notes when it is opened.
@@ -94,40 +95,80 @@ func TestASourceWithoutStreamsDoesNotReconnect(t *testing.T) {
 	})
 }
 
-// forgetful is an upstream that cannot go on after the last id.
-type forgetful struct{ asked []string }
+// forgetful is an upstream that cannot go on after the last id. It says so with its status, or in a record.
+type forgetful struct {
+	inRecord bool
+	always   bool // without an id it fails, too
+	asked    []string
+	opened   []time.Time
+}
 
 func (*forgetful) Key() string { return "forgetful" }
 
 func (f *forgetful) Stream(ctx context.Context, lastID string, sink backend.Sink) error {
-	f.asked = append(f.asked, lastID)
-	if lastID != "" {
+	f.asked, f.opened = append(f.asked, lastID), append(f.opened, time.Now())
+	if lastID != "" && !f.inRecord {
 		return caddyhttp.Error(http.StatusBadGateway, failure.BadStatus(http.StatusRequestURITooLong))
 	}
 	in, err := sink.Open("text/event-stream")
 	if err != nil {
 		return err
 	}
-	if _, err := in.Write([]byte("id: up\ndata: 1\n\n")); err != nil {
+	said := "id: up\ndata: 1\n\n"
+	if lastID != "" || f.always {
+		said = "data: gone\n\n"
+	}
+	if _, err := in.Write([]byte(said)); err != nil {
 		return err
 	}
 	return errTest
 }
 
+// runFor runs a source whose upstream says "gone" if it has failed.
+func runFor(t *testing.T, upstream backend.Upstream, d time.Duration) {
+	t.Helper()
+	ending, err := mapping.ParseEnding(mapping.EndingSpec{Error: `record == "gone"`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := testServer(t, skipsLag, func(c *Config) { c.Ending = ending })
+	s := newSource(c, "", upstream)
+	client := &delivery{view: &view{server: c}}
+	client.queued.Store(true) // nobody writes to it
+	client.subscriber = s.records.Subscribe(0, client)
+	s.enter(client)
+	go s.run()
+	time.Sleep(d)
+	s.cancel()
+	<-s.done
+}
+
 func TestAnIDThatTheUpstreamRefusesIsNotLeftOutForEver(t *testing.T) {
+	for name, inRecord := range map[string]bool{"with a status": false, "in a record": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				upstream := &forgetful{inRecord: inRecord}
+				runFor(t, upstream, 10*time.Minute)
+				for i, id := range upstream.asked[:6] {
+					if want := []string{"", "up"}[i%2]; id != want {
+						t.Errorf("attempt %d with the id %q, want %q", i+1, id, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestTheWaitGrowsWhileTheUpstreamSaysThatItHasFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := testServer(t, skipsLag)
-		upstream := new(forgetful)
-		s := newSource(c, "", upstream)
-		s.enter(&delivery{view: &view{server: c}})
-		go s.run()
-		time.Sleep(10 * time.Minute)
-		s.cancel()
-		<-s.done
-		for i, id := range upstream.asked[:6] {
-			if want := []string{"", "up"}[i%2]; id != want {
-				t.Errorf("attempt %d with the id %q, want %q", i+1, id, want)
-			}
+		upstream := &forgetful{inRecord: true, always: true}
+		runFor(t, upstream, 30*maxBackoff)
+		var longest time.Duration
+		for i, at := range upstream.opened[1:] {
+			longest = max(longest, at.Sub(upstream.opened[i]))
+		}
+		if longest < 2*minBackoff {
+			t.Errorf("the longest of %d waits is %v", len(upstream.opened), longest)
 		}
 	})
 }
