@@ -29,7 +29,8 @@ func TestAdminSelectsStreamsByTheirFields(t *testing.T) {
 			t.Errorf("%q selects %d streams, want %d", query, len(list), want)
 		}
 	}
-	for query, status := range map[string]int{"": 400, "?": 400, "?id=1": 400, "?name=orders&nonsense=1": 400, "?name=%zz": 400, "?uri=/c": 204} {
+	for query, status := range map[string]int{"": 400, "?": 400, "?id=1": 400, "?name=orders&nonsense=1": 400, "?name=%zz": 400, "?uri=/c": 204,
+		"?name=": 400, "?name": 400, "?uri=/a&name=": 400, "?client_ip=": 400, "?name=orders&name=": 400} {
 		if response, body := askAdmin(t, server, http.MethodDelete, "/sse/streams"+query); response.StatusCode != status {
 			t.Errorf("DELETE %q: %d %s, want %d", query, response.StatusCode, body, status)
 		}

@@ -52,9 +52,9 @@ func (adminAPI) selectStreams(w http.ResponseWriter, r *http.Request) error {
 	if err := allow(w, r, http.MethodGet, http.MethodDelete); err != nil {
 		return err
 	}
-	selects, err := parseSelection(r.URL.RawQuery)
-	if err == nil && r.Method == http.MethodDelete && len(selects) == 0 {
-		err = errors.New("say which streams are to end: by client_ip, name or uri")
+	selects, empty, err := parseSelection(r.URL.RawQuery)
+	if err == nil && r.Method == http.MethodDelete && (empty || len(selects) == 0) {
+		err = errors.New("say which streams are to end: by client_ip, name or uri, each with a value") // a script's variable may be empty
 	}
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
@@ -74,11 +74,11 @@ func (adminAPI) selectStreams(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// parseSelection returns what a stream has to meet to be selected by a query.
-func parseSelection(query string) (selects []func(stream.Info) bool, err error) {
+// parseSelection returns what a stream has to meet to be selected by a query, and whether one of its values is empty.
+func parseSelection(query string) (selects []func(stream.Info) bool, empty bool, err error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for field, wanted := range values {
 		var value func(stream.Info) string
@@ -90,11 +90,12 @@ func parseSelection(query string) (selects []func(stream.Info) bool, err error) 
 		case "uri":
 			value = func(info stream.Info) string { return info.URI }
 		default:
-			return nil, fmt.Errorf("streams are not selected by %q, but by client_ip, name or uri", field)
+			return nil, false, fmt.Errorf("streams are not selected by %q, but by client_ip, name or uri", field)
 		}
 		selects = append(selects, func(info stream.Info) bool { return slices.Contains(wanted, value(info)) })
+		empty = empty || slices.Contains(wanted, "")
 	}
-	return selects, nil
+	return selects, empty, nil
 }
 
 func (adminAPI) listSources(w http.ResponseWriter, r *http.Request) error {
