@@ -108,7 +108,7 @@ func parseHeartbeat(d *caddyfile.Dispenser) (interval caddy.Duration, event stri
 	case given[0] == "off" && event == "":
 		return directive.Off, "", nil
 	case event != "":
-		if err := checkHeartbeatEvent(event); err != nil {
+		if err := checkEventType(name, event); err != nil {
 			return 0, "", d.WrapErr(err)
 		}
 	}
@@ -176,8 +176,8 @@ func parseEnd(d *caddyfile.Dispenser) (*End, error) {
 	if len(given) == 2 {
 		end.Data = &given[1]
 	}
-	if _, err := NewEventType(end.Event); err != nil {
-		return nil, d.Errf("the event of end must be a name without line breaks, not %q", end.Event)
+	if err := checkEventType("end", end.Event); err != nil {
+		return nil, d.WrapErr(err)
 	}
 	return end, nil
 }
@@ -258,7 +258,7 @@ func parseLive(d *caddyfile.Dispenser) (*Live, error) {
 	if len(given) == 2 {
 		live.Data = &given[1]
 	}
-	if err := live.check(); err != nil {
+	if err := checkEventType("live", live.Event); err != nil {
 		return nil, d.WrapErr(err)
 	}
 	return live, nil

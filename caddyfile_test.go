@@ -181,6 +181,9 @@ func TestEveryMistakeInTheConfigIsToldWithItsPlace(t *testing.T) {
 		{"compress\ncompress gzip", "compress is given twice"},
 		{"end", "argument"},
 		{"end stop data stop extra", "argument"},
+		{"end sse-gap", "end: events of the type sse-gap"},
+		{"end sse-error bye stop", "end: events of the type sse-error"},
+		{"end \"a\nb\"", "end"},
 		{"end_when", "argument"},
 		{"end_when record.", "end_when"},
 		{"error_when record.a = 1", "error_when"},
@@ -204,6 +207,9 @@ func TestEveryMistakeInTheConfigIsToldWithItsPlace(t *testing.T) {
 		{"share {\nlive\n}", "argument"},
 		{"share {\nlive a b c\n}", "argument"},
 		{"share {\nlive sse-gap\n}", "sse-gap"},
+		{"share {\nlive over\n}\nend over", "live: events of the type over"},
+		{"share {\nlive alive\n}\nheartbeat 1s alive", "live: events of the type alive"},
+		{"error oops\nshare {\nlive oops\n}", "live: events of the type oops"},
 		{"share {path} {\nopen\n}", "argument"},
 		{"share {path} {\nopen post\n}", "no method"},
 		{"share {path} {\nopen POST OPTIONS\n}", "OPTIONS"},
@@ -321,6 +327,8 @@ func TestAWrongValueInJSONIsRefusedWhenTheConfigLoads(t *testing.T) {
 		{`"compress": ["gzip", "zstd", "gzip"]`, "compress gives gzip twice"},
 		{`"compress": true`, "compress"},
 		{`"end": {"event": "a\nb"}`, "end"},
+		{`"end": {"event": "sse-error"}`, "sse-error"},
+		{`"end": {"event": "over"}, "share": {"live": {"event": "over"}}`, "over"},
 		{`"on_unavailable": "never"`, "on_unavailable"},
 		{`"on_reload": "restart"`, "on_reload"},
 		{`"share": {"history": -1}`, "history"},
@@ -384,5 +392,21 @@ func TestAWrongValueInJSONIsRefusedWhenTheConfigLoads(t *testing.T) {
 				t.Errorf("error %q does not say %q", err, test.want)
 			}
 		})
+	}
+}
+
+func TestOptionsThatABackendMakesPossibleAreTaken(t *testing.T) {
+	for _, options := range []string{
+		"share {\nopen POST\nstop DELETE\n}",
+		"accept negotiate\nexpires {query.exp}",
+		"accept negotiate\nrecheck 1m {\nrespond 401\n}",
+		"end \"\"\nerror \"\"\nshare {\nlive \"\"\n}",
+	} {
+		adapted, err := adapt(t, "example.com {\nsse {\nbackend http http://127.0.0.1:1\n"+options+"\n}\n}\n")
+		if err != nil {
+			t.Errorf("%s: %v", options, err)
+			continue
+		}
+		validate(t, adapted)
 	}
 }

@@ -161,10 +161,10 @@ func (h *Handler) endFrame() ([]byte, error) {
 	if h.End.Data == nil {
 		h.End.Data = &h.End.Event
 	}
-	eventType, err := NewEventType(h.End.Event)
-	if err != nil {
-		return nil, fmt.Errorf("end: %w", err)
+	if err := checkEventType("end", h.End.Event); err != nil {
+		return nil, err
 	}
+	eventType, _ := NewEventType(h.End.Event)
 	event := Event{Type: eventType, Data: []byte(*h.End.Data)}
 	if h.End.Stop {
 		event = eventstream.EndEvent(event.Type, event.Data)

@@ -45,7 +45,7 @@ func (h *Handler) Validate() error {
 	if nameErr := metrics.CheckName(h.Name); h.Name != "" && nameErr != nil {
 		err = errors.Join(err, fmt.Errorf("name %w", nameErr))
 	}
-	err = errors.Join(err, checkHeartbeatEvent(h.HeartbeatEvent))
+	err = errors.Join(err, checkEventType("heartbeat", h.HeartbeatEvent))
 	if h.UpstreamTimeout < 0 || h.OpenAfter < 0 {
 		err = errors.Join(err, errors.New("upstream_timeout and open_after must not be negative"))
 	}
@@ -156,13 +156,13 @@ func (h *Handler) parsesOtherThanLines() bool {
 
 var errParseOfFormat = errors.New("parse is for lines of text: remove it, or have format be auto or lines")
 
-// checkHeartbeatEvent refuses a type that a heartbeat cannot have.
-func checkHeartbeatEvent(name string) error {
+// checkEventType refuses a type that the event of an option cannot have.
+func checkEventType(option, name string) error {
 	if _, err := NewEventType(name); err != nil {
-		return fmt.Errorf("heartbeat: %w", err)
+		return fmt.Errorf("%s: %w", option, err)
 	}
 	if name == frame.TypeGap || name == frame.TypeError {
-		return fmt.Errorf("heartbeat: events of the type %s tell of something else: choose another type", name)
+		return fmt.Errorf("%s: events of the type %s tell of something else: choose another type", option, name)
 	}
 	return nil
 }
@@ -184,7 +184,7 @@ var errTimeoutOfPushes = errors.New("upstream_timeout is for upstreams that are 
 
 // passesWithoutRights reports whether a client can have responses that do not end with its rights.
 func (h *Handler) passesWithoutRights() bool {
-	return h.Accept == acceptNegotiate && h.BackendRaw == nil && (h.Expires != "" || h.Recheck != nil)
+	return h.Accept == acceptNegotiate && h.backend == nil && (h.Expires != "" || h.Recheck != nil)
 }
 
 var errPassesWithoutRights = errors.New("accept negotiate gives the next handler's own responses to clients, which neither expires nor recheck ends: choose another accept")
@@ -193,7 +193,10 @@ var errPassesWithoutRights = errors.New("accept negotiate gives the next handler
 func (h *Handler) checkAnswers() (err error) {
 	s := h.Share
 	if s.Live != nil {
-		err = s.Live.check()
+		err = checkEventType("live", s.Live.Event)
+	}
+	if h.liveIsAnother() {
+		err = errors.Join(err, fmt.Errorf("live: events of the type %s tell of something else: choose another type", s.Live.Event))
 	}
 	for _, method := range s.Open {
 		if methodErr := checkMethod(method); methodErr != nil {
@@ -208,7 +211,7 @@ func (h *Handler) checkAnswers() (err error) {
 	case slices.Contains(s.Open, s.Stop) || s.Stop == http.MethodGet:
 		err = errors.Join(err, fmt.Errorf("stop: %s requests are for streams: choose another method", s.Stop))
 	}
-	if h.BackendRaw == nil && s.Key == "" {
+	if h.backend == nil && s.Key == "" {
 		err = errors.Join(err, errors.New("open and stop need a backend, or a key of share: without either, a source is one of GET requests"))
 	}
 	if h.backend != nil && upstream.AlwaysShared(h.backend) {
@@ -220,14 +223,13 @@ func (h *Handler) checkAnswers() (err error) {
 	return err
 }
 
-func (l *Live) check() error {
-	if _, err := NewEventType(l.Event); err != nil {
-		return fmt.Errorf("live: %w", err)
+// liveIsAnother reports whether a page would take a stream's live event for another event of the config.
+func (h *Handler) liveIsAnother() bool {
+	live := h.Share.Live
+	if live == nil || live.Event == "" {
+		return false
 	}
-	if l.Event == frame.TypeGap || l.Event == frame.TypeError {
-		return fmt.Errorf("live: events of the type %s tell of something else: choose another type", l.Event)
-	}
-	return nil
+	return live.Event == h.HeartbeatEvent || h.End != nil && live.Event == h.End.Event || h.Error != nil && live.Event == h.Error.Event
 }
 
 // checkMethod refuses a method that no stream can have: HEAD, and those that ask for something else.
