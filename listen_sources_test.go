@@ -42,3 +42,29 @@ func liveCounts() []int {
 	slices.Sort(counts)
 	return counts
 }
+
+// Senders must find the socket, whether or not a client is there.
+func TestASocketOfSendersStaysOpenAfterAStreamsEnd(t *testing.T) {
+	for name, test := range map[string]struct{ options, last string }{
+		"end_when":        {"end_when record == \"last\"\nend over", "last\n"},
+		"max_record_size": {"max_record_size 4 error", "too large\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ssetest.NoLeaks(t)
+			address := ssetest.FreeAddress(t)
+			options := "sse {\nbackend listen tcp/" + address + "\n" + test.options + "\n}\n"
+			server := ssetest.Start(t, ssetest.Site("handle /a {\n"+options+"}\nhandle {\n"+options+"}"))
+			for range 3 {
+				s := get(t, server, "/")
+				waitOpen(t, s)
+				id := theSource(t).ID
+				ssetest.Send(t, "tcp", address, test.last)
+				_ = s.WaitEnd()
+				ssetest.Wait(t, "another source in its place", func() bool {
+					list := share.List()
+					return len(list) == 1 && list[0].ID != id && list[0].State == share.IsLive
+				})
+			}
+		})
+	}
+}

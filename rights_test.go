@@ -194,7 +194,8 @@ func TestAFailingCheckEndsNoStreamAndLeavesNothingBehind(t *testing.T) {
 		case 3: // longer than the interval
 			<-r.Context().Done()
 			w.WriteHeader(http.StatusUnauthorized)
-		case 4:
+		case 4: // as reverse_proxy does if its upstream breaks off
+			w.WriteHeader(http.StatusBadGateway)
 			panic(http.ErrAbortHandler)
 		case 5:
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -241,5 +242,124 @@ func TestRecheckRunsTheSitesMatchersAndIsAskedBeforeAllElse(t *testing.T) {
 	}
 	if raw := wholeBody(t, get(t, server, "/viewed", member)); !strings.HasPrefix(raw, ":\ndata: 1\n\n") {
 		t.Errorf("got %q", raw)
+	}
+}
+
+func TestAbortAndARefusalThatBreaksOffEndTheStream(t *testing.T) {
+	ssetest.NoLeaks(t)
+	var revoked atomic.Bool
+	refusing := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		if revoked.Load() {
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, "no")
+		}
+	})
+	aborting := nextHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Revoked", fmt.Sprint(revoked.Load()))
+		w.Header().Set(passOn, "1")
+		r.Header.Set("X-Revoked", fmt.Sprint(revoked.Load()))
+	})
+	records := ssetest.Upstream(t, staying(ndjson, "1\n"))
+	server := ssetest.Start(t, ssetest.Site(logging+"@revoked header X-Revoked true\n"+
+		route("/abort", "recheck 100ms {\nroute {\n"+aborting+"\nabort @revoked\n}\n}", "reverse_proxy "+records)+
+		route("/cut", "recheck 100ms {\nforward_auth "+refusing+" {\nuri /\n}\n}", "reverse_proxy "+records)))
+	paths := []string{"/abort", "/cut"}
+	var streams []*ssetest.Stream
+	for _, path := range paths {
+		s := get(t, server, path)
+		s.WaitEvents(1)
+		streams = append(streams, s)
+	}
+	revoked.Store(true)
+	for i, s := range streams {
+		_ = wholeBody(t, s)
+		if access := waitAccessLog(server, paths[i]); access.Fields["end_reason"] != stream.EndUnauthorized {
+			t.Errorf("%s: access log: %v", paths[i], access.Fields)
+		}
+	}
+	before := counted(t, metrics.StreamsRefused.WithLabelValues("", metrics.RefusedUnauthorized))
+	if response, err := ssetest.Client(t, "h1").Get(server.URL("h1", "/abort")); err == nil {
+		_ = response.Body.Close()
+		t.Errorf("a client that returns: %d, want none", response.StatusCode)
+	}
+	ssetest.Wait(t, "the refusal to be counted", func() bool {
+		return counted(t, metrics.StreamsRefused.WithLabelValues("", metrics.RefusedUnauthorized)) == before+1
+	})
+}
+
+// A client decides by its Accept header whether text is converted, but not how long it gets it.
+func TestAResponseThatPassesUnchangedEndsWithTheRightsToIt(t *testing.T) {
+	ssetest.NoLeaks(t)
+	var sessions guard
+	var left atomic.Int64
+	endless := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		for {
+			if _, err := io.WriteString(w, "secret\n"); err != nil || http.NewResponseController(w).Flush() != nil {
+				left.Add(1)
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	recheck := "recheck 200ms {\nforward_auth " + ssetest.Upstream(t, sessions.ServeHTTP) + " {\nuri /check\n}\n}\n"
+	const expires = "expires {header.X-Until}\n"
+	proxied, next := "reverse_proxy "+ssetest.Upstream(t, endless), nextHandler(t, endless)
+	copying := "in_process copying"
+	inProcess.Store("copying", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		read, write := io.Pipe()
+		go func() {
+			for {
+				if _, err := io.WriteString(write, strings.Repeat("secret\n", 1000)); err != nil {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		w.Header().Set("Content-Type", "text/plain")
+		_, err := io.Copy(w, read)
+		read.CloseWithError(err)
+	}))
+	server := ssetest.Start(t, ssetest.Site(logging+
+		route("/expires/proxied", expires, proxied)+route("/recheck/proxied", recheck, proxied)+
+		route("/expires/next", expires, next)+route("/recheck/next", recheck, next)+
+		route("/expires/copying", expires, copying)+route("/recheck/copying", recheck, copying)))
+	until := ssetest.With("X-Until", time.Now().Add(1500*time.Millisecond).Format(time.RFC3339Nano))
+	streams := make(map[string]*ssetest.Stream)
+	for _, protocol := range ssetest.Protocols {
+		client := ssetest.Client(t, protocol)
+		for _, option := range []string{"/expires", "/recheck"} {
+			for _, kind := range []string{"/proxied", "/next", "/copying"} {
+				path := option + kind
+				s := ssetest.Get(t, client, server.URL(protocol, path), ssetest.With("Accept", "*/*"), ssetest.With("Cookie", "session=1"), until)
+				if s.Status != http.StatusOK || s.Header.Get("Content-Type") != "text/plain" {
+					t.Fatalf("%s: %v, header %v", path, s, s.Header)
+				}
+				streams[protocol+path] = s
+			}
+		}
+	}
+	for name, s := range streams {
+		ssetest.Wait(t, "text for "+name, func() bool { return strings.Contains(s.Raw(), "secret\n") })
+	}
+	sessions.revoked.Store(true)
+	for _, s := range streams {
+		_ = brokenBody(t, s)
+	}
+	ssetest.Wait(t, "the handlers to end", func() bool { return left.Load() == int64(2*2*len(ssetest.Protocols)) })
+}
+
+func TestAnIntervalOfCenturiesIsOne(t *testing.T) {
+	ssetest.NoLeaks(t)
+	var sessions guard
+	upstream := ssetest.Upstream(t, staying(ndjson, "1\n"))
+	auth := "{\nforward_auth " + ssetest.Upstream(t, sessions.ServeHTTP) + " {\nuri /check\n}\n}\n"
+	server := ssetest.Start(t, ssetest.Site(route("/one", "recheck 700000h "+auth, "reverse_proxy "+upstream)+route("/two", "recheck 2000000h "+auth, "reverse_proxy "+upstream)))
+	for _, path := range []string{"/one", "/two"} {
+		get(t, server, path, ssetest.With("Cookie", "session=1")).WaitEvents(1)
+	}
+	if n := sessions.asked.Load(); n != 2 {
+		t.Errorf("%d checks, want one of each stream", n)
 	}
 }

@@ -22,7 +22,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return refuseMethod(w, r)
 	}
 	if h.OnUnavailable == onUnavailableRetry && upstream.NamesEventStream(r) {
-		return h.streams.RetryUnavailable(w, r, func(w http.ResponseWriter) error { return h.serveWithRights(w, r, next) })
+		return h.streams.RetryUnavailable(w, r, func(w http.ResponseWriter, r *http.Request) error { return h.serveWithRights(w, r, next) })
 	}
 	return h.serveWithRights(w, r, next)
 }
@@ -40,7 +40,8 @@ func (h *Handler) serveWithRights(w http.ResponseWriter, r *http.Request, next c
 // serve serves an event stream, the page that shows it, or what a client gets that takes neither.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if h.Share != nil && h.Share.Stop != "" && r.Method == h.Share.Stop {
-		upstream, err := h.upstreamOf(r, next)
+		r = stream.TakeLastEventID(r)
+		upstream, err := h.upstreamOf(w, r, next)
 		if err != nil {
 			return err
 		}
@@ -74,8 +75,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		return nil
 	}
 	switch {
-	case r.Method == http.MethodHead && h.opensByMethod() && !h.share.Opens(http.MethodGet):
-		upstream, err := h.upstreamOf(r, next)
+	case r.Method == http.MethodHead && h.opensByMethod():
+		r = stream.TakeLastEventID(r)
+		upstream, err := h.upstreamOf(w, r, next)
 		if err != nil {
 			return err
 		}
@@ -114,12 +116,12 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, next caddy
 	if shares {
 		r = stream.TakeLastEventID(r)
 	}
-	upstream, err := h.upstreamOf(r, next)
+	upstream, err := h.upstreamOf(w, r, next)
 	if err != nil {
 		return err
 	}
-	if h.backend != nil || !h.share.Opens(r.Method) {
-		defer h.streams.DrainBody(w, r)() // else it has been read
+	if !h.readsBody(r) {
+		defer h.streams.DrainBody(w, r)()
 	}
 	if shares {
 		return h.share.Serve(w, r, upstream)
@@ -130,12 +132,17 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, next caddy
 // opensByMethod reports whether only requests of some methods open an upstream that others share.
 func (h *Handler) opensByMethod() bool { return h.Share != nil && len(h.Share.Open) > 0 }
 
+// readsBody reports whether the next handler gets the request's body, which is read before, if streams share it.
+func (h *Handler) readsBody(r *http.Request) bool {
+	return h.backend == nil && h.opensByMethod() && h.share.Opens(r.Method)
+}
+
 // upstreamOf returns the upstream of a request, be it the next handler as streams share it.
-func (h *Handler) upstreamOf(r *http.Request, next caddyhttp.Handler) (Upstream, error) {
+func (h *Handler) upstreamOf(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (Upstream, error) {
 	if h.backend != nil {
 		return h.backend.Bind(r)
 	}
-	return h.next.Upstream(r, next, h.opensByMethod() && h.share.Opens(r.Method))
+	return h.next.Upstream(w, r, next, h.readsBody(r))
 }
 
 // serveUnchanged answers a client that has negotiated for the upstream's own format.

@@ -108,3 +108,21 @@ func TestTheRestOfAnUnavailableUpstreamsAnswerIsOfNoInterest(t *testing.T) {
 		}
 	}
 }
+
+func TestAnUnavailableStreamEndsAlthoughTheResponseThatSaysSoDoesNot(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	server := ssetest.Start(t, site("on_unavailable retry", "reverse_proxy "+upstream))
+	var streams []*ssetest.Stream
+	for _, protocol := range ssetest.Protocols {
+		streams = append(streams, getOver(t, server, protocol, "/"))
+	}
+	for _, s := range streams {
+		wantRetry(t, s, http.StatusServiceUnavailable, 3*time.Second)
+	}
+	wantQuiet(t, server)
+}

@@ -196,6 +196,8 @@ func (w *responseWriter) decide(status int) {
 	}
 	w.logUnchanged(status)
 	s.Release() // a stop lets it come to its own end
+	s.KeepRights()
+	w.client.quiet.Store(s.IsReplaced(status))
 	w.client.leave()
 	w.client.adoptTimeouts()
 	w.ResponseWriter.WriteHeader(status)
@@ -268,6 +270,9 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	case isGone, isAbandoned:
 		return written(len(p), stream.ErrEnded)
 	default:
+		if w.client.Stream.LostRights() {
+			return written(len(p), stream.ErrEnded)
+		}
 		return w.ResponseWriter.Write(p)
 	}
 }
@@ -289,7 +294,7 @@ func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	if w.mode == isUndecided {
 		w.writeHeader(http.StatusOK)
 	}
-	passed := w.mode == isPassed
+	passed := w.mode == isPassed && !w.client.Stream.EndsWithRights()
 	w.mu.Unlock()
 	if passed {
 		return w.ResponseWriterWrapper.ReadFrom(r)
@@ -356,6 +361,10 @@ func (w *responseWriter) finish(err error) error {
 		return w.client.Finish(err)
 	}
 	s.Close()
+	if w.mode == isPassed && s.LostRights() {
+		w.upstream.Report.Logger.Debug("response that passes unchanged is broken off", zap.String("end_reason", s.EndReason()), zap.String("uri", s.URI()))
+		panic(http.ErrAbortHandler)
+	}
 	var handlerError caddyhttp.HandlerError
 	if w.mode == isUndecided && errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
 		w.upstream.Report.Connecting() // an attempt, as those of backends that fail are

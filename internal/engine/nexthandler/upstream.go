@@ -1,7 +1,6 @@
 package nexthandler
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -30,7 +29,7 @@ type nextUpstream struct {
 	config  *Server
 	next    caddyhttp.Handler
 	request *http.Request // to be copied for each connection
-	body    []byte        // of each of them
+	body    []byte        // of each of them, or of the only one
 	vars    map[string]any
 	server  *caddyhttp.Server
 	key     string
@@ -42,7 +41,7 @@ type nextUpstream struct {
 //
 // If the request opens an upstream by its method, the next handler gets that method, the body, and the body's type, too. The
 // key is the config's then, and does not have them.
-func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler, opens bool) (backend.Upstream, error) {
+func (c *Server) Upstream(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, opens bool) (backend.Upstream, error) {
 	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	host := strings.ToLower(r.Host)
@@ -54,7 +53,7 @@ func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler, opens bool) (
 	var body []byte
 	if opens && r.Method != http.MethodHead {
 		var err error
-		if body, err = readBody(r); err != nil {
+		if body, err = c.Streams.ReadBody(w, r, longestBody); err != nil {
 			return nil, err
 		}
 		request.Method = r.Method
@@ -91,23 +90,9 @@ func (c *Server) Upstream(r *http.Request, next caddyhttp.Handler, opens bool) (
 	}, nil
 }
 
-// longestBody is the most bytes that the body of a request which opens an upstream may have. It is kept while the upstream
-// reads it, as the client may leave.
+// longestBody is the most bytes that the body of a request which opens an upstream may have. It is kept until the upstream has
+// read it, as the client may leave.
 const longestBody = 10 << 20
-
-func readBody(r *http.Request) ([]byte, error) {
-	if r.Body == nil {
-		return nil, nil
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, longestBody+1))
-	switch {
-	case err != nil:
-		return nil, caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("reading the request's body: %w", err))
-	case len(body) > longestBody:
-		return nil, caddyhttp.Error(http.StatusRequestEntityTooLarge, fmt.Errorf("the body of a request that opens a shared upstream must not be larger than %d bytes", longestBody))
-	}
-	return body, nil
-}
 
 // resource returns the part of a URL that names a resource. A request to a proxy also has a host in its URL.
 func resource(u *url.URL) *url.URL {
@@ -188,7 +173,10 @@ func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *h
 	url := *r.URL // handlers rewrite it in place
 	r.URL = &url
 	if u.body != nil {
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(u.body)), int64(len(u.body))
+		r.Body, r.ContentLength = io.NopCloser(&unread{u.body}), int64(len(u.body))
+		if r.Method != http.MethodGet {
+			u.body = nil // it is asked once
+		}
 	}
 	r = caddyhttp.PrepareRequest(r, repl, w, u.server)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
@@ -201,6 +189,20 @@ func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *h
 	}
 	u.config.setAccept(r.Header)
 	return r
+}
+
+// unread is the rest of a body. Once that is read, nothing of it is kept.
+type unread struct{ rest []byte }
+
+func (u *unread) Read(p []byte) (int, error) {
+	if len(u.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, u.rest)
+	if u.rest = u.rest[n:]; len(u.rest) == 0 {
+		u.rest = nil
+	}
+	return n, nil
 }
 
 // routeGroups is Caddy's own key, which it does not export.

@@ -35,7 +35,7 @@ type Server struct {
 }
 
 // Serve lets then serve the request if that has a right to a stream.
-func (c *Server) Serve(w http.ResponseWriter, r *http.Request, then caddyhttp.Handler) error {
+func (c *Server) Serve(w http.ResponseWriter, r *http.Request, then caddyhttp.Handler) (err error) {
 	if c.Routes == nil {
 		return c.serveUntil(w, r, then, new(stream.Rights))
 	}
@@ -43,13 +43,15 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, then caddyhttp.Ha
 	asked := r
 	passed := false
 	status := &statusWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
-	err := c.Routes.Compile(caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+	defer func() { // also if it panics, as abort does
+		if !passed {
+			_ = c.Streams.Refuse(asked, metrics.RefusedUnauthorized, answer(status.status, err), errRefused)
+		}
+	}()
+	err = c.Routes.Compile(caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		passed = true
 		return c.serveUntil(w, r, then, rights)
 	})).ServeHTTP(status, r)
-	if !passed {
-		_ = c.Streams.Refuse(asked, metrics.RefusedUnauthorized, answer(status.status, err), errRefused)
-	}
 	return err
 }
 
@@ -142,13 +144,17 @@ func (c *Server) refused(r *http.Request) func(context.Context) bool {
 	asked := r.Clone(context.WithoutCancel(own))
 	asked.Body, asked.ContentLength, asked.GetBody = http.NoBody, 0, nil
 	return func(ctx context.Context) (refused bool) {
+		passed := false
+		w := &statusWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: noResponse{make(http.Header)}}}
 		defer func() {
-			if e := recover(); e != nil && e != http.ErrAbortHandler {
+			switch e := recover(); e {
+			case nil:
+			case http.ErrAbortHandler: // it is abort, or has broken off an answer
+				refused = !passed && ctx.Err() == nil && refuses(answer(w.status, nil))
+			default:
 				c.Streams.Report.Logger.Error("recheck panicked", zap.Any("panic", e), zap.StackSkip("stack", 1))
 			}
 		}()
-		passed := false
-		w := &statusWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: noResponse{make(http.Header)}}}
 		checked, cancel := context.WithCancel(asked.Context())
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
@@ -159,12 +165,13 @@ func (c *Server) refused(r *http.Request) func(context.Context) bool {
 			passed = true
 			return nil
 		})).ServeHTTP(w, r)
-		if passed || ctx.Err() != nil {
-			return false
-		}
-		status := answer(w.status, err)
-		return status < http.StatusInternalServerError && status != statusClientGone
+		return !passed && ctx.Err() == nil && refuses(answer(w.status, err))
 	}
+}
+
+// refuses reports whether routes that have answered with that status refuse the request. Others could not tell.
+func refuses(status int) bool {
+	return status < http.StatusInternalServerError && status != statusClientGone
 }
 
 // noResponse is the response of a check: it goes nowhere.

@@ -33,13 +33,13 @@ func serveNothing(w http.ResponseWriter) error {
 	return nil
 }
 
-// ServeHead answers HEAD as GET would be, where a GET opens no upstream.
+// ServeHead answers HEAD as GET would be, but opens nothing and joins nothing.
 func (c *Server) ServeHead(w http.ResponseWriter, r *http.Request, upstream backend.Upstream) error {
 	key, err := c.keyOf(r, upstream)
 	if err != nil {
 		return err
 	}
-	if !sources.exists(key) {
+	if !c.Opens(http.MethodGet) && !sources.exists(key) {
 		return serveNothing(w)
 	}
 	c.Streams.SetHeaders(w.Header(), r)
@@ -59,12 +59,7 @@ func (c *Server) ServeStop(w http.ResponseWriter, r *http.Request, asked backend
 		return caddyhttp.Error(http.StatusNotFound, errors.New("there is no source to stop"))
 	}
 	for _, s := range list {
-		s.mu.Lock()
-		if s.state != isFinished {
-			s.over = upstream.ErrStopped
-			s.closeLogs()
-		}
-		s.mu.Unlock()
+		s.halt(upstream.ErrStopped)
 		sources.close(s, func() bool { return true })
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -3,7 +3,6 @@ package share
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"slices"
 	"time"
 
@@ -61,17 +60,11 @@ func (s *source) endForAdmin() {
 	for d := range s.streams {
 		d.stream.End(stream.EndAdmin)
 	}
-	s.over = errEndedByAdmin
-	s.closeLogs()
-	server, upstream := s.server, s.upstream
 	s.mu.Unlock()
+	s.halt(stream.ErrEndedByAdmin)
 	sources.close(s, func() bool { return true })
-	if server.Upstream.Shared {
-		server.Hold(upstream) // senders must find it, though no client may be there
-	}
+	s.holdAnew()
 }
-
-var errEndedByAdmin = errors.New("the source was ended through the admin API")
 
 func (s *source) info() Info {
 	s.mu.Lock()

@@ -2,6 +2,7 @@ package share
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -273,6 +274,13 @@ func (p *sourcePool) up() map[string]float64 {
 		}
 	}
 	return byName
+}
+
+// holders returns those who hold a source.
+func (p *sourcePool) holders(s *source) []*Server {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(s.holding.holders))
 }
 
 func (p *sourcePool) list() []*source {

@@ -37,6 +37,9 @@ func (s *source) run() {
 		}
 		if s.once || isOver(c, err) {
 			s.finish(c, err)
+			if !errors.Is(err, backend.ErrEnded) {
+				s.holdAnew()
+			}
 			return
 		}
 		if fruitful || time.Since(began) > maxBackoff {
@@ -92,6 +95,9 @@ func (s *source) count() uint64 {
 	return s.committed
 }
 
+// errHalted says that a source has ended while its upstream was opened.
+var errHalted = errors.New("the source has ended")
+
 // errReplaced ends a connection because a new config has another one.
 var errReplaced = errors.New("a new config has another upstream")
 
@@ -111,6 +117,10 @@ func (s *source) connect() (fruitful bool, err error) {
 	lastID := string(s.lastID)
 	s.mapping.Unlock()
 	s.mu.Lock()
+	if s.state == isFinished {
+		s.mu.Unlock()
+		return false, errHalted
+	}
 	c, asked, before := s.server, s.upstream, s.committed
 	s.reconnect, s.replaced = cancel, false
 	s.inputs, s.unfinished = nil, upstream.NewBudget()
@@ -175,9 +185,23 @@ func (s *source) finish(c *Server, err error) {
 	s.closeLogs()
 }
 
+// halt ends a source from outside, and its streams once they have the rest.
+func (s *source) halt(over error) {
+	s.cancel() // before the state says so: nothing is opened any more
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != isFinished {
+		s.over = over
+		s.closeLogs()
+	}
+}
+
 // closeLogs lets the streams read the rest, then end. The source is locked.
 func (s *source) closeLogs() {
 	s.state = isFinished
+	if !s.server.Upstream.Shared {
+		s.upstream = nil // it may hold the body of a request
+	}
 	s.records.Close()
 	for _, f := range s.feeds {
 		f.frames.Close()
@@ -187,6 +211,10 @@ func (s *source) closeLogs() {
 // down notes that the upstream is not there, and says so once for as long as that lasts.
 func (s *source) down(c *Server, err error) {
 	s.mu.Lock()
+	if s.state == isFinished {
+		s.mu.Unlock()
+		return
+	}
 	s.state = IsDown
 	s.attempts++
 	s.lastErr = err

@@ -3,6 +3,7 @@ package share
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -86,6 +87,26 @@ func (c *Server) Hold(upstream backend.Upstream) {
 	}
 	src, _, _ := sources.acquire(c, upstream, c.sourceKey(upstream, ""), false) // it has no limit
 	c.standing = append(c.standing, src)
+}
+
+// holdAnew opens another source in the place of one that has ended, if configs hold that: senders must find it, though no
+// client may be there.
+func (s *source) holdAnew() {
+	s.mu.Lock()
+	upstream := s.upstream
+	s.mu.Unlock()
+	for _, c := range sources.holders(s) {
+		c.replace(s, upstream)
+	}
+}
+
+func (c *Server) replace(ended *source, upstream backend.Upstream) {
+	c.standingMu.Lock()
+	defer c.standingMu.Unlock()
+	if i := slices.Index(c.standing, ended); i >= 0 {
+		c.standing[i], _, _ = sources.acquire(c, upstream, ended.key, false)
+		sources.release(c, ended, nil, 0)
+	}
 }
 
 // Close releases the sources that Hold has opened. Call it when the config stops.

@@ -174,6 +174,9 @@ func (s *source) Open(contentType string) (backend.Input, error) {
 func (s *source) open(contentType string) (in *upstream.Input, withoutID bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.state == isFinished {
+		return nil, false, errHalted
+	}
 	config := s.server.Upstream
 	if err := config.CheckType(contentType); err != nil {
 		return nil, false, err
@@ -206,6 +209,9 @@ func (s *source) adoptLocked(c *Server, upstream backend.Upstream) {
 	s.server = c
 	s.server.report.Meters.SourcesActive.Inc()
 	s.dropUnusedFeeds()
+	if s.state == isFinished {
+		return
+	}
 	former, ofConfig := s.upstream.(configUpstream)
 	s.upstream = upstream // the former one may need something that its config has cleaned up
 	if s.once || !ofConfig || !former.ReplacedBy(upstream) {

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -41,6 +42,26 @@ func (g *Group) DrainBody(w http.ResponseWriter, r *http.Request) (stop func()) 
 			<-done
 		}
 	}
+}
+
+// ReadBody reads the whole body of a request, which may have that many bytes. A stop does not wait for a client that is slow
+// to send it.
+func (g *Group) ReadBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
+	}
+	s := g.New(w, r, func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) })
+	defer s.Close()
+	body, err := io.ReadAll(io.LimitReader(r.Body, int64(limit)+1))
+	switch {
+	case err != nil && s.Ended():
+		return nil, s.refusal(err)
+	case err != nil:
+		return nil, caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("reading the request's body: %w", err))
+	case len(body) > limit:
+		return nil, caddyhttp.Error(http.StatusRequestEntityTooLarge, fmt.Errorf("the body of a request that opens a shared upstream must not be larger than %d bytes", limit))
+	}
+	return body, nil
 }
 
 // LeaveBody lets the next handler read the request's body although the response begins before it has done so.

@@ -52,6 +52,8 @@ func (s *Stream) lastFrame(err error) (tail []byte, events int) {
 	case upstream.EndedCleanly(err):
 	case errors.Is(err, upstream.ErrStopped):
 		reason = EndStopped
+	case errors.Is(err, ErrEndedByAdmin):
+		s.End(EndAdmin)
 	case errors.Is(err, upstream.ErrRecordTooLarge):
 		reason = EndRecordTooLarge
 	default:
@@ -181,7 +183,6 @@ func (s *Stream) closeAfter(tail []byte, events int) {
 		} else {
 			s.endCoding()
 		}
-		s.keeper.end()
 		for _, timer := range []*time.Timer{s.heartbeat, s.longest, s.flushLater} {
 			if timer != nil {
 				timer.Stop()
@@ -190,6 +191,7 @@ func (s *Stream) closeAfter(tail []byte, events int) {
 	} else {
 		s.releaseDeadline()
 	}
+	s.keeper.end()
 	s.aborting.Lock()
 	s.finished, s.unflushed = true, false
 	s.aborting.Unlock()

@@ -37,6 +37,22 @@ type keeper struct {
 	check  *time.Timer
 }
 
+// KeepRights ends the response with its client's rights, be it a stream or one that passes unchanged.
+func (s *Stream) KeepRights() {
+	if s.group.HasRights {
+		s.keeper = s.keepRights()
+	}
+}
+
+// EndsWithRights reports whether the response ends with its client's rights.
+func (s *Stream) EndsWithRights() bool { return s.keeper != nil }
+
+// LostRights reports whether the client has lost its rights.
+func (s *Stream) LostRights() bool {
+	reason := s.EndReason()
+	return reason == EndExpired || reason == EndUnauthorized
+}
+
 // keepRights ends the stream with its client's rights. It returns nil if there are none.
 func (s *Stream) keepRights() *keeper {
 	rights, _ := s.Request.Context().Value(rightsKey{}).(*Rights)
@@ -59,7 +75,8 @@ func (s *Stream) keepRights() *keeper {
 // untilNext returns the time until the next check: the interval, give or take a fifth, so that the checks of many streams
 // do not come together.
 func (k *keeper) untilNext() time.Duration {
-	return k.rights.Interval*4/5 + rand.N(k.rights.Interval*2/5+1)
+	fifth := min(k.rights.Interval, noLimit) / 5
+	return 4*fifth + rand.N(2*fifth+1)
 }
 
 func (k *keeper) look() {

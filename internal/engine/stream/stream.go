@@ -44,6 +44,9 @@ var EndReasons = []string{
 // ErrEnded is the error of writes to a stream that is to end.
 var ErrEnded = errors.New("stream has ended")
 
+// ErrEndedByAdmin ends the upstream of a stream through the admin API.
+var ErrEndedByAdmin = errors.New("ended through the admin API")
+
 // ErrNobodyWantsMore ends a next handler whose response has ended. The stream says why. reverse_proxy takes it for the error
 // of an HTTP/3 client that has left, the one that it does not warn of.
 var ErrNobodyWantsMore = fmt.Errorf("%w: %w", ErrEnded, &http3.Error{Remote: true, ErrorCode: http3.ErrCodeRequestCanceled})
@@ -212,9 +215,7 @@ func (s *Stream) register() {
 		limit -= Jitter(s.group.MaxDurationJitter)
 		s.longest = time.AfterFunc(limit, func() { s.End(EndMaxDuration) })
 	}
-	if s.group.HasRights {
-		s.keeper = s.keepRights()
-	}
+	s.KeepRights()
 	if s.group.draining.Load() {
 		s.drain(time.Duration(s.group.grace.Load())) // came in while the listeners were closing
 	}

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -24,8 +25,13 @@ func isUnavailable(status int) bool {
 
 // RetryUnavailable serves a request whose client gives up for good at any status but 200, as EventSource does. Where serve
 // answers that the stream is unavailable, the client gets a stream that tells it so, and when to come back.
-func (g *Group) RetryUnavailable(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter) error) (err error) {
+func (g *Group) RetryUnavailable(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request) error) (err error) {
+	ctx, cut := context.WithCancelCause(r.Context())
+	defer cut(nil)
+	r = r.WithContext(context.WithValue(ctx, retriesUnavailable{}, true))
 	u := &unavailableWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, group: g, request: r, before: w.Header().Clone()}
+	u.cut = time.AfterFunc(noLimit, func() { cut(io.EOF) })
+	defer u.cut.Stop()
 	defer func() {
 		if u.status == 0 {
 			return
@@ -37,7 +43,7 @@ func (g *Group) RetryUnavailable(w http.ResponseWriter, r *http.Request, serve f
 			panic(e)
 		}
 	}()
-	err = serve(u)
+	err = serve(u, r)
 	var failed caddyhttp.HandlerError
 	if !u.begun && u.status == 0 && errors.As(err, &failed) && isUnavailable(failed.StatusCode) {
 		u.answer(failed.StatusCode)
@@ -67,6 +73,15 @@ type unavailableWriter struct {
 	begun     bool // the client has the headers, or something else has
 	status    int  // of the response that is replaced; 0: it is not
 	discarded int  // bytes of its body
+	cut       *time.Timer
+}
+
+// retriesUnavailable is the key of a request whose response is replaced if it says that the stream is unavailable.
+type retriesUnavailable struct{}
+
+// IsReplaced reports whether the client does not get a response of that status.
+func (s *Stream) IsReplaced(status int) bool {
+	return isUnavailable(status) && s.Request.Context().Value(retriesUnavailable{}) != nil
 }
 
 // answer sends the stream that says that there is none.
@@ -91,6 +106,7 @@ func (w *unavailableWriter) WriteHeader(status int) {
 	case w.status != 0:
 	case !w.begun && isUnavailable(status):
 		w.answer(status)
+		w.cut.Reset(LastWrite) // its body may never end
 	default:
 		w.begun = w.begun || status >= 200 || status == http.StatusSwitchingProtocols
 		w.ResponseWriter.WriteHeader(status)
