@@ -88,13 +88,6 @@ func (s *source) isWanted() bool {
 	return len(s.streams) > 0 || s.server.Upstream.Shared
 }
 
-// count is how many records there have been.
-func (s *source) count() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.committed
-}
-
 // errHalted says that a source has ended while its upstream was opened.
 var errHalted = errors.New("the source has ended")
 
