@@ -1,0 +1,267 @@
+package fleet
+
+import (
+	"context"
+	"hash/fnv"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/store"
+)
+
+// Member is one process's part in a source.
+type Member struct {
+	fleet    *Fleet
+	name     string
+	log      store.Log
+	src      Source
+	serial   uint64 // among the members of the process
+	id       string // of the process and the member
+	everyone bool   // each member has an upstream
+	since    time.Time
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	inSync   chan struct{} // closed once all is applied that was in the log when the member came
+	refollow chan struct{} // look at the head, and follow anew
+
+	applying sync.Mutex // held while the source applies; taken before mu
+	seen     seen
+
+	mu sync.Mutex
+	place
+	election
+	kept
+}
+
+// place is how far a member has come in its log. It is guarded by Member.mu.
+type place struct {
+	from   store.Pos // where the log begins for this member
+	pos    store.Pos // of the newest message
+	epoch  string
+	leader string    // the member that has opened the epoch
+	last   uint64    // number of the newest record
+	index  uint64    // of the newest message
+	losses uint64    // how often the store has been found to have lost messages
+	own    uint64    // nonce of its own newest message
+	heard  time.Time // when the newest message of another member came
+	ended  error     // the source takes nothing more: errOver, errReset
+	synced bool
+	moved  chan struct{} // closed when anything of this has changed
+}
+
+// election is what a member knows of the others, and what it has decided. It is guarded by Member.mu.
+type election struct {
+	peers    map[string]peer
+	leading  bool
+	nonce    uint64
+	resigned bool      // a peer has given up the source
+	vacant   time.Time // since when nobody leads; zero if somebody does
+	rests    time.Time // when it may lead again
+	yields   bool      // it leads until another one takes over
+	behind   behind
+}
+
+// behind is a leader's record that the member lacks, as it was announced.
+type behind struct {
+	since time.Time // zero if it lacks none
+	last  uint64
+	epoch string
+}
+
+// Leave takes the member out. If it leads, its upstream is closed, and others take over at once. It returns when nothing of
+// the member runs.
+func (m *Member) Leave() {
+	m.fleet.remove(m)
+	m.mu.Lock()
+	m.cancel() // nothing begins after this
+	m.mu.Unlock()
+	m.running.Wait()
+	m.fleet.announceSoon()
+}
+
+// Synced is closed once all is applied that was in the log when the member came.
+func (m *Member) Synced() <-chan struct{} { return m.inSync }
+
+// IsNeeded reports whether the member leads, and others want it to go on.
+func (m *Member) IsNeeded() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.leading && !m.everyone && m.anyFresh(func(p peer) bool { return p.wants })
+}
+
+// Status is a member as the admin API shows it.
+type Status struct {
+	Leads  bool
+	Leader string // the node that has opened the current epoch
+	Epoch  string
+	Last   uint64 // number of the newest record
+	Lag    uint64 // records that another member has applied and this one has not
+}
+
+// Status returns the member's status.
+func (m *Member) Status() Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := Status{Leads: m.leading, Leader: m.leader, Epoch: m.epoch, Last: m.last}
+	for _, p := range m.peers {
+		if p.last > m.last {
+			s.Lag = max(s.Lag, p.last-m.last)
+		}
+	}
+	return s
+}
+
+func (m *Member) state() state {
+	wants, yielding := m.src.Wants(), m.fleet.isYielding()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := state{log: m.name, member: m.serial, pos: m.pos, last: m.last, epoch: m.epoch}
+	s.leads = m.leading
+	s.yields = m.leading && (m.yields || yielding)
+	s.wants = wants && !yielding && m.ended == nil && time.Now().After(m.rests)
+	return s
+}
+
+// hear takes what another member has announced.
+func (m *Member) hear(node string, p peer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := memberID(node, p.member)
+	if p.gone {
+		m.resigned = m.resigned || m.peers[key].leads
+		delete(m.peers, key)
+		return
+	}
+	m.resigned = m.resigned || p.yields || m.peers[key].leads && !p.leads
+	m.peers[key] = p
+	for key, p := range m.peers {
+		if time.Since(p.heard) > 10*m.fleet.settings.Lease {
+			delete(m.peers, key)
+		}
+	}
+	if p.leads && m.behind.since.IsZero() && (p.epoch != m.epoch || p.last > m.last) {
+		m.behind = behind{since: time.Now(), last: p.last, epoch: p.epoch}
+	}
+}
+
+func memberID(node string, serial uint64) string { return node + "/" + strconv.FormatUint(serial, 36) }
+
+// anyFresh reports whether there is such a peer that was heard within the lease. m.mu is held.
+func (m *Member) anyFresh(is func(peer) bool) bool {
+	for _, p := range m.peers {
+		if time.Since(p.heard) < m.fleet.settings.Lease && is(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// rank returns how many others come before this member when all of them want to lead. m.mu is held.
+func (m *Member) rank() int {
+	weight := func(key string) uint64 {
+		h := fnv.New64a()
+		h.Write([]byte(m.name))
+		h.Write([]byte(key))
+		return h.Sum64()
+	}
+	own, before := weight(m.id), 0
+	for key, p := range m.peers {
+		if p.wants && time.Since(p.heard) < m.fleet.settings.Lease && weight(key) > own {
+			before++
+		}
+	}
+	return before
+}
+
+// Times of an election.
+const (
+	rankDelay  = 100 * time.Millisecond // between those who may try
+	warmUp     = 300 * time.Millisecond // after which a new member has heard of a leader, if there is one
+	maxDown    = 5 * time.Second        // after which a leader whose upstream is not there lets others try
+	rest       = 10 * time.Second       // for which it does not lead then
+	maxBehind  = time.Second            // after which a member that lacks what others have looks for it
+	retryAfter = 250 * time.Millisecond // a campaign that has failed
+)
+
+// decide begins to lead if nobody else does.
+func (m *Member) decide() {
+	wants, yielding, down := m.src.Wants(), m.fleet.isYielding(), m.src.Down()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	switch {
+	case m.epoch == m.behind.epoch && m.last >= m.behind.last:
+		m.behind = behind{}
+	case !m.behind.since.IsZero() && now.Sub(m.behind.since) > maxBehind:
+		m.behind = behind{}
+		m.followAnew()
+	}
+	if m.leading {
+		if !m.everyone && !m.yields && down > maxDown && m.anyFresh(func(p peer) bool { return p.wants }) {
+			m.yields, m.rests = true, now.Add(rest)
+			m.fleet.announceSoon()
+		} else if m.yields && now.After(m.rests) {
+			m.yields = false
+		}
+		return
+	}
+	m.yields = false
+	if m.everyone {
+		if m.synced && m.ended == nil {
+			m.begin(Expired)
+		}
+		return
+	}
+	if !wants || yielding || !m.synced || m.ended != nil || now.Before(m.rests) {
+		m.vacant = time.Time{}
+		return
+	}
+	led := m.anyFresh(func(p peer) bool { return p.leads && !p.yields })
+	heardOfLeader := !m.resigned && m.leader != "" && now.Sub(m.heard) < m.fleet.settings.Lease && m.leader != m.id
+	if led || heardOfLeader {
+		m.vacant, m.resigned = time.Time{}, false
+		return
+	}
+	if m.vacant.IsZero() {
+		m.vacant = now
+	}
+	start := m.vacant
+	if earliest := m.since.Add(warmUp); earliest.After(start) {
+		start = earliest
+	}
+	if now.Before(start.Add(time.Duration(m.rank()) * rankDelay)) {
+		return
+	}
+	reason := Expired
+	if m.resigned {
+		reason = Resigned
+	}
+	m.begin(reason)
+}
+
+// begin has the member lead. m.mu is held.
+func (m *Member) begin(reason string) {
+	if m.ctx.Err() != nil {
+		return
+	}
+	m.leading, m.resigned, m.vacant = true, false, time.Time{}
+	m.running.Go(func() {
+		m.lead(reason)
+		m.mu.Lock()
+		m.leading = false
+		m.rests = later(m.rests, time.Now().Add(retryAfter))
+		m.mu.Unlock()
+		m.fleet.announceSoon()
+	})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
