@@ -185,9 +185,9 @@ http://localhost:%s {
 	}
 }
 
-// TestViewer runs the page's own tests against streams of a growing file, whose ids survive a restart.
-func TestViewer(t *testing.T) {
-	dir := t.TempDir()
+// hostileRecords returns a record for each string of hostile.json.
+func hostileRecords(t *testing.T) (lines []byte) {
+	t.Helper()
 	hostile, err := os.ReadFile("hostile.json")
 	if err != nil {
 		t.Fatal(err)
@@ -196,11 +196,55 @@ func TestViewer(t *testing.T) {
 	if err := json.Unmarshal(hostile, &texts); err != nil {
 		t.Fatal(err)
 	}
-	var lines []byte
 	for _, text := range texts {
 		line, _ := json.Marshal(map[string]string{"text": text})
 		lines = append(append(lines, line...), '\n')
 	}
+	return lines
+}
+
+// TestFragments has htmx and Datastar put records into their pages, with and without the escape of HTML.
+func TestFragments(t *testing.T) {
+	dir, port := t.TempDir(), freePort(t)
+	if err := os.WriteFile(filepath.Join(dir, "hostile.ndjson"), hostileRecords(t), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf("{\n\tadmin off\n\tpersist_config off\n\tlog {\n\t\tlevel error\n\t}\n}\nhttp://localhost:%s {\n\tbind 127.0.0.1\n", port)
+	for path, value := range map[string]string{"": "{record.text|html}", "-raw": "{record.text}"} {
+		config += fmt.Sprintf(`	sse /htmx%[1]s {
+		backend file %[2]s/hostile.ndjson {
+			from start
+		}
+		data `+"`<li title=\"%[3]s\">%[3]s</li>`"+`
+	}
+	sse /datastar%[1]s {
+		backend file %[2]s/hostile.ndjson {
+			from start
+		}
+		event datastar-merge-fragments
+		data `+"`selector #feed\nmergeMode append\nfragments <li title=\"%[3]s\">%[3]s</li>`"+`
+	}
+`, path, dir, value)
+	}
+	config += "\trespond /up up\n}\n"
+	c := &caddy{t: t, binary: build(t), config: filepath.Join(dir, "Caddyfile"), dir: dir, url: "http://localhost:" + port}
+	if err := os.WriteFile(c.config, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	defer c.stop()
+	run(t, exec.Command("npm", "ci", "--no-audit", "--no-fund"))
+	cmd := exec.Command("node", "--test", "fragments.test.mjs")
+	cmd.Env = append(os.Environ(), "FRAGMENTS_URL="+c.url)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestViewer runs the page's own tests against streams of a growing file, whose ids survive a restart.
+func TestViewer(t *testing.T) {
+	dir := t.TempDir()
+	lines := hostileRecords(t)
 	write := func(name string, content []byte) {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			t.Fatal(err)
