@@ -27,11 +27,16 @@ func TestAStreamEndsAtTheTimeThatExpiresGives(t *testing.T) {
 		method string
 	}
 	var all []asked
-	in := time.Now().Add(1200 * time.Millisecond)
+	formats := []func(time.Time) string{
+		func(at time.Time) string { return at.Format(time.RFC3339Nano) },
+		func(at time.Time) string { return fmt.Sprintf("%.3f", float64(at.UnixMilli())/1000) },
+		func(at time.Time) string { return fmt.Sprintf("%.15e", float64(at.UnixMilli())/1000) },
+	}
 	for _, protocol := range ssetest.Protocols {
 		client := ssetest.Client(t, protocol)
-		for i, until := range []string{in.Format(time.RFC3339Nano), fmt.Sprintf("%.3f", float64(in.UnixMilli())/1000), fmt.Sprintf("%.15e", float64(in.UnixMilli())/1000)} {
+		for i, format := range formats {
 			for _, path := range []string{"/next", "/passed", "/backend", "/shared"} {
+				until := format(time.Now().Add(4 * time.Second)) // long enough for one stream to open on a busy machine
 				method := []string{"GET", "POST"}[i%2]
 				if path == "/shared" {
 					method = "GET"
@@ -325,13 +330,13 @@ func TestAResponseThatPassesUnchangedEndsWithTheRightsToIt(t *testing.T) {
 		route("/expires/proxied", expires, proxied)+route("/recheck/proxied", recheck, proxied)+
 		route("/expires/next", expires, next)+route("/recheck/next", recheck, next)+
 		route("/expires/copying", expires, copying)+route("/recheck/copying", recheck, copying)))
-	until := ssetest.With("X-Until", time.Now().Add(1500*time.Millisecond).Format(time.RFC3339Nano))
 	streams := make(map[string]*ssetest.Stream)
 	for _, protocol := range ssetest.Protocols {
 		client := ssetest.Client(t, protocol)
 		for _, option := range []string{"/expires", "/recheck"} {
 			for _, kind := range []string{"/proxied", "/next", "/copying"} {
 				path := option + kind
+				until := ssetest.With("X-Until", time.Now().Add(4*time.Second).Format(time.RFC3339Nano))
 				s := ssetest.Get(t, client, server.URL(protocol, path), ssetest.With("Accept", "*/*"), ssetest.With("Cookie", "session=1"), until)
 				if s.Status != http.StatusOK || s.Header.Get("Content-Type") != "text/plain" {
 					t.Fatalf("%s: %v, header %v", path, s, s.Header)
