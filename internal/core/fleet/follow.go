@@ -197,6 +197,7 @@ func (m *Member) take(p *place, b *batch) {
 	case b.losses > p.losses:
 		m.src.Gap(GapStore, before)
 	case before > p.last || b.index != p.index+1:
+		p.missed++
 		m.src.Gap(GapHistory, before)
 	}
 	if p.epoch == "" || b.index != p.index+1 || b.losses > p.losses {

@@ -14,7 +14,7 @@ import (
 func (m *Member) lead(reason string) {
 	ctx, cancel := context.WithCancel(m.ctx)
 	defer cancel()
-	epoch, former, lost := m.open(ctx)
+	epoch, former, lost := m.open(ctx, false)
 	switch {
 	case epoch == "":
 		return
@@ -46,8 +46,9 @@ func (m *Member) lead(reason string) {
 }
 
 // open begins an epoch, in which nobody but this member writes. It returns none if another member was quicker, or if the
-// store does not answer. It also returns whether there was an epoch before, and whether the store has lost messages.
-func (m *Member) open(ctx context.Context) (epoch string, former, lost bool) {
+// store does not answer. It also returns whether there was an epoch before, and whether the store has lost messages, as
+// the caller may know.
+func (m *Member) open(ctx context.Context, hasLost bool) (epoch string, former, lost bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*m.fleet.settings.Lease)
 	defer cancel()
 	head, err := m.head(ctx)
@@ -61,7 +62,7 @@ func (m *Member) open(ctx context.Context) (epoch string, former, lost bool) {
 	m.mu.Lock()
 	p := m.place
 	last := p.last
-	lost = head.Pos < p.pos && !m.outlived(head)
+	lost = hasLost || head.Pos < p.pos && !m.outlived(head)
 	for _, other := range m.peers {
 		if other.last > last && time.Since(other.heard) < m.fleet.settings.Lease {
 			last, lost = other.last, true // it has records that the log does not have, unless another one leads
@@ -160,6 +161,9 @@ func (m *Member) headAtLast(ctx context.Context) (store.Message, error) {
 
 // storeAll stores what the writer is given, until another member has taken over or the upstream has come to its end.
 func (m *Member) storeAll(ctx context.Context, w *Writer, epoch string) error {
+	m.mu.Lock()
+	missed := m.missed
+	m.mu.Unlock()
 	for {
 		m.mu.Lock()
 		p := m.place
@@ -189,8 +193,11 @@ func (m *Member) storeAll(ctx context.Context, w *Writer, epoch string) error {
 		b.position, b.nonce = m.src.Position(), m.newNonce()
 		var err error
 		if m.everyone {
-			if err = m.putAmongOthers(ctx, b); errors.Is(err, errDeposed) {
-				epoch = m.openAnew(ctx)
+			if p.missed == missed {
+				err = m.putAmongOthers(ctx, b)
+			}
+			if p.missed != missed || errors.Is(err, errDeposed) { // the store may have lost what this member has written
+				missed, epoch = p.missed, m.openAnew(ctx)
 				continue
 			}
 		} else {
@@ -243,7 +250,7 @@ func (m *Member) putAmongOthers(ctx context.Context, b *batch) error {
 // openAnew is open, but does not give up before the context is done.
 func (m *Member) openAnew(ctx context.Context) (epoch string) {
 	for ctx.Err() == nil {
-		if epoch, _, _ = m.open(ctx); epoch != "" {
+		if epoch, _, _ = m.open(ctx, true); epoch != "" {
 			m.fleet.observer.TookOver(Rewound)
 			break
 		}

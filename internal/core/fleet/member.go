@@ -45,6 +45,7 @@ type place struct {
 	leader string    // the member that has opened the epoch
 	last   uint64    // number of the newest record
 	index  uint64    // of the newest message
+	missed uint64    // how often messages were missing that nobody has told of
 	losses uint64    // how often the store has been found to have lost messages
 	own    uint64    // nonce of its own newest message
 	heard  time.Time // when the newest message of another member came
