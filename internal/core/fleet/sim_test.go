@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	seeds     = flag.Int("fleet.seeds", 60, "how many random histories of a fleet are played")
+	seeds     = flag.Int("fleet.seeds", 25, "how many random histories of a fleet are played")
 	firstSeed = flag.Uint64("fleet.first", 1, "the first of them")
 	rewinding = flag.Bool("fleet.rewinds", false, "whether the store loses messages that it had accepted, in every third; see doc.go")
 )
