@@ -58,8 +58,8 @@ type Log interface {
 
 	// Follow calls f for each message after that place, in order and without leaving out any that is kept, and then for
 	// each new one soon after it was added. f may be called again for a message it has had. Follow returns the error of f.
-	// It also returns an error if it may have missed messages for longer than a second, as when the connection is lost: the
-	// caller then looks at the head and follows again.
+	// It also returns an error if it may have missed messages for longer than a second, or if the engine may have lost some, as
+	// when the connection is lost: the caller then looks at the head and follows again.
 	Follow(ctx context.Context, after Pos, f func(Message) error) error
 
 	// Trim drops the messages before that place. The newest message stays.

@@ -3,6 +3,8 @@
 //
 //	xcaddy build --with github.com/seed-4dedbcea/caddy-sse --with github.com/seed-4dedbcea/caddy-sse/stores/redis
 //
+// The option of share that names a store is not there yet, so that a build has the module and cannot use it.
+//
 // # What it promises less than NATS
 //
 // Redis answers before a message is on its disk, and before its replicas have it. So it may lose messages that it has

@@ -4,8 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"iter"
 	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
 // kind says what a message is.
@@ -25,7 +28,7 @@ type batch struct {
 	nonce uint64 // with node, tells it from every other
 	at    time.Time
 
-	index uint64 // among the messages of its log, so that one that is missing is noticed
+	after uint64 // the mark of the message before it, so that one that is missing is noticed
 	first uint64 // number of its first record or, if it has none, of the next one
 	count uint64 // of its records
 
@@ -34,6 +37,23 @@ type batch struct {
 	text     string   // if over: what has gone wrong; empty after a clean end
 
 	entries []byte // of records and gaps, see appendEntry
+}
+
+// mark tells a message from others. It is no place in a log: a store that has lost messages may give their places again.
+func (b *batch) mark() uint64 {
+	h := fnv.New64a()
+	h.Write(appendField(nil, []byte(b.node)))
+	h.Write(binary.AppendUvarint(nil, b.nonce))
+	return h.Sum64()
+}
+
+// markOf returns the mark of a message, 0 of none.
+func markOf(msg store.Message) uint64 {
+	b, err := decode(msg.Data)
+	if err != nil {
+		return 0
+	}
+	return b.mark()
 }
 
 // last returns the number of the last record so far.
@@ -67,7 +87,7 @@ func (b *batch) encode() []byte {
 	dst = appendField(dst, []byte(b.node))
 	dst = binary.AppendUvarint(dst, b.nonce)
 	dst = binary.AppendUvarint(dst, uint64(b.at.UnixMilli()))
-	dst = binary.AppendUvarint(dst, b.index)
+	dst = binary.AppendUvarint(dst, b.after)
 	dst = binary.AppendUvarint(dst, b.first)
 	dst = binary.AppendUvarint(dst, b.count)
 	dst = binary.AppendUvarint(dst, b.losses)
@@ -90,7 +110,7 @@ func decode(data []byte) (*batch, error) {
 	b := &batch{kind: kind(data[1])}
 	b.epoch, b.node = string(r.field()), string(r.field())
 	b.nonce, b.at = r.number(), time.UnixMilli(int64(r.number()))
-	b.index, b.first, b.count, b.losses = r.number(), r.number(), r.number(), r.number()
+	b.after, b.first, b.count, b.losses = r.number(), r.number(), r.number(), r.number()
 	b.position = Position{LastID: r.field(), Own: data[2]&flagOwn != 0}
 	b.text = string(r.field())
 	b.entries = r.rest

@@ -13,7 +13,7 @@ import (
 func fullBatch() *batch {
 	b := &batch{
 		kind: isRecords, epoch: "e1", node: "n/1", nonce: 7, at: time.UnixMilli(1234567890123),
-		index: 9, first: 1 << 40, count: 2, losses: 3, position: Position{LastID: []byte("a\x00b"), Own: true}, text: "why",
+		after: 9, first: 1 << 40, count: 2, losses: 3, position: Position{LastID: []byte("a\x00b"), Own: true}, text: "why",
 	}
 	for _, e := range []Entry{{Data: []byte("one"), Numbered: true}, {Data: []byte{}}, {Data: bytes.Repeat([]byte("x"), 1000), Numbered: true}} {
 		b.entries = appendEntry(b.entries, e)

@@ -17,7 +17,4 @@
 // Records are numbered from 1 for as long as a source exists, whoever leads. A member compares numbers and epochs, not
 // places in the log: it recognizes a message it has had, one that is missing, and a store that has lost its newest
 // messages. For each record that may be missing there is a gap.
-//
-// That is not yet so in each case if the store loses messages that it had accepted. With -fleet.rewinds, the simulation finds
-// such a history in a few hundred: a client may miss records without a gap where every process has an upstream of its own.
 package fleet

@@ -21,6 +21,7 @@ type engine struct {
 	conns   []*conn
 	down    bool // nobody gets an answer
 	calm    bool // no more faults
+	lost    int  // how often it has lost messages, after which connections are not what they were
 }
 
 func newEngine(rng *rand.Rand) *engine {
@@ -45,6 +46,7 @@ func (e *engine) rewind(n int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n = min(n, len(e.msgs))
+	e.lost++
 	e.msgs = e.msgs[:len(e.msgs)-n]
 	e.next = 1
 	if len(e.msgs) > 0 {
@@ -160,11 +162,18 @@ func (c *conn) Append(ctx context.Context, after store.Pos, data []byte) (store.
 }
 
 func (c *conn) Follow(ctx context.Context, after store.Pos, f func(store.Message) error) error {
+	c.engine.mu.Lock()
+	lost := c.lost
+	c.engine.mu.Unlock()
 	for {
 		if err := c.reach(ctx); err != nil {
 			return err
 		}
 		c.engine.mu.Lock()
+		if c.lost != lost {
+			c.engine.mu.Unlock()
+			return errAway
+		}
 		var news []store.Message
 		for _, m := range c.msgs {
 			if m.Pos > after {

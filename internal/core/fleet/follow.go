@@ -54,11 +54,14 @@ func (m *Member) followOnce() error {
 		return err
 	}
 	after := m.position()
-	if after >= head.Pos {
+	if m.knows(head) {
 		m.sync()
 	}
-	if after > head.Pos {
-		after = 0 // the store has lost messages: those that are known are recognized
+	switch { // messages that are known are recognized
+	case after > head.Pos:
+		after = 0 // the store has lost messages
+	case after > 0:
+		after-- // if it has lost that message, another one may be in its place
 	}
 	watched := make(chan struct{})
 	go func() {
@@ -71,7 +74,7 @@ func (m *Member) followOnce() error {
 	}()
 	err = m.log.Follow(ctx, after, func(msg store.Message) error {
 		err := m.apply(msg)
-		if msg.Pos >= head.Pos {
+		if msg.Pos == head.Pos {
 			m.sync()
 		}
 		return err
@@ -124,14 +127,24 @@ func (m *Member) change() {
 	m.moved = make(chan struct{})
 }
 
-// await waits until there holds. It returns false if the context was done first, or the source takes nothing more.
-func (m *Member) await(ctx context.Context, there func(place) bool) bool {
+// knows reports whether a log's newest message has been applied. Its place would not tell, as a store that has lost
+// messages may give their places again.
+func (m *Member) knows(head store.Message) bool {
+	b, err := decode(head.Data)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return head.Pos <= m.from || err != nil || m.seen.has(b.node, b.nonce)
+}
+
+// await waits until the log's newest message is applied. It returns false if the context was done first, or the source takes
+// nothing more.
+func (m *Member) await(ctx context.Context, head store.Message) bool {
 	for {
 		m.mu.Lock()
 		p := m.place
 		m.mu.Unlock()
 		switch {
-		case there(p):
+		case m.knows(head):
 			return true
 		case p.ended != nil:
 			return false
@@ -154,11 +167,11 @@ func (m *Member) apply(msg store.Message) error {
 	defer m.applying.Unlock()
 	m.mu.Lock()
 	p := m.place
+	isNew := p.ended == nil && err == nil && msg.Pos > p.from && !m.seen.has(b.node, b.nonce)
 	m.mu.Unlock()
 	if p.ended != nil {
 		return p.ended
 	}
-	isNew := err == nil && msg.Pos > p.from && m.seen.first(b.node, b.nonce)
 	if isNew {
 		m.take(&p, b)
 	}
@@ -168,6 +181,7 @@ func (m *Member) apply(msg store.Message) error {
 		p.pos = msg.Pos
 	}
 	if isNew {
+		m.seen.add(b.node, b.nonce)
 		m.keep(msg.Pos, b, len(msg.Data))
 		switch {
 		case b.node == m.id:
@@ -196,14 +210,14 @@ func (m *Member) take(p *place, b *batch) {
 		return
 	case b.losses > p.losses:
 		m.src.Gap(GapStore, before)
-	case before > p.last || b.index != p.index+1:
+	case before > p.last || b.after != p.mark:
 		p.missed++
 		m.src.Gap(GapHistory, before)
 	}
-	if p.epoch == "" || b.index != p.index+1 || b.losses > p.losses {
+	if p.epoch == "" || b.after != p.mark || b.losses > p.losses {
 		m.src.SetPosition(b.position)
 	}
-	p.last, p.losses, p.index = before, max(b.losses, p.losses), b.index
+	p.last, p.losses, p.mark = before, max(b.losses, p.losses), b.mark()
 	if b.epoch != p.epoch {
 		p.epoch, p.leader = b.epoch, b.node
 		m.src.Opened(b.epoch, before)
@@ -228,13 +242,15 @@ type seen struct {
 // maxSeen is of how many members that is known.
 const maxSeen = 1024
 
-// first reports whether the message is new.
-func (s *seen) first(member string, nonce uint64) bool {
+// has reports whether a message was applied.
+func (s *seen) has(member string, nonce uint64) bool {
 	newest, known := s.newest[member]
-	if known && nonce <= newest {
-		return false
-	}
-	if !known {
+	return known && nonce <= newest
+}
+
+// add notes that a message was applied.
+func (s *seen) add(member string, nonce uint64) {
+	if _, known := s.newest[member]; !known {
 		if s.newest == nil {
 			s.newest = make(map[string]uint64)
 		}
@@ -245,5 +261,4 @@ func (s *seen) first(member string, nonce uint64) bool {
 		}
 	}
 	s.newest[member] = nonce
-	return true
 }

@@ -56,13 +56,13 @@ func (m *Member) open(ctx context.Context, hasLost bool) (epoch string, former, 
 		m.fleet.observer.Failed(m.name, err)
 		return "", false, false
 	}
-	if !m.await(ctx, func(p place) bool { return p.pos >= head.Pos }) {
+	if !m.await(ctx, head) {
 		return "", false, false
 	}
 	m.mu.Lock()
 	p := m.place
 	last := p.last
-	lost = hasLost || head.Pos < p.pos && !m.outlived(head)
+	lost = hasLost || p.epoch != "" && markOf(head) != p.mark && !m.outlived(head)
 	for _, other := range m.peers {
 		if other.last > last && time.Since(other.heard) < m.fleet.settings.Lease {
 			last, lost = other.last, true // it has records that the log does not have, unless another one leads
@@ -71,7 +71,7 @@ func (m *Member) open(ctx context.Context, hasLost bool) (epoch string, former, 
 	m.mu.Unlock()
 	b := &batch{
 		kind: isOpened, epoch: newEpoch(), node: m.id, nonce: m.newNonce(), at: time.Now(),
-		index: p.index + 1, first: last + 1, position: m.src.Position(), losses: p.losses,
+		after: p.mark, first: last + 1, position: m.src.Position(), losses: p.losses,
 	}
 	if lost {
 		b.losses++
@@ -174,7 +174,7 @@ func (m *Member) storeAll(ctx context.Context, w *Writer, epoch string) error {
 		if !m.everyone && p.epoch != epoch {
 			return errDeposed
 		}
-		b := &batch{kind: isRecords, epoch: epoch, node: m.id, at: time.Now(), index: p.index + 1, first: p.last + 1, losses: p.losses}
+		b := &batch{kind: isRecords, epoch: epoch, node: m.id, at: time.Now(), after: p.mark, first: p.last + 1, losses: p.losses}
 		c, over, text := w.next()
 		switch {
 		case c != nil:
@@ -228,18 +228,18 @@ func (m *Member) putAmongOthers(ctx context.Context, b *batch) error {
 		case p.own >= b.nonce:
 			return nil // an attempt whose answer was lost
 		}
-		b.index, b.first, b.losses = p.index+1, p.last+1, p.losses
+		b.after, b.first, b.losses = p.mark, p.last+1, p.losses
 		if err := m.put(ctx, p.pos, b); !errors.Is(err, errDeposed) {
 			return err
 		}
 		head, err := m.headAtLast(ctx)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case head.Pos < p.pos:
-			return errDeposed // the store has lost messages: begin another epoch
-		case !m.awaitSoon(ctx, head.Pos):
+		}
+		if !m.awaitSoon(ctx, head) {
 			m.followAnew()
+		} else if m.hasStayed(p) && markOf(head) != p.mark {
+			return errDeposed // the store has lost messages: begin another epoch
 		}
 		if !pause(ctx, rand.N(20*time.Millisecond)) {
 			return ctx.Err()
@@ -259,11 +259,18 @@ func (m *Member) openAnew(ctx context.Context) (epoch string) {
 	return epoch
 }
 
-// awaitSoon waits until the message at that place is applied, but no longer than it should take.
-func (m *Member) awaitSoon(ctx context.Context, pos store.Pos) bool {
+// hasStayed reports whether nothing was applied since then.
+func (m *Member) hasStayed(then place) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mark == then.mark
+}
+
+// awaitSoon waits until the log's newest message is applied, but no longer than it should take.
+func (m *Member) awaitSoon(ctx context.Context, head store.Message) bool {
 	ctx, cancel := context.WithTimeout(ctx, maxBehind)
 	defer cancel()
-	return m.await(ctx, func(p place) bool { return p.pos >= pos })
+	return m.await(ctx, head)
 }
 
 // trim drops from the store what the settings no longer keep.

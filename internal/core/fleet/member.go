@@ -29,10 +29,10 @@ type Member struct {
 	refollow chan struct{} // look at the head, and follow anew
 
 	applying sync.Mutex // held while the source applies; taken before mu
-	seen     seen
 
 	mu sync.Mutex
 	place
+	seen seen
 	election
 	kept
 }
@@ -44,7 +44,7 @@ type place struct {
 	epoch  string
 	leader string    // the member that has opened the epoch
 	last   uint64    // number of the newest record
-	index  uint64    // of the newest message
+	mark   uint64    // of the newest message
 	missed uint64    // how often messages were missing that nobody has told of
 	losses uint64    // how often the store has been found to have lost messages
 	own    uint64    // nonce of its own newest message

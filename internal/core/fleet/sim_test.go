@@ -19,7 +19,6 @@ import (
 var (
 	seeds     = flag.Int("fleet.seeds", 25, "how many random histories of a fleet are played")
 	firstSeed = flag.Uint64("fleet.first", 1, "the first of them")
-	rewinding = flag.Bool("fleet.rewinds", false, "whether the store loses messages that it had accepted, in every third; see doc.go")
 )
 
 // TestAFleetHasOneHistoryWhateverHappens plays random histories of four processes at a hostile store.
@@ -285,7 +284,7 @@ func play(t *testing.T, seed uint64) {
 	if w.many {
 		w.resumes = false
 	}
-	rewinds := *rewinding && seed%3 == 0
+	rewinds := seed%3 == 0
 	serial, all := 0, []*process(nil)
 	begin := func() {
 		serial++
