@@ -161,9 +161,7 @@ func (m *Member) headAtLast(ctx context.Context) (store.Message, error) {
 
 // storeAll stores what the writer is given, until another member has taken over or the upstream has come to its end.
 func (m *Member) storeAll(ctx context.Context, w *Writer, epoch string) error {
-	m.mu.Lock()
-	missed := m.missed
-	m.mu.Unlock()
+	missed := m.hasMissed()
 	for {
 		m.mu.Lock()
 		p := m.place
@@ -193,11 +191,9 @@ func (m *Member) storeAll(ctx context.Context, w *Writer, epoch string) error {
 		b.position, b.nonce = m.src.Position(), m.newNonce()
 		var err error
 		if m.everyone {
-			if p.missed == missed {
-				err = m.putAmongOthers(ctx, b)
-			}
-			if p.missed != missed || errors.Is(err, errDeposed) { // the store may have lost what this member has written
-				missed, epoch = p.missed, m.openAnew(ctx)
+			if err = m.putAmongOthers(ctx, b, missed); errors.Is(err, errDeposed) {
+				missed = m.hasMissed()
+				epoch = m.openAnew(ctx)
 				continue
 			}
 		} else {
@@ -216,8 +212,9 @@ func (m *Member) storeAll(ctx context.Context, w *Writer, epoch string) error {
 }
 
 // putAmongOthers is put for a log that each member appends to. Where another one was quicker, it comes after that. Each
-// writes in an epoch of its own, so that an id stands for one record even if the store loses some of them.
-func (m *Member) putAmongOthers(ctx context.Context, b *batch) error {
+// writes in an epoch of its own, so that an id stands for one record even if the store loses some of them. It returns
+// errDeposed if the store may have lost what this member has written.
+func (m *Member) putAmongOthers(ctx context.Context, b *batch, missed uint64) error {
 	for {
 		m.mu.Lock()
 		p := m.place
@@ -227,6 +224,8 @@ func (m *Member) putAmongOthers(ctx context.Context, b *batch) error {
 			return p.ended
 		case p.own >= b.nonce:
 			return nil // an attempt whose answer was lost
+		case p.missed != missed:
+			return errDeposed // what it has missed has perhaps taken the place of what it had written
 		}
 		b.after, b.first, b.losses = p.mark, p.last+1, p.losses
 		if err := m.put(ctx, p.pos, b); !errors.Is(err, errDeposed) {
@@ -257,6 +256,13 @@ func (m *Member) openAnew(ctx context.Context) (epoch string) {
 		pause(ctx, retryAfter)
 	}
 	return epoch
+}
+
+// hasMissed returns how often messages were missing that nobody has told of.
+func (m *Member) hasMissed() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.missed
 }
 
 // hasStayed reports whether nothing was applied since then.
