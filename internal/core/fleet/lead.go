@@ -64,7 +64,8 @@ func (m *Member) open(ctx context.Context, hasLost bool) (epoch string, former, 
 	last := p.last
 	lost = hasLost || p.epoch != "" && markOf(head) != p.mark && !m.outlived(head)
 	for _, other := range m.peers {
-		if other.last > last && time.Since(other.heard) < m.fleet.settings.Lease {
+		ofThis := other.pos > m.from // else of a source that has ended before this one
+		if other.last > last && ofThis && time.Since(other.heard) < m.fleet.settings.Lease {
 			last, lost = other.last, true // it has records that the log does not have, unless another one leads
 		}
 	}
