@@ -136,10 +136,11 @@ type Input interface {
 	// drops it.
 	End(clean bool) error
 
-	// At gives the records ids that name their place, so that clients can resume there: in a file, say. It says that the
-	// next byte is at offset. From then on, appendID is called for each record, with the offset of the byte after it. It
-	// appends the record's id, which must have no line break. It is called within Write and End.
-	At(appendID func(dst []byte, offset int64) []byte, offset int64)
+	// SetOffset says that the next byte is at this offset in the upstream, such as a file, and gives the records ids, so
+	// that clients can resume. From then on, appendID is called for each record, with the offset of the first byte after
+	// the record. It appends the record's id to dst and returns the result. The id must have no line break. Write and End
+	// call it before they return. The offset is not negative.
+	SetOffset(offset int64, appendID func(dst []byte, offset int64) []byte)
 
 	// Gap tells the clients, with an sse-gap event, that records were lost before the next byte.
 	Gap() error

@@ -80,7 +80,7 @@ func (u *fakeUpstream) Stream(ctx context.Context, _ string, sink backend.Sink) 
 	case "leaves a goroutine":
 		go func() { select {} }()
 	case "line break in an id":
-		in.At(func(dst []byte, _ int64) []byte { return append(dst, "a\nb"...) }, 0)
+		in.SetOffset(0, func(dst []byte, _ int64) []byte { return append(dst, "a\nb"...) })
 	case "writes after it has returned":
 		defer func() {
 			go func() {

@@ -181,10 +181,10 @@ func (in *tapeInput) End(clean bool) error {
 	return in.tape.WriteErr
 }
 
-func (in *tapeInput) At(appendID func([]byte, int64) []byte, offset int64) {
-	in.use("At", func() {
+func (in *tapeInput) SetOffset(offset int64, appendID func([]byte, int64) []byte) {
+	in.use("SetOffset", func() {
 		if id := appendID(nil, offset); strings.ContainsAny(string(id), "\r\n") || offset < 0 {
-			in.tape.wrong = append(in.tape.wrong, fmt.Sprintf("At %d with the id %q: the id has a line break, or the offset is negative", offset, id))
+			in.tape.wrong = append(in.tape.wrong, fmt.Sprintf("SetOffset to %d with the id %q: the id has a line break, or the offset is negative", offset, id))
 		}
 	})
 }

@@ -64,6 +64,6 @@ func (in *tallyInput) take() {
 	}
 }
 
-func (*tallyInput) End(bool) error                             { return nil }
-func (*tallyInput) At(func(dst []byte, o int64) []byte, int64) {}
-func (*tallyInput) Gap() error                                 { return nil }
+func (*tallyInput) End(bool) error                                         { return nil }
+func (*tallyInput) SetOffset(int64, func(dst []byte, offset int64) []byte) {}
+func (*tallyInput) Gap() error                                             { return nil }

@@ -216,7 +216,7 @@ func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink)
 		}
 		if here := (follow.Position{Generation: chunk.Generation, Offset: chunk.Offset}); here != at && chunk.Generation != "" {
 			generation = here.Generation
-			input.At(appendID, here.Offset)
+			input.SetOffset(here.Offset, appendID)
 			at = here
 		}
 		last, lastEnd = chunk.Data, chunk.Offset+int64(len(chunk.Data))

@@ -33,9 +33,9 @@ func (u *unchanged) Write(p []byte) (int, error) {
 
 // The marks between records are in the bytes already.
 
-func (u *unchanged) End(bool) error                       { return nil }
-func (u *unchanged) At(func([]byte, int64) []byte, int64) {}
-func (u *unchanged) Gap() error                           { return nil }
+func (u *unchanged) End(bool) error                              { return nil }
+func (u *unchanged) SetOffset(int64, func([]byte, int64) []byte) {}
+func (u *unchanged) Gap() error                                  { return nil }
 
 var (
 	_ backend.Sink  = (*unchanged)(nil)

@@ -104,9 +104,9 @@ func (f forwarder) Write(p []byte) (int, error) {
 	return len(p), f.stream.FlushForwarded()
 }
 
-func (forwarder) End(bool) error                       { return nil }
-func (forwarder) Gap() error                           { return nil }
-func (forwarder) At(func([]byte, int64) []byte, int64) {}
+func (forwarder) End(bool) error                              { return nil }
+func (forwarder) Gap() error                                  { return nil }
+func (forwarder) SetOffset(int64, func([]byte, int64) []byte) {}
 
 var (
 	_ backend.Sink  = forwarder{}

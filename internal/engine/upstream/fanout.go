@@ -203,8 +203,8 @@ func (in *fanInput) End(clean bool) error {
 	})
 }
 
-func (in *fanInput) At(appendID func([]byte, int64) []byte, offset int64) {
-	_ = in.each(in.within, func(t *tap) error { t.input.At(appendID, offset); return nil })
+func (in *fanInput) SetOffset(offset int64, appendID func([]byte, int64) []byte) {
+	_ = in.each(in.within, func(t *tap) error { t.input.SetOffset(offset, appendID); return nil })
 }
 
 func (in *fanInput) Gap() error {

@@ -65,11 +65,11 @@ type Input struct {
 	rec      records.Record
 	err      error // nobody wants more
 
-	// For records whose id is their place (At): what makes it, and the offset of the splitter's first byte.
+	// After SetOffset, each record's id is made from its offset.
 	appendID func(dst []byte, offset int64) []byte
-	origin   int64
-	fed      int64
-	placeID  []byte
+	origin   int64  // the offset of the splitter's first byte
+	fed      int64  // bytes that the splitter has been fed
+	offsetID []byte // scratch
 }
 
 // NewInput returns an input. The budget bounds the unfinished records of all inputs of an upstream. Nil does not.
@@ -96,7 +96,7 @@ func (in *Input) End(clean bool) error {
 	return err
 }
 
-func (in *Input) At(appendID func([]byte, int64) []byte, offset int64) {
+func (in *Input) SetOffset(offset int64, appendID func([]byte, int64) []byte) {
 	in.appendID = appendID
 	in.origin = offset - in.fed
 	if in.fed == 0 && offset > 0 {
@@ -138,8 +138,8 @@ func (in *Input) next() error {
 				in.to.Counts().FieldsDropped.Event.Inc()
 			}
 			if in.appendID != nil {
-				in.placeID = in.appendID(in.placeID[:0], in.origin+in.rec.End)
-				in.rec.ID = in.placeID
+				in.offsetID = in.appendID(in.offsetID[:0], in.origin+in.rec.End)
+				in.rec.ID = in.offsetID
 			}
 			if err := in.to.Record(&in.rec); err != nil {
 				return err
