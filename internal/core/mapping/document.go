@@ -2,10 +2,7 @@
 // expression.
 package mapping
 
-import (
-	"strings"
-	"unsafe"
-)
+import "unsafe"
 
 // Document is a record and its number in the stream, as templates and expressions read it. It is reused for each record.
 // One goroutine uses it at a time.
@@ -84,7 +81,13 @@ func (r *Document) find(in *paths, node int) (value string, ok bool) {
 
 // value returns the record's JSON value without the white space around it. The record must be JSON. The value shares the
 // record's memory, and is valid as long as the record is.
-func (r *Document) value() string { return strings.Trim(view(r.text), " \t\r\n") }
+func (r *Document) value() string {
+	start, end := skipBlank(r.text, 0), len(r.text)
+	for r.text[end-1] <= ' ' {
+		end--
+	}
+	return view(r.text[start:end])
+}
 
 // view is text as a string that shares its memory.
 func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
