@@ -13,17 +13,16 @@ import (
 	_ "github.com/seed-4dedbcea/caddy-sse/modules/stdin"
 )
 
-// The interface that backends implement, under its names in package backend. A backend in another module can import that
-// package alone, without the handler.
+// The interface of backends. It is package backend, which a backend in another Go module can import without the handler.
 type (
-	// Backend is a source of records: a Caddy module in the namespace http.sse.backends. Package backend documents what
-	// its methods must do.
+	// Backend is a source of records: a Caddy module in the namespace http.sse.backends. Package backend documents the
+	// contract.
 	Backend = backend.Backend
-	// AlwaysShared is implemented by a Backend that has exactly one upstream.
+	// AlwaysShared is implemented by a Backend that has exactly one upstream, such as a socket that senders push to.
 	AlwaysShared = backend.AlwaysShared
 	// Upstream is a Backend that is bound to a request and ready to be opened.
 	Upstream = backend.Upstream
-	// Resumer is an Upstream that keeps old records itself and can resume from them.
+	// Resumer is implemented by an Upstream that keeps old records and can resume from them, such as a file.
 	Resumer = backend.Resumer
 	// Sink receives an upstream's bytes.
 	Sink = backend.Sink
@@ -34,8 +33,8 @@ type (
 // ErrEnded is returned by Upstream.Stream when the upstream has ended and will never deliver more.
 var ErrEnded = backend.ErrEnded
 
-// backendNamespace is where backends are registered.
+// backendNamespace is the Caddy module namespace of backends.
 const backendNamespace = backend.Namespace
 
-// Key joins parts into one key. Different parts always give different keys.
+// Key joins parts into one key, for Upstream.Key. Different parts always give different keys.
 func Key(parts ...string) string { return backend.Key(parts...) }

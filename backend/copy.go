@@ -2,14 +2,15 @@ package backend
 
 import "io"
 
-// ReadSize is how many bytes to read from a socket or a pipe at once, for [Copy]: as many as Linux keeps in a pipe.
+// ReadSize is a good size for reads from a socket or a pipe, as the last argument of [Copy]. It is the capacity of a pipe on
+// Linux.
 const ReadSize = 64 << 10
 
-// Copy copies from r to an input. It returns nil when r ends, or else the error of r or of the input. Each Read becomes
-// one Write at once, unlike with io.Copy, which leaves that to r or to the input if they can copy. The buffer starts
-// small and grows to most bytes as r fills it, so thousands of quiet upstreams need little memory.
+// Copy copies from r to an input. It returns nil when r ends. Otherwise it returns the error from r or from the input. Each
+// Read is followed by one Write. io.Copy does not promise that, because r or the input may have a method that copies. The
+// buffer starts small and grows up to most bytes while r fills it, so thousands of idle upstreams need little memory.
 //
-// Copy does not notice that a context ends: close r then, by context.AfterFunc, for instance.
+// Copy does not notice that a context is canceled. Close r then, with context.AfterFunc, for example.
 func Copy(to io.Writer, r io.Reader, most int) error {
 	for buf := make([]byte, min(4<<10, most)); ; {
 		n, err := r.Read(buf)
@@ -30,11 +31,11 @@ func Copy(to io.Writer, r io.Reader, most int) error {
 	}
 }
 
-// Writer is a writer for [Copy] that remembers the error of the input. If Copy returns an error and Err is nil, the
-// reader has failed. Otherwise nobody wants more bytes.
+// Writer passes the writes of [Copy] on to an input and keeps the input's error. It tells the two errors of Copy apart: if
+// Err is nil, the reader failed. Otherwise the input did, and nobody wants more bytes.
 type Writer struct {
 	To  io.Writer // the input
-	Err error     // from the last Write
+	Err error     // the result of the last Write
 }
 
 // Write writes p to the input.

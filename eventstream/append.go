@@ -8,13 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// AppendID appends an id field. It appends nothing for an empty id. For an id that a client could not send back, it
-// appends nothing and reports false.
+// AppendID appends an id field. For an empty id, it appends nothing and reports true. For an id that a client could not
+// send back, it appends nothing and reports false.
 func AppendID(dst, id []byte) ([]byte, bool) {
 	if len(id) == 0 {
 		return dst, true
 	}
-	if !comesBack(id) {
+	if !canBeSentBack(id) {
 		return dst, false
 	}
 	dst = append(dst, "id: "...)
@@ -22,12 +22,12 @@ func AppendID(dst, id []byte) ([]byte, bool) {
 	return append(dst, '\n'), true
 }
 
-// longestID is the most bytes that an id may have. Servers and proxies accept headers of little more.
+// longestID is the longest id, in bytes. Many servers and proxies refuse headers that are not much longer.
 const longestID = 8 << 10
 
-// comesBack reports whether a client could send id back as a header's value. Such a value has no control characters,
-// loses white space at its ends (RFC 9110 §5.5) and must have a size that servers accept. EndID is not for other events.
-func comesBack(id []byte) bool {
+// canBeSentBack reports whether a client could send the id in a Last-Event-ID header. A header's value has no control
+// characters, loses white space at its ends (RFC 9110 §5.5), and must not be longer than servers accept. EndID is reserved.
+func canBeSentBack(id []byte) bool {
 	if len(id) > longestID {
 		return false
 	}
@@ -41,8 +41,8 @@ func comesBack(id []byte) bool {
 	return !unicode.IsSpace(first) && !unicode.IsSpace(last) && string(id) != EndID
 }
 
-// AppendType appends an event field. It appends nothing for an empty name. For a name that the field cannot carry, it
-// appends nothing and reports false.
+// AppendType appends an event field. For an empty name, it appends nothing and reports true. For a name with a line break,
+// it appends nothing and reports false.
 func AppendType(dst, name []byte) ([]byte, bool) {
 	return appendField(dst, "event: ", name)
 }
@@ -60,7 +60,7 @@ func appendField(dst []byte, name string, value []byte) ([]byte, bool) {
 }
 
 // AppendData appends the data lines and the blank line that ends the event. LF, CR and CRLF in data each start a new data
-// line: a client would take the text after them for another field otherwise.
+// line. Otherwise a client would take the text after them for another field.
 func AppendData(dst, data []byte) []byte {
 	if bytes.IndexByte(data, '\n') < 0 && bytes.IndexByte(data, '\r') < 0 {
 		return AppendDataLine(dst, data)
@@ -68,7 +68,7 @@ func AppendData(dst, data []byte) []byte {
 	return appendDataLines(dst, data)
 }
 
-// AppendDataLine is AppendData for data that contains neither CR nor LF. It does not check that.
+// AppendDataLine is AppendData for data without CR and LF. It does not check the data.
 func AppendDataLine(dst, line []byte) []byte {
 	if len(line) == 0 {
 		return append(dst, "data:\n\n"...)
@@ -79,7 +79,8 @@ func AppendDataLine(dst, line []byte) []byte {
 }
 
 func appendDataLines(dst, data []byte) []byte {
-	// Each of the two searches goes over the data once, however many line breaks there are of the other kind.
+	// LF and CR are searched for separately. Each search passes over the data once, even if there are many line breaks of
+	// the other kind.
 	lf, cr := bytes.IndexByte(data, '\n'), bytes.IndexByte(data, '\r')
 	for pos := 0; ; {
 		end := len(data)
@@ -118,14 +119,15 @@ func indexByteFrom(b []byte, c byte, from int) int {
 	return -1
 }
 
-// AppendRetry appends a retry field, which sets the client's reconnection time in whole milliseconds. The field counts at
-// once, wherever it stands (WHATWG HTML §9.2.6). No blank line follows it: several clients would take that for an event.
+// AppendRetry appends a retry field, which sets the client's reconnection time in whole milliseconds. A negative d counts as
+// 0. The client applies the field as soon as it has read its line (WHATWG HTML §9.2.6). AppendRetry appends no blank line,
+// because several clients would take it for an event.
 func AppendRetry(dst []byte, d time.Duration) []byte {
 	dst = append(dst, "retry: "...)
 	dst = strconv.AppendInt(dst, max(d.Milliseconds(), 0), 10)
 	return append(dst, '\n')
 }
 
-// Comment keeps a connection alive without the client's page noticing (WHATWG HTML §9.2.7). No blank line follows it:
-// several clients would take that for an event.
+// Comment is an empty comment. It keeps a connection alive, and the client ignores it (WHATWG HTML §9.2.7). It has no blank
+// line, because several clients would take it for an event.
 const Comment = ":\n"

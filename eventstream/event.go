@@ -1,8 +1,8 @@
-// Package eventstream encodes Server-Sent Events: the event stream format of WHATWG HTML §9.2.5. It needs the standard
-// library alone, so a Go program can use it without Caddy.
+// Package eventstream encodes Server-Sent Events in the event stream format (WHATWG HTML §9.2.5). It imports only the
+// standard library, so any Go program can use it without Caddy.
 //
-// An [Event] never becomes a malformed frame: [NewID] and [NewType] refuse a value that would break its field, and data
-// is split at every line break that clients know. The Append functions build a frame piece by piece.
+// An [Event] always becomes a well-formed frame: [NewID] and [NewType] reject values that would break their field, and data
+// is split at every line break that clients recognize. The Append functions build a frame piece by piece.
 package eventstream
 
 import (
@@ -10,13 +10,13 @@ import (
 	"slices"
 )
 
-// ErrField is returned for an id or event type that cannot be sent. A line break would end the field and forge another
-// one, and clients ignore an id with NUL (WHATWG HTML §9.2.6). A client must also be able to send the id back in a
-// Last-Event-ID header.
+// ErrField is returned for an id or event type that cannot be sent. A line break would end the field and start a forged
+// one. Clients ignore an id with NUL (WHATWG HTML §9.2.6). Clients must also be able to send the id back in a Last-Event-ID
+// header.
 var ErrField = errors.New("an event type cannot have a line break, nor an id a control character, white space at an end, more than 8 KiB, or the value sse-end")
 
-// Event is one event of an event stream (WHATWG HTML §9.2.5). The zero value is an event with empty data, which
-// browsers dispatch.
+// Event is one event in an event stream (WHATWG HTML §9.2.5). The zero value is an event with empty data. Browsers dispatch
+// it.
 type Event struct {
 	ID   ID
 	Type Type
@@ -41,16 +41,16 @@ func NewFields(id ID, eventType Type) Fields {
 
 // AppendEvent appends the frame of an event with these fields and data to dst, as [Event.AppendTo] does.
 func (f Fields) AppendEvent(dst, data []byte) []byte {
-	dst = slices.Grow(dst, len(f.text)+len("data: \n\n")+len(data)) // once, for nearly all data
+	dst = slices.Grow(dst, len(f.text)+len("data: \n\n")+len(data)) // enough for data without line breaks
 	dst = append(dst, f.text...)
 	return AppendData(dst, data)
 }
 
-// ID is an event id that its field can carry: [NewID] has checked it. The zero value sends no id field.
+// ID is a valid event id, made by [NewID]. The zero value sends no id field.
 type ID struct{ field string }
 
-// NewID returns an event id. An empty one sends no id field. NewID returns [ErrField] for an id that a client could not
-// send back, and for [EndID].
+// NewID returns an event id. An empty id sends no id field. NewID returns [ErrField] for an id that a client could not send
+// back in a header, and for [EndID].
 func NewID(id string) (ID, error) {
 	field, ok := AppendID(nil, []byte(id))
 	if !ok {
@@ -59,11 +59,11 @@ func NewID(id string) (ID, error) {
 	return ID{field: string(field)}, nil
 }
 
-// Type is an event type that its field can carry: [NewType] has checked it. The zero value sends no event field, and
-// browsers dispatch such an event as "message".
+// Type is a valid event type, made by [NewType]. The zero value sends no event field. Browsers dispatch an event without a
+// type as "message".
 type Type struct{ field string }
 
-// NewType returns an event type. An empty one sends no event field. NewType returns [ErrField] for a type with a line
+// NewType returns an event type. An empty type sends no event field. NewType returns [ErrField] for a type with a line
 // break.
 func NewType(name string) (Type, error) {
 	field, ok := AppendType(nil, []byte(name))
@@ -73,8 +73,8 @@ func NewType(name string) (Type, error) {
 	return Type{field: string(field)}, nil
 }
 
-// EndID is the id of the event that ends a stream for good. The sse handler answers a client that reconnects with it by
-// 204, after which EventSource stays closed. The id is reserved: NewID refuses it.
+// EndID is the id of the event that ends a stream for good. When a client reconnects with this id, the sse handler answers
+// 204, and EventSource stays closed. The id is reserved: NewID rejects it. Use [EndEvent] to send it.
 const EndID = "sse-end"
 
 // EndEvent returns an event with the reserved id EndID.

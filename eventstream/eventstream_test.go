@@ -24,7 +24,7 @@ func ExampleEvent() {
 }
 
 func ExampleAppendData() {
-	// Frames can be put together without preparing anything; what a field cannot carry is refused.
+	// AppendID refuses an id that would forge a field.
 	frame, ok := eventstream.AppendID(nil, []byte("7\ndata: forged"))
 	fmt.Println(ok)
 	frame = eventstream.AppendData(frame, []byte("real"))
@@ -57,7 +57,7 @@ func TestDataIsSplitAtEveryLineBreakThatClientsKnow(t *testing.T) {
 }
 
 func TestManyLineBreaksOfOneKindDoNotSlowDownTheSearchForTheOther(t *testing.T) {
-	// Were each line's end searched for anew, this would take hours.
+	// If each line started a new search for CR, this would take hours.
 	data := bytes.Repeat([]byte("\n"), 1<<22)
 	frame := eventstream.AppendData(nil, append(data, '\r'))
 	if want := len("data:\n")*(1<<22+2) + 1; len(frame) != want {
@@ -113,8 +113,8 @@ func TestRetryIsInWholeMilliseconds(t *testing.T) {
 	}
 }
 
-// BenchmarkEncoder measures an event with prepared id and event fields against the least work that is correct:
-// looking for LF, looking for CR, and one copy.
+// BenchmarkEncoder compares an event with prepared fields to the least work that any correct encoder has: a search for LF, a
+// search for CR, and one copy.
 func BenchmarkEncoder(b *testing.B) {
 	id, _ := eventstream.NewID("1234567")
 	name, _ := eventstream.NewType("update")

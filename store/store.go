@@ -1,17 +1,17 @@
-// Package store is what an engine implements that keeps the history of a source for several processes, such as NATS
-// JetStream or Redis Streams. It needs the standard library alone.
+// Package store is the interface between the sse handler and engines, such as NATS JetStream or Redis Streams. An engine
+// keeps the history of sources, so that several processes share it. The package imports only the standard library.
 //
-// An engine keeps messages, of which it understands nothing. Who leads a source, what a message means, and what happens
-// when messages are missing is decided above it, once for all engines. An engine promises little:
+// An engine keeps messages without understanding them. The code above it elects the process that leads a source, gives the
+// messages a meaning, and handles missing messages, in the same way for all engines. So an engine promises little:
 //
-//   - Append is atomic: a message is added only if the newest one is the one that the caller names. This is the only thing
-//     that keeps two processes from writing at the same time, so that it must be true at all times.
-//   - Messages are kept in order. The newest one is kept until its age is over. The oldest ones may be dropped, and a
-//     crash may lose the newest ones.
-//   - Presence may lose, double and reorder what it carries.
+//   - Append is atomic: a message is added only if the newest message is the one that the caller names. Nothing else keeps
+//     two processes from writing at the same time, so this must hold at all times.
+//   - Messages are kept in order. The newest message is kept until it is older than [Settings].Age. The oldest messages may
+//     be dropped, and a crash may lose the newest ones.
+//   - Presence may lose, duplicate and reorder messages.
 //
-// A Caddy module in the namespace http.sse.stores makes an engine usable: it implements Module. Package storetest tests
-// an engine.
+// A Caddy module in the namespace http.sse.stores makes an engine available to configs. It implements [Module]. Package
+// storetest tests an engine.
 package store
 
 import (
@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// Pos is the place of a message in its log. Later messages have higher places, which need not be consecutive. 0 is the
-// place before the first message.
+// Pos is the position of a message in its log. Later messages have higher positions, which need not be consecutive. 0 is the
+// position before the first message.
 type Pos uint64
 
 // Message is an entry of a log.
@@ -30,75 +30,79 @@ type Message struct {
 	Data []byte
 }
 
-// Store is a connection to an engine. Any goroutine may call its methods and those of its logs.
+// Store is a connection to an engine. Many goroutines may use it, and its logs, at the same time.
 type Store interface {
-	// Log returns the log with that name, which consists of lower-case letters and digits. It opens nothing and does not
-	// wait. The engine makes a log with its first message.
+	// Log returns the log with this name, which consists of lower-case letters and digits. It opens nothing and does not
+	// wait. The engine creates a log when its first message is added.
 	Log(name string) Log
 
-	// Presence returns the means by which the processes at this engine tell each other that they are there.
+	// Presence returns the channel on which the processes at this engine announce themselves to each other.
 	Presence() Presence
 
-	// Close closes the connection. All calls that are in progress return.
+	// Close closes the connection. All calls in progress return.
 	Close() error
 }
 
 // Log is the history of one source. Its methods return an error when the context is done, when the connection fails, and
-// when the engine does not answer. They do not retry by themselves for longer than a few seconds.
+// when the engine does not answer. They may retry, but for no longer than a few seconds.
 type Log interface {
-	// Head returns the newest message, as the engine's authority has it: not a replica that may be behind. It returns
-	// ErrEmpty if there is none.
+	// Head returns the newest message. It asks the primary, not a replica that may be behind. It returns ErrEmpty if the log
+	// has no message.
 	Head(ctx context.Context) (Message, error)
 
-	// Append adds a message if the newest one is at after, or if after is 0 and the log is empty. It returns the new
-	// message's place once the engine has accepted it for good. It returns ErrConflict if another message is the newest.
-	// That may be an earlier attempt at this one. It returns ErrTooLarge if the engine takes no message of that size.
-	// After any other error, the message may have been added, or may be added later.
+	// Append adds a message if the newest message is at after, or if after is 0 and the log is empty. It returns the
+	// position of the new message once the engine has accepted it for good. It returns ErrConflict if another message is the
+	// newest, which may be the result of an earlier attempt to add this one. It returns ErrTooLarge if the engine takes no
+	// message of this size. After any other error, the message may have been added, or may be added later.
 	Append(ctx context.Context, after Pos, data []byte) (Pos, error)
 
-	// Follow calls f for each message after that place, in order and without leaving out any that is kept, and then for
-	// each new one soon after it was added. f may be called again for a message it has had. Follow returns the error of f.
-	// It also returns an error if it may have missed messages for longer than a second, or if the engine may have lost some, as
-	// when the connection is lost: the caller then looks at the head and follows again.
+	// Follow calls f for each message after this position, in order, and leaves out none that the engine keeps. After that,
+	// it calls f for each new message soon after it was added. It may call f again for a message that f has already had.
+	//
+	// If f returns an error, Follow returns it. Follow also returns an error if it may have missed messages for longer than a
+	// second, or if the engine may have lost messages, as when the connection fails. The caller then reads the head and
+	// follows again.
 	Follow(ctx context.Context, after Pos, f func(Message) error) error
 
-	// Trim drops the messages before that place. The newest message stays.
+	// Trim drops the messages before this position. The newest message stays.
 	Trim(ctx context.Context, before Pos) error
 }
 
-// Presence carries small messages between the processes at an engine, without keeping them.
+// Presence carries small messages between the processes at an engine. It does not keep them.
 type Presence interface {
-	// Announce sends data to the processes that watch, perhaps also to this one. It does not wait for them. Data of up to
-	// 256 KiB is sent whole.
+	// Announce sends data to the processes that watch, and perhaps to this one. It does not wait for them. Data of up to
+	// 256 KiB must arrive as one message.
 	Announce(data []byte) error
 
-	// Watch calls f for what is announced, until the context is done or the connection fails. It returns why.
+	// Watch calls f with the data of each announcement until the context is done or the connection fails. It returns the
+	// reason.
 	Watch(ctx context.Context, f func(data []byte)) error
 }
 
-// Errors of a Log, as errors.Is finds them.
+// Errors that the methods of a Log return or wrap.
 var (
 	ErrEmpty    = errors.New("the log is empty")
 	ErrConflict = errors.New("another message is the newest one")
 	ErrTooLarge = errors.New("the message is larger than the store takes")
 
-	// ErrRefused says that the engine answers, but that it needs a change of its config or of ours: wrong credentials,
-	// rights that are missing, a stream of another kind. The error that wraps it names what the user must change.
+	// ErrRefused says that the engine answers, but that its config or ours must be changed: the credentials are wrong, rights
+	// are missing, or a key holds something else. The error that wraps ErrRefused says what the user must change.
 	ErrRefused = errors.New("the store refuses")
 )
 
-// Settings are the options that each store has, whatever its engine.
+// Settings are the options that all stores have.
 type Settings struct {
-	// Count, Size and Age bound what is kept of each source: records, bytes, and the time since they came.
+	// Count, Size and Age bound the history of each source: the number of its records, their bytes, and the time since they
+	// arrived.
 	Count int
 	Size  int64
 	Age   time.Duration
 
-	// Lease is how long a process that leads a source may be silent until another one takes over.
+	// Lease is the time after which another process takes over a source whose leader is silent.
 	Lease time.Duration
 }
 
-// Defaults of Settings, and the shortest lease.
+// The defaults of Settings, and the shortest lease.
 const (
 	DefaultCount = 4096
 	DefaultSize  = 8 << 20
@@ -107,19 +111,21 @@ const (
 	MinLease     = time.Second
 )
 
-// Module is what a Caddy module in the namespace http.sse.stores implements. It is provisioned by Caddy, and its options
-// are checked, before its methods are called.
+// Module is implemented by a Caddy module in the namespace http.sse.stores. Its methods are called after Caddy has
+// provisioned and validated the module.
 type Module interface {
-	// Key is equal for modules whose connections do the same. Such modules share one connection, which survives config
-	// reloads.
+	// Key identifies the connection. Modules with equal keys share one connection, which survives config reloads. So the key
+	// must differ wherever the options make a difference.
 	Key() string
 
-	// Settings returns the options that each store has, with their defaults.
+	// Settings returns the options that all stores have, with their defaults.
 	Settings() Settings
 
-	// Open returns a connection. It does not wait until the engine answers: a config loads without its engine, and the
-	// connection is made, and made again, in the background. It returns an error only for options that no engine could
-	// satisfy. It calls report with nil each time the engine can be used from then on, and with the reason each time that
-	// it cannot, ErrRefused among them. It does not call report before Open has returned.
+	// Open returns a connection. It does not wait for the engine, because a config must load without it: the connection is
+	// established in the background, and again after a failure. Open returns an error only for options that no engine could
+	// satisfy.
+	//
+	// The connection calls report with nil each time the engine becomes usable, and with the reason, such as ErrRefused, each
+	// time it becomes unusable. It does not call report before Open has returned.
 	Open(report func(error)) (Store, error)
 }

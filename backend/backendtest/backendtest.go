@@ -1,5 +1,5 @@
-// Package backendtest checks that a backend keeps its side of the contract in package backend, as testing/slogtest does
-// for handlers of log/slog:
+// Package backendtest checks that a backend fulfills the contract in package backend, as testing/slogtest does for handlers
+// of log/slog:
 //
 //	func TestBackend(t *testing.T) {
 //		backendtest.Run(t, func(t *testing.T) backend.Backend {
@@ -7,8 +7,8 @@
 //		})
 //	}
 //
-// [Run] checks what holds for all backends: keys, cancellation, errors of the sink, reconnects, unknown ids, goroutines
-// that are left behind. Use a [Tape] to test which bytes yours delivers.
+// [Run] checks what is the same for all backends: keys, cancellation, errors from the sink, reconnects, unknown ids, and
+// goroutines that are left behind. Use a [Tape] to check which bytes your backend delivers.
 package backendtest
 
 import (
@@ -27,15 +27,15 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
-// patience is how long an upstream may take for what it must do at once. It is generous, for machines under load.
+// patience is how long an upstream may take for anything that it must do at once. It is generous, for machines under load.
 const patience = 30 * time.Second
 
 // Run tests a backend in subtests of t. Each subtest calls newBackend once and binds GET requests for
-// http://localhost/events, which have Caddy's placeholders.
+// http://localhost/events. The requests have Caddy's placeholders.
 //
-// newBackend returns a backend that is ready to Bind: call its Provision method if it has one. Each time its upstream is
-// opened, it must deliver a line feed within 30 seconds, in an event stream too. After that it may go on, fall silent or
-// end. If newBackend starts something, such as a server to connect to, it must end that in t.Cleanup.
+// newBackend returns a backend that is ready for Bind: call its Provision method if it has one. Each time the upstream is
+// opened, it must deliver at least one line feed within 30 seconds, even if it is an event stream. After that it may
+// continue, fall silent or end. If newBackend starts something, such as a server, it must stop it in t.Cleanup.
 func Run(t *testing.T, newBackend func(t *testing.T) backend.Backend) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, backend.Backend){
@@ -50,7 +50,7 @@ func Run(t *testing.T, newBackend func(t *testing.T) backend.Backend) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBackend(t)
-			leaks := goleak.IgnoreCurrent() // the servers of newBackend, and what other tests have left
+			leaks := goleak.IgnoreCurrent() // the servers of newBackend, and goroutines of other tests
 			test(t, b)
 			if err := goleak.Find(leaks); err != nil {
 				t.Errorf("after Stream has returned: %v", err)
@@ -59,7 +59,7 @@ func Run(t *testing.T, newBackend func(t *testing.T) backend.Backend) {
 	}
 }
 
-// equalKeys: streams may share an upstream if the keys are equal, so the key of the same request must not change.
+// equalKeys binds the same request twice. Streams share an upstream if the keys are equal, so the key must not change.
 func equalKeys(t *testing.T, b backend.Backend) {
 	first, second := bind(t, b), bind(t, b)
 	if first.Key() == "" {
@@ -135,7 +135,7 @@ func twoAtOnce(t *testing.T, b backend.Backend) {
 // errRefused is returned by a Tape that refuses bytes.
 var errRefused = errors.New("nobody wants more")
 
-// bind binds a request as Caddy's server prepares it.
+// bind binds a request that is prepared as in Caddy's server.
 func bind(t *testing.T, b backend.Backend) backend.Upstream {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "http://localhost/events", nil)
@@ -147,13 +147,13 @@ func bind(t *testing.T, b backend.Backend) backend.Upstream {
 	return upstream
 }
 
-// run is a Stream that runs.
+// run is a running call of Stream.
 type run struct {
 	t      *testing.T
 	tape   *Tape
 	cancel context.CancelFunc
 	done   chan struct{}
-	err    error // from Stream, once done is closed
+	err    error // from Stream; valid after done is closed
 }
 
 func start(t *testing.T, upstream backend.Upstream, lastID string, tape *Tape) *run {
@@ -169,7 +169,7 @@ func startWith(ctx context.Context, t *testing.T, upstream backend.Upstream, las
 		r.err = upstream.Stream(ctx, lastID, tape)
 		tape.close()
 	}()
-	t.Cleanup(func() { // once every goroutine that the upstream may have left has had its time
+	t.Cleanup(func() { // late, so that goroutines that the upstream has left behind had time to misuse the tape
 		for _, misuse := range tape.misuses() {
 			t.Error(misuse)
 		}

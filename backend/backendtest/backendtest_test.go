@@ -14,10 +14,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 )
 
-// fault is one way not to keep the contract.
+// fault is one way to break the contract.
 type fault struct {
 	name string
-	want string // in the output of a test that finds it
+	want string // part of the output when the kit finds the fault
 }
 
 var faults = []fault{
@@ -34,7 +34,7 @@ var faults = []fault{
 	{"opened once only", "before it delivered a line"},
 }
 
-// fake is a backend, and its upstream, with a fault.
+// fake is a backend with a fault. Its upstream has the fault too.
 type fake struct {
 	fault string
 	binds int
@@ -111,7 +111,8 @@ func (u *fakeUpstream) Stream(ctx context.Context, _ string, sink backend.Sink) 
 	return ctx.Err()
 }
 
-// TestConformance runs the kit on a fake with the fault that the environment names. TestFaultsAreFound calls it.
+// TestConformance runs the kit on a fake. An environment variable names the fault. TestFaultsAreFound starts it in a process
+// of its own.
 func TestConformance(t *testing.T) {
 	backendtest.Run(t, func(*testing.T) backend.Backend { return &fake{fault: os.Getenv("BACKENDTEST_FAULT")} })
 }

@@ -10,14 +10,14 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
-// Tape is a Sink that records what an upstream delivers, for tests of backends:
+// Tape is a backend.Sink that records everything that an upstream delivers:
 //
 //	tape := new(backendtest.Tape)
 //	err := upstream.Stream(ctx, "", tape)
 //	// compare err and tape.Text()
 //
-// Its methods can be called while Stream runs. The zero value is ready to use. [Run] also has its tapes report misuse:
-// an Input that two goroutines use at a time, a Sink that is used after Stream has returned, an id with a line break.
+// Its methods can be called while Stream runs. The zero value is ready to use. The tapes of [Run] also report misuse: two
+// goroutines that use one Input at the same time, a use after Stream has returned, or an id with a line break.
 type Tape struct {
 	OpenErr  error // if it is set, each Open returns it
 	WriteErr error // if it is set, each Write records its bytes and returns it
@@ -31,7 +31,7 @@ type Tape struct {
 	once   sync.Once
 }
 
-// Open records the content type and returns an Input that records what it is given.
+// Open records the content type and returns an Input that records its bytes.
 func (tape *Tape) Open(contentType string) (backend.Input, error) {
 	tape.mu.Lock()
 	defer tape.mu.Unlock()
@@ -52,7 +52,7 @@ func (tape *Tape) Types() []string {
 	return append([]string(nil), tape.types...)
 }
 
-// Texts returns the bytes that each Input was given. The Inputs are in the order in which they were opened.
+// Texts returns the bytes that were written to each Input, in the order in which the Inputs were opened.
 func (tape *Tape) Texts() []string {
 	tape.mu.Lock()
 	defer tape.mu.Unlock()
@@ -66,7 +66,7 @@ func (tape *Tape) Texts() []string {
 // Text returns the bytes of all Inputs, one after the other.
 func (tape *Tape) Text() string { return strings.Join(tape.Texts(), "") }
 
-// Ends returns the argument of each End, of all Inputs.
+// Ends returns the argument of each call of End, for all Inputs.
 func (tape *Tape) Ends() []bool {
 	tape.mu.Lock()
 	defer tape.mu.Unlock()
@@ -88,14 +88,14 @@ func (tape *Tape) Writes() int {
 	return n
 }
 
-// Recording is what one Input was given.
+// Recording holds the calls of one Input.
 type Recording struct {
 	Text string // the bytes of all Writes
-	Ends []bool // the argument of each End
+	Ends []bool // the argument of each call of End
 	Gaps int    // the number of calls of Gap
 }
 
-// Recordings returns what each Input was given. The Inputs are in the order in which they were opened.
+// Recordings returns a Recording for each Input, in the order in which the Inputs were opened.
 func (tape *Tape) Recordings() []Recording {
 	tape.mu.Lock()
 	defer tape.mu.Unlock()
@@ -106,7 +106,7 @@ func (tape *Tape) Recordings() []Recording {
 	return all
 }
 
-// check notes a use after Stream has returned. The tape is locked.
+// check records a use after Stream has returned. The tape is locked.
 func (tape *Tape) check(method string) {
 	if tape.closed {
 		tape.wrong = append(tape.wrong, method+" was called after Stream had returned")
@@ -149,7 +149,7 @@ type tapeInput struct {
 	gaps   int
 }
 
-// use notes a method that overlaps another, and runs do with the tape locked.
+// use records a method that overlaps with another, and runs do with the tape locked.
 func (in *tapeInput) use(method string, do func()) {
 	overlaps := in.busy.Swap(true)
 	in.tape.mu.Lock()

@@ -1,4 +1,4 @@
-// Package storeoptions has the options that each store has, for the Caddy modules in the namespace http.sse.stores.
+// Package storeoptions has the options that all stores have, for Caddy modules in the namespace http.sse.stores.
 package storeoptions
 
 import (
@@ -12,25 +12,25 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
-// Options are meant to be embedded in a module.
+// Options are the options of all stores. A module embeds them.
 type Options struct {
-	// The most records that are kept of each source. Default: 4096.
+	// The most records that are kept for each source. Default: 4096.
 	Keep int `json:"keep,omitempty"`
 
-	// The largest size of the records that are kept of each source, in bytes, up to 1 GiB. Default: 8388608 (8 MiB).
+	// The most bytes of records that are kept for each source, up to 1 GiB. Default: 8388608 (8 MiB).
 	KeepSize int64 `json:"keep_size,omitempty"`
 
 	// How long a record is kept. Default: 24h.
 	KeepAge caddy.Duration `json:"keep_age,omitempty"`
 
-	// How long the process that leads a source may be silent until another one takes over. At least 1s. Default: 2.5s.
+	// The time after which another process takes over a source whose leader is silent. At least 1s. Default: 2.5s.
 	Lease caddy.Duration `json:"lease,omitempty"`
 
-	// How connections are encrypted.
+	// How connections are encrypted. Default: they are not, unless the URL says so.
 	TLS *TLS `json:"tls,omitempty"`
 }
 
-// Unmarshal takes the option at which d stands. It reports whether it is one of Options. Syntax:
+// Unmarshal parses the option at d, and reports whether it is one of Options. Syntax:
 //
 //	keep  <count> [<size>] [<age>]
 //	lease <duration>
@@ -77,7 +77,7 @@ func (o *Options) unmarshalKeep(d *caddyfile.Dispenser) error {
 
 var errLease = fmt.Errorf("lease must be at least %s", store.MinLease)
 
-// Validate checks options that may have come as JSON. It does not read the files of TLS.
+// Validate checks the options, which may come from JSON. It does not read the files for TLS.
 func (o *Options) Validate() error {
 	switch {
 	case o.Keep < 0:

@@ -16,16 +16,16 @@ import (
 
 // TLS says how connections to the engine are encrypted.
 type TLS struct {
-	// The file of the certificates that the engine's is checked with, in PEM. Default: those of the system.
+	// A file with the certificates of the authorities to trust, in PEM. Default: those of the system.
 	CA string `json:"ca,omitempty"`
 
-	// The file of the certificate that the engine is shown, in PEM. Default: none.
+	// A file with the certificate to present to the engine, in PEM. Default: none.
 	ClientCert string `json:"client_cert,omitempty"`
 
-	// The file of that certificate's key, in PEM.
+	// A file with the key of that certificate, in PEM.
 	ClientKey string `json:"client_key,omitempty"`
 
-	// The name that the engine's certificate must have. Default: the host to which the connection is made.
+	// The name that the engine's certificate must have. Default: the host that the connection is made to.
 	ServerName string `json:"server_name,omitempty"`
 }
 
@@ -59,8 +59,7 @@ func (t *TLS) unmarshal(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Load reads the files. It returns a configuration for clients, and a digest that is the same for the same options and the
-// same content of the files.
+// Load reads the files. It returns a configuration for clients, and a digest of the options and of the files' content.
 func (t *TLS) Load() (*tls.Config, string, error) {
 	config := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	digest := sha256.New()

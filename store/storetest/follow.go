@@ -9,7 +9,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
-// follower is a Follow that runs until the end of the test.
+// follower is a call of Follow that runs until the end of the test.
 type follower struct {
 	*suite
 	messages chan store.Message
@@ -37,7 +37,7 @@ func (s *suite) start(l store.Log, after store.Pos) *follower {
 	return f
 }
 
-// next returns the next message that is new: one may come again.
+// next returns the next new message. It ignores messages that come again.
 func (f *follower) next() store.Message {
 	f.Helper()
 	for {
@@ -60,7 +60,7 @@ func (f *follower) expect(first, last int) {
 
 func (s *suite) follow() {
 	one, other := s.two()
-	early := s.start(other, 0) // of a log that is not there yet
+	early := s.start(other, 0) // the log does not exist yet
 	places := s.addAll(one, 0, 1, 100)
 	early.expect(1, 100)
 	all, middle, newest := s.start(other, 0), s.start(other, places[49]), s.start(other, places[99])
@@ -131,7 +131,7 @@ func (s *suite) followTrimmed() {
 	}
 }
 
-// calls begins the calls that wait, and returns what they will return.
+// calls starts a Follow and a Watch, which wait. It returns a channel for their errors.
 func (s *suite) calls(ctx context.Context, st store.Store) <-chan error {
 	s.Helper()
 	l, p := st.Log(name()), st.Presence()
@@ -141,7 +141,7 @@ func (s *suite) calls(ctx context.Context, st store.Store) <-chan error {
 		errs <- l.Follow(ctx, 0, func(store.Message) error {
 			select {
 			case begun <- true:
-			default: // it may come again
+			default: // the message may come again
 			}
 			return nil
 		})

@@ -1,10 +1,10 @@
-// Package storetest checks that an engine keeps what package store promises:
+// Package storetest checks that an engine fulfills the contract in package store:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, 0, func(t *testing.T) store.Store { return open(t, server) })
 //	}
 //
-// It does not check what happens when the engine fails, since each has its own way to do so.
+// It does not check failures of the engine, because each engine fails in its own way.
 package storetest
 
 import (
@@ -19,12 +19,12 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
-// patience is how long an engine may take for what it must do soon. It is generous, for machines under load.
+// patience is how long an engine may take for anything that it must do soon. It is generous, for machines under load.
 const patience = 30 * time.Second
 
-// Run tests an engine in subtests of t. connect returns a new connection to it, which must be ready for use, as another
-// process would have it; the tests close it. largest is the size of the largest message that the engine takes, or 0 if that
-// is too large to be tested. The engine may have logs already, and keeps those of the tests.
+// Run tests an engine in subtests of t. connect returns a new connection to the engine, like that of another process. It
+// must be ready for use. The tests close it. largest is the size of the largest message that the engine takes, in bytes, or
+// 0 if that is too large for a test. The engine may have logs already. Run does not delete the logs that it creates.
 func Run(t *testing.T, largest int, connect func(t *testing.T) store.Store) {
 	t.Helper()
 	for name, test := range map[string]func(*suite){
@@ -65,10 +65,10 @@ func (s *suite) open() store.Store {
 	return st
 }
 
-// name returns a log's name that is not in use.
+// name returns an unused name for a log.
 func name() string { return "test" + strconv.FormatUint(rand.Uint64(), 36) }
 
-// two returns a log that is empty, on two connections.
+// two returns an empty log, on two connections.
 func (s *suite) two() (one, other store.Log) {
 	s.Helper()
 	n := name()
@@ -83,12 +83,12 @@ func (s *suite) add(l store.Log, after store.Pos, data string) store.Pos {
 		s.Fatalf("Append: %v", err)
 	}
 	if pos <= after {
-		s.Fatalf("Append returns the place %d, which is not after %d", pos, after)
+		s.Fatalf("Append returns the position %d, which is not after %d", pos, after)
 	}
 	return pos
 }
 
-// addAll appends messages with the numbers from first to last. It returns their places.
+// addAll appends messages with the numbers from first to last. It returns their positions.
 func (s *suite) addAll(l store.Log, after store.Pos, first, last int) (places []store.Pos) {
 	s.Helper()
 	for i := first; i <= last; i++ {
@@ -142,7 +142,7 @@ func (s *suite) content() {
 	for i := range all {
 		all[i] = byte(i)
 	}
-	large := make([]byte, 640<<10) // more than the core sends at once
+	large := make([]byte, 640<<10) // more than the handler sends in one message
 	for i := range large {
 		large[i] = byte(rand.Uint32())
 	}
@@ -154,7 +154,7 @@ func (s *suite) content() {
 		if pos, err = one.Append(s.Context(), pos, given); err != nil {
 			s.Fatalf("Append: %v", err)
 		}
-		clear(given) // it is the caller's again
+		clear(given) // Append must not keep it
 		s.expectHead(other, pos, data)
 	}
 	f := s.start(other, 0)
@@ -180,8 +180,8 @@ func (s *suite) conflict() {
 	s.expectConflict(one, places[2])
 }
 
-// race: each writer adds its messages, with others that do the same. Each message must be there once, and after the one that
-// its writer has named.
+// race has several writers add messages at the same time. Each message must be in the log once, right after the message that
+// its writer named.
 func (s *suite) race() {
 	const writers, each = 4, 25
 	n := name()
@@ -284,7 +284,7 @@ func (s *suite) presence() {
 	}
 }
 
-// hear announces data of a size until it is heard: some may be lost.
+// hear announces data of this size until it is heard, because announcements may be lost.
 func (s *suite) hear(p store.Presence, heard <-chan []byte, size int) {
 	s.Helper()
 	again := time.NewTicker(100 * time.Millisecond)
@@ -305,7 +305,7 @@ func (s *suite) hear(p store.Presence, heard <-chan []byte, size int) {
 	}
 }
 
-// within returns what arrives, soon.
+// within returns the value that arrives on c.
 func within[T any](s *suite, c <-chan T, what string) T {
 	s.Helper()
 	select {

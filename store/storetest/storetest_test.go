@@ -12,7 +12,7 @@ import (
 
 const largest = 1 << 20
 
-// An engine in memory keeps what is promised.
+// TestRun runs the suite on an engine in memory.
 func TestRun(t *testing.T) {
 	e := &engine{logs: make(map[string]*memoryLog), watchers: make(map[chan []byte]struct{})}
 	Run(t, largest, func(*testing.T) store.Store {
@@ -96,7 +96,7 @@ type logConnection struct {
 	log *memoryLog
 }
 
-// lock locks the engine, unless the call has to return.
+// lock locks the engine. It returns an error instead if the context is done or the connection is closed.
 func (l *logConnection) lock(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -26,9 +26,9 @@ func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the store's name
 	var err error
 	if s.URL, err = directive.OneArg(d); err != nil || s.URL == "" {
-		return d.Err("store redis must be followed by one URL, such as redis://127.0.0.1:6379") // and not repeat a part of it
+		return d.Err("store redis must be followed by one URL, such as redis://127.0.0.1:6379") // the error must not repeat a part of it, which may be a password
 	}
-	if !strings.Contains(s.URL, "{") { // else it is not known yet
+	if !strings.Contains(s.URL, "{") { // with placeholders, Provision checks it
 		if _, err := clientOptions(s.URL); err != nil {
 			return d.WrapErr(err)
 		}

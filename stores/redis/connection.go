@@ -15,15 +15,15 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
-// connection implements store.Store: a pool of connections for commands, and one on which the server says what is
-// published.
+// connection implements store.Store. It has a pool of connections for commands, and one connection on which the server sends
+// what is published.
 type connection struct {
 	client    *redis.Client
 	prefix    string
 	age       time.Duration
 	listeners *listeners
 
-	ctx     context.Context // until it is closed
+	ctx     context.Context // done when the connection is closed
 	close   context.CancelFunc
 	stopped chan struct{}
 }
@@ -58,8 +58,8 @@ var (
 	errSilent = errors.New("the server does not answer")
 )
 
-// call returns what f returns, which asks the server. It does not wait for f when ctx is done or the connection is closed:
-// go-redis waits for an answer nonetheless, as long as its time-out.
+// call calls f, which sends a command, and returns its results. Once ctx is done or the connection is closed, it does not wait
+// for f: go-redis would wait for the answer until its timeout.
 func call[T any](ctx context.Context, c *connection, f func(ctx context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -85,10 +85,10 @@ func call[T any](ctx context.Context, c *connection, f func(ctx context.Context)
 	}
 }
 
-// retryAfter is how long it takes to try again after the connection has failed.
+// retryAfter is the time between a failure of the connection and the next attempt.
 const retryAfter = 250 * time.Millisecond
 
-// run keeps up the connection, and reports whether Redis can be used.
+// run keeps the connection up, and reports whether Redis can be used.
 func (c *connection) run(report func(error)) {
 	defer close(c.stopped)
 	said := ""
@@ -101,8 +101,8 @@ func (c *connection) run(report func(error)) {
 			return
 		}
 		c.listeners.fail(err)
-		// That it cannot be reached is said once, as the error has port numbers that differ each time. It is not said after a
-		// refusal, which may break the connection before its reason has arrived.
+		// An unreachable server is reported once: its errors have port numbers, so no two are equal. It is not reported after
+		// a refusal, because a server that refuses may close the connection before its reason has arrived.
 		say := "unavailable"
 		if errors.Is(err, store.ErrRefused) {
 			say = err.Error()
@@ -120,7 +120,7 @@ func (c *connection) run(report func(error)) {
 	}
 }
 
-// session checks that Redis can be used, calls up, and then hands on what is published until the connection fails.
+// session checks that Redis can be used and calls up. Then it passes published messages on until the connection fails.
 func (c *connection) session(up func()) error {
 	if err := c.check(c.ctx); err != nil {
 		return err
@@ -153,7 +153,7 @@ func (c *connection) session(up func()) error {
 			if m.Channel == always {
 				up()
 			} else {
-				c.listeners.hear(m.Channel, "") // what came before that has to be read
+				c.listeners.hear(m.Channel, "") // messages from before the subscription have to be read
 			}
 		case *redis.Message:
 			c.listeners.hear(m.Channel, m.Payload)
@@ -161,14 +161,13 @@ func (c *connection) session(up func()) error {
 	}
 }
 
-// How often the server is asked for a sign of life on the connection for what is published, and how many of these may
-// stay without an answer.
+// On the connection for published messages, the server gets a ping this often. So many pings may stay without an answer.
 const (
 	pingEvery = time.Second
 	mostPings = 1
 )
 
-// steer subscribes to the channels that have listeners, and notices that the server is silent. It returns why the
+// steer subscribes to the channels that have listeners, and notices when the server is silent. It returns the reason why the
 // connection has to end.
 func (c *connection) steer(ctx context.Context, published *redis.PubSub, heard *atomic.Bool, always string) error {
 	subscribed := map[string]bool{always: true}
@@ -204,7 +203,7 @@ func (c *connection) steer(ctx context.Context, published *redis.PubSub, heard *
 	}
 }
 
-// clientLog writes what go-redis has to say to Caddy's log.
+// clientLog is the log of go-redis. It writes to Caddy's log.
 type clientLog struct{}
 
 func (*clientLog) Printf(_ context.Context, format string, v ...any) {

@@ -102,7 +102,7 @@ func TestFollowGoesOnWhenTheConnectionIsMadeAnew(t *testing.T) {
 	for i := range 5 {
 		pos = add(t, writer.Log("a"), pos, fmt.Sprint(i))
 		select {
-		case err := <-ended: // which is allowed
+		case err := <-ended: // the contract allows that
 			t.Logf("Follow returns %v", err)
 			return
 		case m := <-messages:

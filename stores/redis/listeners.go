@@ -2,15 +2,15 @@ package redis
 
 import "sync"
 
-// listeners are those who want to know what is published.
+// listeners are the listeners of all channels.
 type listeners struct {
-	changed chan struct{} // has a token when a channel may have come or gone
+	changed chan struct{} // has a token after a channel got its first listener or lost its last one
 
 	mu        sync.Mutex
 	byChannel map[string]map[*listener]struct{}
 }
 
-// listener is told what is published on a channel. Nobody waits for it: what it has no place for is lost.
+// listener gets the messages that are published on a channel. Nobody waits for it: a message is lost if its buffer is full.
 type listener struct {
 	channel string
 	told    chan string
@@ -21,9 +21,9 @@ func newListeners() *listeners {
 	return &listeners{changed: make(chan struct{}, 1), byChannel: make(map[string]map[*listener]struct{})}
 }
 
-// add returns a listener that has places for as many messages.
-func (s *listeners) add(channel string, places int) *listener {
-	l := &listener{channel: channel, told: make(chan string, places), failed: make(chan error, 1)}
+// add returns a listener with a buffer for so many messages.
+func (s *listeners) add(channel string, buffer int) *listener {
+	l := &listener{channel: channel, told: make(chan string, buffer), failed: make(chan error, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byChannel[channel] == nil {
@@ -44,7 +44,7 @@ func (s *listeners) remove(l *listener) {
 	}
 }
 
-// hear tells the listeners of a channel.
+// hear passes a message to the listeners of its channel.
 func (s *listeners) hear(channel, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,8 +64,8 @@ func (s *listeners) fail(err error) {
 	}
 }
 
-// changes returns the channels that have listeners, but are not subscribed, and those that are the other way round. It notes
-// in subscribed that this changes, but for the one that stays always.
+// changes returns the channels to subscribe to, as they have listeners, and those to unsubscribe from, as they have none. It
+// updates subscribed. The channel always stays subscribed.
 func (s *listeners) changes(subscribed map[string]bool, always string) (more, fewer []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +84,7 @@ func (s *listeners) changes(subscribed map[string]bool, always string) (more, fe
 	return more, fewer
 }
 
-// offer sends a value if there is a place for it.
+// offer sends a value if the channel can take it at once.
 func offer[T any](c chan<- T, value T) {
 	select {
 	case c <- value:

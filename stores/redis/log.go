@@ -15,16 +15,16 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
-// log implements store.Log. It is a stream of Redis.
+// log implements store.Log with a Redis stream.
 type log struct {
 	*connection
 	key     string
-	channel string // where the server says that there is something new
+	channel string // announces new messages
 }
 
-// A place is the id of a stream's entry: milliseconds of the server's clock, and random bits. So a place is never used for
-// another message, also if the server loses the newest ones: a process that knows one of these cannot take the message of
-// somebody else for it.
+// A position is the id of a stream's entry: the milliseconds of the server's clock, and random bits. So a position is never
+// used again, even if the server loses the newest messages. A process that knows a lost message cannot take another process's
+// message for it.
 const randomBits = 20
 
 func toID(pos store.Pos) string {
@@ -65,10 +65,10 @@ func (l *log) Head(ctx context.Context) (store.Message, error) {
 
 // Append implements store.Log.
 func (l *log) Append(ctx context.Context, after store.Pos, data []byte) (store.Pos, error) {
-	return l.append(ctx, after, bytes.Clone(data), l.age) // as it may be written after a context is done
+	return l.append(ctx, after, bytes.Clone(data), l.age) // because go-redis may write it after a context is done
 }
 
-// largest is how large a message may be. A larger one would take up the server for too long.
+// largest is the largest size of a message. A larger message would block the server for too long.
 const largest = 16 << 20
 
 func (l *log) append(ctx context.Context, after store.Pos, data []byte, age time.Duration) (store.Pos, error) {
@@ -95,8 +95,8 @@ func (l *log) append(ctx context.Context, after store.Pos, data []byte, age time
 	})
 }
 
-// serverLimit returns the largest argument that the server takes, if it says so. It breaks the connection at a larger one, so
-// that its reason may not arrive.
+// serverLimit returns the size of the largest argument that the server takes, or largest if that is unknown. At a larger
+// argument, the server closes the connection, and its reason may not arrive.
 func (l *log) serverLimit(ctx context.Context) int {
 	const option = "proto-max-bulk-len"
 	config, err := l.client.ConfigGet(ctx, option).Result()
@@ -107,13 +107,13 @@ func (l *log) serverLimit(ctx context.Context) int {
 	return limit
 }
 
-// pollEvery is how often Follow looks for itself whether there is something new, after it has been told nothing.
+// pollEvery is how often Follow checks for new messages without a notification.
 const pollEvery = time.Second
 
 var errRewound = errors.New("the log has lost the message that was the last one here")
 
-// Follow implements store.Log. It is told that there is something new, and reads what it is: so nothing can be lost between
-// what is read and what is told.
+// Follow implements store.Log. A notification only says that there are new messages, and Follow reads them from the stream. So
+// no message can be lost between a read and a notification.
 func (l *log) Follow(ctx context.Context, after store.Pos, f func(store.Message) error) error {
 	news := l.listeners.add(l.channel, 1)
 	defer l.listeners.remove(news)
@@ -134,7 +134,7 @@ func (l *log) Follow(ctx context.Context, after store.Pos, f func(store.Message)
 				return ctx.Err()
 			case <-l.ctx.Done():
 				return errClosed
-			case <-news.failed: // the read tells whether Redis is there
+			case <-news.failed: // the next read finds out whether Redis can be reached
 				told = true
 			case <-news.told:
 				told = true
@@ -148,9 +148,9 @@ func (l *log) Follow(ctx context.Context, after store.Pos, f func(store.Message)
 	}
 }
 
-// read calls f for the entries after that place, and returns the last one's.
+// read calls f for the entries after this position. It returns the position of the last of them.
 func (l *log) read(ctx context.Context, after store.Pos, f func(store.Message) error) (store.Pos, error) {
-	// How many entries are read at once depends on their size: an answer must arrive within the time-out.
+	// The number of entries in one read depends on their size, because an answer must arrive within the timeout.
 	const most, enough = 64, 1 << 20
 	for count := int64(4); ; {
 		entries, err := call(ctx, l.connection, func(ctx context.Context) ([]redis.XMessage, error) {
@@ -183,7 +183,7 @@ func (l *log) read(ctx context.Context, after store.Pos, f func(store.Message) e
 	}
 }
 
-// peek returns whether there are entries after that place.
+// peek reports whether there are entries after this position.
 func (l *log) peek(ctx context.Context, after store.Pos) (bool, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, pollEvery, errSilent)
 	defer cancel()
@@ -204,7 +204,7 @@ func (l *log) Trim(ctx context.Context, before store.Pos) error {
 	return err
 }
 
-// toMessage returns the message of an entry with that id, and with these fields and values.
+// toMessage returns the message in an entry with this id and these fields and values.
 func toMessage(id string, values ...string) (store.Message, error) {
 	if len(values) != 2 || values[0] != field {
 		return store.Message{}, errForeign

@@ -29,7 +29,7 @@ type Store struct {
 	// unix://[<user>:<password>@]<path>[?db=<database>]. Placeholders of the server, such as {env.X}, are expanded.
 	URL string `json:"url"`
 
-	// What the names of all keys and channels begin with. A colon follows it. Default: sse.
+	// The prefix of all keys and channels, without the colon that follows it. Default: sse.
 	Prefix string `json:"prefix,omitempty"`
 
 	storeoptions.Options
@@ -43,7 +43,7 @@ func (*Store) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.sse.stores.redis", New: func() caddy.Module { return new(Store) }}
 }
 
-// Provision checks the options, and reads the files that they name.
+// Provision checks the options and reads the files that they name.
 func (s *Store) Provision(caddy.Context) error {
 	if s.Prefix == "" {
 		s.Prefix = "sse"
@@ -76,12 +76,12 @@ func (s *Store) Provision(caddy.Context) error {
 	return nil
 }
 
-// errURL does not repeat the URL, as there may be a password in it.
+// errURL does not repeat the URL, which may hold a password.
 var errURL = errors.New("url: it must be redis://[<user>:<password>@]<host>[:<port>][/<database>], rediss:// for TLS, or unix://<path>; " +
 	"a character with a meaning in URLs, such as @ in a password, is written as its %XX")
 
-// timeout is how long the server may take for one answer. go-redis has time-outs of 5 s, and tries again by itself, which
-// would take longer than a leader's lease.
+// timeout is how long the server may take for one answer. By default, go-redis waits 5 s and retries, which would take
+// longer than a leader's lease.
 const timeout = 2 * time.Second
 
 // clientOptions returns the options of a client for the server with that URL.
@@ -103,7 +103,7 @@ func clientOptions(address string) (*redis.Options, error) {
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout, options.PoolTimeout = timeout, timeout, timeout, timeout
 	options.MaxRetries, options.DialerRetries = -1, 1
 	options.ContextTimeoutEnabled = true
-	// What follows needs rights, or goroutines, that are of no use here.
+	// These features are of no use here, and would need more rights or goroutines.
 	options.Protocol = 2
 	options.DisableIdentity = true
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -111,7 +111,7 @@ func clientOptions(address string) (*redis.Options, error) {
 	return options, nil
 }
 
-// Key implements store.Module. It says nothing of the password.
+// Key implements store.Module. It is a hash, so it does not reveal the password.
 func (s *Store) Key() string { return s.key }
 
 // Settings implements store.Module.
@@ -119,12 +119,12 @@ func (s *Store) Settings() store.Settings { return s.Options.Settings() }
 
 // Open implements store.Module.
 func (s *Store) Open(report func(error)) (store.Store, error) {
-	logsOfClient()
+	redirectClientLog()
 	c := newConnection(redis.NewClient(s.client), s.Prefix+":", s.Settings().Age)
 	go c.run(report)
 	return c, nil
 }
 
-// logsOfClient sends what go-redis would write to standard error, such as each failure to connect, to Caddy's log. All that
-// matters is reported anyway.
-var logsOfClient = sync.OnceFunc(func() { redis.SetLogger(new(clientLog)) })
+// redirectClientLog sends the log of go-redis to Caddy's log at debug. go-redis would write to standard error, such as for each
+// failure to connect. Everything that matters is reported anyway.
+var redirectClientLog = sync.OnceFunc(func() { redis.SetLogger(new(clientLog)) })

@@ -9,20 +9,20 @@ import (
 // presence implements store.Presence.
 type presence struct{ *connection }
 
-// presenceChannel is the name, after the prefix, of the channel on which processes say that they are there.
+// presenceChannel is the name of the channel for announcements, without the prefix.
 const presenceChannel = "presence"
 
-// mostUnread is how many messages may wait for those that watch. More are lost.
+// mostUnread is how many messages may wait for one Watch. More are lost.
 const mostUnread = 256
 
-// announceWithin is how long Announce waits to know that Redis has what is announced.
+// announceWithin is how long Announce waits for Redis to confirm.
 const announceWithin = 500 * time.Millisecond
 
 // Announce implements store.Presence.
 func (p presence) Announce(data []byte) error {
 	ctx, cancel := context.WithTimeoutCause(p.ctx, announceWithin, errSilent)
 	defer cancel()
-	data = bytes.Clone(data) // as it may be written after that
+	data = bytes.Clone(data) // because go-redis may write it after Announce has returned
 	_, err := call(ctx, p.connection, func(ctx context.Context) (int64, error) {
 		return p.client.Publish(ctx, p.prefix+presenceChannel, data).Result()
 	})

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
-// advice says what the user must change when an answer of Redis has one of these texts.
+// advice says what the user must change if an answer from Redis contains one of these texts.
 var advice = []struct {
 	texts  []string
 	change string
@@ -32,7 +32,7 @@ var advice = []struct {
 	{[]string{"unknown command", "syntax error", "Invalid stream ID"}, "use Redis 6.2 or newer"},
 }
 
-// explain returns an error that wraps store.ErrRefused if Redis, or what answers in its place, asks for a change.
+// explain wraps an error in store.ErrRefused if the user must change something at Redis, at a proxy, or in the config.
 func explain(err error) error {
 	var answer redis.Error
 	var certificate *tls.CertificateVerificationError
@@ -62,7 +62,7 @@ func explain(err error) error {
 	return fmt.Errorf("%w: %s (%w)", store.ErrRefused, change, err)
 }
 
-// check does all that is done with a log, so that missing rights, a replica or an old version show at once. Its key lives
+// check uses each operation of a log once, so that missing rights, a replica or an old version show at once. Its key exists
 // for a moment.
 func (c *connection) check(ctx context.Context) error {
 	l := &log{connection: c, key: c.prefix + "check", channel: c.prefix + "check"}

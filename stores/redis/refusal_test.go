@@ -8,7 +8,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
-// rights are those that the documentation names.
+// rights are the rights that the documentation names.
 const rights = "~sse:* &sse:* -@all +ping +select +eval +evalsha +time " +
 	"+xadd +xrange +xrevrange +xlen +xtrim +pexpire +publish +subscribe +unsubscribe"
 
@@ -88,7 +88,7 @@ func TestARefusalSaysWhatToChange(t *testing.T) {
 	})
 }
 
-// It has what it had, and perhaps not what is newer.
+// The server has its old messages, and perhaps not its newest ones.
 func TestAPrimaryThatHasBecomeAReplicaIsNotRead(t *testing.T) {
 	s, primary := startServer(t), startServer(t)
 	o := open(t, s.url())

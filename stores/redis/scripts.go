@@ -2,12 +2,12 @@ package redis
 
 import "github.com/redis/go-redis/v9"
 
-// A server runs a script as a whole. The scripts call a command that writes even where there is nothing to write, so that a
-// replica refuses them: it may be behind.
+// A server runs a script atomically. Each script calls a command that writes, even if it only reads. So a replica, which may
+// be behind, refuses the script.
 var (
-	// appendScript adds ARGV[2] if ARGV[1] is the newest id, or empty as the stream is. It returns the new id, which ends with
-	// ARGV[3], or nil. Entries older than ARGV[4] ms are dropped, and the stream once the newest one is. PUBLISH comes first, as
-	// nothing is undone when a later command fails.
+	// appendScript adds ARGV[2] if ARGV[1] is the newest id, or if ARGV[1] and the stream are empty. It returns the new id,
+	// which ends with ARGV[3], or nil. It drops entries older than ARGV[4] ms. The stream expires when the newest entry is that
+	// old. PUBLISH comes first, because Redis undoes nothing when a later command fails.
 	appendScript = redis.NewScript(`
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if (newest and newest[1] or '') ~= ARGV[1] then return false end
@@ -26,7 +26,8 @@ redis.call('XTRIM', KEYS[1], 'MINID', 0)
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 return newest and {newest[1], unpack(newest[2])}`)
 
-	// peekScript returns 1 if there is an entry after ARGV[1], else 0. It returns -1 if the stream ends before that.
+	// peekScript returns 1 if there is an entry after ARGV[1], -1 if the entry ARGV[1] is gone from a stream that is not
+	// empty, and 0 otherwise.
 	peekScript = redis.NewScript(`
 redis.call('XTRIM', KEYS[1], 'MINID', 0)
 if #redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', 1) > 0 then return 1 end

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	// go-redis looks for a second whether a server is there again, after the client is closed too.
+	// For a second, go-redis checks whether a server is back, even after the client is closed.
 	for end := time.Now().Add(10 * time.Second); code == 0; {
 		err := goleak.Find()
 		if err == nil {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// within is how long tests wait for what has to happen.
+// within is how long tests wait for something that has to happen.
 const within = 30 * time.Second
 
 // server is a redis-server of a test.
@@ -50,7 +50,7 @@ type server struct {
 	process  *exec.Cmd
 }
 
-// startServer returns a server that runs, with these options.
+// startServer returns a running server with these options.
 func startServer(t *testing.T, args ...string) *server {
 	t.Helper()
 	s := newServer(t, args...)
@@ -58,7 +58,7 @@ func startServer(t *testing.T, args ...string) *server {
 	return s
 }
 
-// newServer returns a server that does not run yet.
+// newServer returns a server that is not running yet.
 func newServer(t *testing.T, args ...string) *server {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -73,7 +73,7 @@ func newServer(t *testing.T, args ...string) *server {
 	return s
 }
 
-// start returns once the server answers.
+// start starts the server and waits until it answers.
 func (s *server) start() {
 	s.t.Helper()
 	s.process = exec.Command("redis-server", s.args...)
@@ -124,7 +124,7 @@ func (s *server) do(args ...any) any {
 	return answer
 }
 
-// opened is a store that is open, with what it has reported.
+// opened is an open store with its reports.
 type opened struct {
 	store.Store
 	reports chan error
@@ -153,7 +153,7 @@ func open(t *testing.T, url string, change ...func(*Store)) opened {
 	return o
 }
 
-// await waits for a report of that kind.
+// await waits for a report of this kind.
 func (o opened) await(t *testing.T, what string, right func(error) bool) error {
 	t.Helper()
 	for end := time.After(within); ; {
@@ -198,7 +198,7 @@ func add(t *testing.T, l store.Log, after store.Pos, data string) store.Pos {
 	return pos
 }
 
-// follow follows a log until the test ends. It returns the messages, and the error with which Follow returns.
+// follow follows a log until the test ends. It returns channels for the messages and for the error from Follow.
 func follow(t *testing.T, l store.Log, after store.Pos) (<-chan store.Message, <-chan error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	messages, ended := make(chan store.Message, 1000), make(chan error, 1)
@@ -228,7 +228,7 @@ func next[T any](t *testing.T, c <-chan T) T {
 	}
 }
 
-// relay leads connections to a server that can be changed.
+// relay is a proxy whose server can be changed.
 type relay struct {
 	listener net.Listener
 	mu       sync.Mutex
@@ -263,7 +263,7 @@ func newRelay(t *testing.T, port string) *relay {
 
 func (r *relay) url() string { return "redis://" + r.listener.Addr().String() }
 
-// lead breaks all connections, and leads new ones to another server.
+// lead closes all connections, and connects new ones to another server.
 func (r *relay) lead(port string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -53,7 +53,7 @@ func TestAServerThatHangsIsReportedAndNothingIsLost(t *testing.T) {
 		head, err = l.Head(t.Context())
 		return err == nil
 	})
-	if head.Pos != first { // what it got while it hung, it has read since
+	if head.Pos != first { // the server has processed commands that it got while it hung
 		if string(head.Data) != "two" {
 			t.Errorf("the head is %q", head.Data)
 		}
@@ -120,7 +120,7 @@ func TestAnOlderSnapshotGoesBackAndAWriterOfWhatIsLostIsRefused(t *testing.T) {
 	goneBack(t, l, first, lost)
 }
 
-// A replica is promoted while the primary goes on to accept messages from those who do not know it yet.
+// A replica is promoted while the primary continues to accept messages from processes that do not know it yet.
 func TestAReplicaThatTakesOverMayLackWhatWasAccepted(t *testing.T) {
 	primary, replica := startServer(t), startServer(t)
 	replica.do("REPLICAOF", "127.0.0.1", primary.port)
@@ -149,7 +149,7 @@ func TestAReplicaThatTakesOverMayLackWhatWasAccepted(t *testing.T) {
 	goneBack(t, l, first, lost)
 }
 
-// goneBack checks a log whose head was at lost, and is at first again.
+// goneBack checks a log whose head was at lost and is now at first again.
 func goneBack(t *testing.T, l store.Log, first, lost store.Pos) {
 	t.Helper()
 	eventually(t, "the head can be read", func() bool {
@@ -192,7 +192,7 @@ func TestALogIsGoneOnceItsNewestMessageIsTooOld(t *testing.T) {
 	}
 }
 
-// As when the connection on which Redis says that there is something new is lost with the last word.
+// The last notification can get lost with its connection.
 func TestAMessageOfWhichNobodyIsToldIsRead(t *testing.T) {
 	s := startServer(t)
 	o := open(t, s.url())

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store/storeoptions"
 )
 
-// certificate writes a certificate for the server redis.test, which signs itself, and its key. It returns the files.
+// certificate writes a self-signed certificate for the server redis.test, and its key. It returns the names of the files.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
