@@ -82,6 +82,42 @@ func TestSyslogDatagramsBecomeEvents(t *testing.T) {
 	}
 }
 
+func TestSyslogDatagramsOfTheOlderRFCBecomeEvents(t *testing.T) {
+	address, rsyslogd := freeAddress(t), freeAddress(t)
+	s := open(t, serve(t, "syslog", "SYSLOG="+address))
+	sendUntilHeard(t, s, address, "<14>Oct  1 22:14:15 ready")
+	startRsyslogd(t, rsyslogd, fmt.Sprintf(
+		`*.* action(type="omfwd" target="127.0.0.1" port="%s" protocol="udp" template="RSYSLOG_TraditionalForwardFormat")`, portOf(address)))
+	for i, sent := range []struct{ network, address, text string }{
+		{"-d", address, "Zürich: calling [1], straight from logger"},
+		{"-T", rsyslogd, "by way: of rsyslog"},
+	} {
+		logger := func(priority, text string) {
+			run(t, "logger", "-n", "127.0.0.1", "-P", portOf(sent.address), sent.network, "--rfc3164", "-p", priority, "-t", "app", "--id=4711", text)
+		}
+		logger("local3.debug", "for debugging")
+		logger("local3.warning", sent.text)
+		e := await(t, s, sent.text, saying(sent.text))
+		var message struct {
+			Facility, Severity                            int
+			Timestamp, Hostname, Appname, Procid, Message string
+		}
+		if err := json.Unmarshal([]byte(e.Data), &message); err != nil || e.Type != "severity-4" || message.Severity != 4 || message.Facility != 19 ||
+			message.Appname != "app" || message.Procid != "4711" || message.Hostname == "" || strings.TrimSpace(message.Message) != sent.text {
+			t.Errorf("message %d is %+v: %v", i, e, err)
+		}
+		if _, err := time.Parse(time.Stamp, message.Timestamp); err != nil {
+			t.Errorf("message %d is not of RFC 3164: %v", i, err)
+		}
+	}
+	for _, text := range data(s) {
+		if strings.Contains(text, "for debugging") {
+			t.Errorf("where lets %s pass", text)
+		}
+	}
+	checkIDs(t, s)
+}
+
 // exampleRsyslogConfig is the part of rsyslog's config that the example shows.
 func exampleRsyslogConfig(t *testing.T, address string) string {
 	t.Helper()

@@ -241,8 +241,19 @@ func caddyCommand(t *testing.T, args ...string) *exec.Cmd {
 // serve runs Caddy with an example's config, whose variables have these values, and returns the URL of its site.
 func serve(t *testing.T, example string, env ...string) string {
 	t.Helper()
+	return serveConfig(t, "../../examples/"+example+"/Caddyfile", env...)
+}
+
+// serveOptions runs Caddy with an sse that has these options, and returns its URL.
+func serveOptions(t *testing.T, options string) string {
+	t.Helper()
+	return serveConfig(t, write(t, "Caddyfile", "http://localhost{$SSE_LISTEN} {\n\tbind 127.0.0.1\n\tsse {\n"+options+"\n\t}\n}\n"))
+}
+
+func serveConfig(t *testing.T, config string, env ...string) string {
+	t.Helper()
 	address := freeAddress(t)
-	cmd := caddyCommand(t, "run", "--config", "../../examples/"+example+"/Caddyfile")
+	cmd := caddyCommand(t, "run", "--config", config)
 	cmd.Env = append(append(cmd.Env, "SSE_LISTEN=:"+portOf(address)), env...)
 	caddy := startCommand(t, cmd)
 	caddy.waitListening(t, address)
