@@ -1,26 +1,26 @@
-// Package accept weighs a media type against a client's Accept header field (RFC 9110 §12.5.1).
+// Package accept finds the weight of a media type in a client's Accept header field, and of a coding in Accept-Encoding
+// (RFC 9110 §12.5).
 //
-// An element that is not a valid media range with an optional weight is ignored, as is one whose q is not a qvalue:
-// neither guessed at nor a reason to refuse the rest. A header field in which nothing valid names a media type
-// therefore accepts nothing.
+// It ignores invalid elements, and uses the others. So a header field that has only invalid elements accepts nothing.
+// The libraries do less: goautoneg, for example, splits at a comma within quotes.
 package accept
 
 import "strings"
 
-// How closely a media range describes a media type; the closest range decides (RFC 9110 §12.5.1). A range with
-// parameters is one step closer than the same range without.
+// How specific a media range is. The most specific range that matches decides (RFC 9110 §12.5.1). Parameters make a range
+// one step more specific.
 const (
 	anyType    = 1 // */*
 	anySubtype = 3 // type/*
 	byName     = 5 // type/subtype
 )
 
-// Quality returns the weight, 0 (refused) to 1000 (RFC 9110 §12.4.2's 1.000), that the values of the Accept header field
-// give to mediaType, a "type/subtype" without parameters: that of the most specific range that matches, the highest
-// where equally specific ones differ, 0 where none matches. No header field, or one that lists nothing, accepts
-// everything: 1000.
+// Quality returns the weight of mediaType in the values of the Accept header field, from 0 (refused) to 1000 (the 1.000 of RFC
+// 9110 §12.4.2). mediaType is a "type/subtype" without parameters. The most specific range that matches gives the weight. Of
+// equally specific ranges, the highest weight counts. The weight is 0 if no range matches, and 1000 if there is no header
+// field or an empty one.
 //
-// A range with parameters ("text/event-stream;charset=utf-8") matches by its type and subtype alone.
+// Parameters of a range ("text/event-stream;charset=utf-8") need not match.
 func Quality(accept []string, mediaType string) int {
 	weight, listed := weigh(accept, mediaType, anyType)
 	if !listed {
@@ -29,17 +29,17 @@ func Quality(accept []string, mediaType string) int {
 	return weight
 }
 
-// Named is Quality with the wildcard ranges left out: 0 if mediaType is not listed by its name, and so without a header
-// field too.
+// Named is Quality without the wildcard ranges. It returns 0 if accept does not list mediaType by its name, and so also without
+// a header field.
 func Named(accept []string, mediaType string) int {
 	weight, _ := weigh(accept, mediaType, byName)
 	return weight
 }
 
-// weigh finds the weight of the closest range that is at least as close as atLeast. listed tells whether accept has any
-// element at all, a malformed one included.
+// weigh returns the weight in the most specific range that matches, among those that are at least as specific as atLeast.
+// listed reports whether accept has any element, even an invalid one.
 func weigh(accept []string, mediaType string, atLeast int) (weight int, listed bool) {
-	closest := 0
+	best := 0
 	for _, line := range accept {
 		for line != "" {
 			var element string
@@ -52,28 +52,29 @@ func weigh(accept []string, mediaType string, atLeast int) (weight int, listed b
 			if !ok {
 				continue
 			}
-			c := r.closeness(mediaType)
-			if c < atLeast || c < closest {
+			c := r.specificity(mediaType)
+			if c < atLeast || c < best {
 				continue
 			}
-			if c > closest || r.weight > weight {
-				closest, weight = c, r.weight
+			if c > best || r.weight > weight {
+				best, weight = c, r.weight
 			}
 		}
 	}
 	return weight, listed
 }
 
-// A mediaRange is one element of the list; a wildcard is "*" and "*", or a type and "*".
+// mediaRange is an element of the list. The wildcards are "*" with "*", and a type with "*".
 type mediaRange struct {
 	typ, subtype string
-	parameters   bool // others than the weight
+	parameters   bool // it has parameters other than the weight
 	weight       int
 }
 
-// closeness is 0 if r does not match mediaType. One with parameters is taken to, as clients mean no other type by
-// text/event-stream;charset=utf-8; but to refuse that is not to refuse the type.
-func (r mediaRange) closeness(mediaType string) int {
+// specificity returns 0 if r does not match mediaType. Parameters need not match, because a client that asks for
+// text/event-stream;charset=utf-8 means no other type. But a client that refuses a range with parameters does not refuse the
+// type.
+func (r mediaRange) specificity(mediaType string) int {
 	if r.parameters && r.weight == 0 {
 		return 0
 	}
@@ -97,8 +98,8 @@ func (r mediaRange) closeness(mediaType string) int {
 	return c
 }
 
-// parseRange reads media-range [ weight ] of RFC 9110 §12.5.1. As that section advises, a parameter named q is the weight
-// wherever it stands; a second one is an error.
+// parseRange parses media-range [ weight ] (RFC 9110 §12.5.1). As that section advises, a parameter named q is the weight,
+// wherever it stands. A second q is an error.
 func parseRange(element string) (r mediaRange, ok bool) {
 	r.weight = 1000
 	s := element
@@ -123,7 +124,7 @@ func parseRange(element string) (r mediaRange, ok bool) {
 		}
 		s = strings.TrimLeft(s[1:], " \t")
 		if s == "" || s[0] == ';' {
-			continue // RFC 9110 §5.6.6 lets a parameter be empty
+			continue // a parameter may be empty (RFC 9110 §5.6.6)
 		}
 		var name, value string
 		if name, value, s, ok = cutParameter(s); !ok {
@@ -143,15 +144,15 @@ func parseRange(element string) (r mediaRange, ok bool) {
 	}
 }
 
-// cutElement takes the first element off a comma-separated list and trims it. A comma in a quoted-string separates
-// nothing; a quoted-string that never ends takes the rest of the list with it.
+// cutElement cuts the first element off a comma-separated list, and trims it. A comma in a quoted string is part of the
+// element. A quoted string that is never closed extends to the end of the list.
 func cutElement(list string) (element, rest string) {
 	for i := 0; i < len(list); i++ {
 		switch list[i] {
 		case ',':
 			return strings.Trim(list[:i], " \t"), list[i+1:]
 		case '"':
-			// Only a parameter's value can be quoted: a quote elsewhere spoils its own element, not its neighbours.
+			// Only the value of a parameter can be quoted. A quote elsewhere makes its own element invalid, not the others.
 			if i > 0 && list[i-1] == '=' {
 				n, _ := quotedLen(list[i:])
 				i += n - 1
@@ -161,8 +162,8 @@ func cutElement(list string) (element, rest string) {
 	return strings.Trim(list, " \t"), ""
 }
 
-// cutParameter takes token "=" ( token / quoted-string ) off s (RFC 9110 §5.6.6). The value keeps its quotes, so that
-// a quoted q, which the grammar does not have, is not taken for a weight.
+// cutParameter cuts token "=" ( token / quoted-string ) off s (RFC 9110 §5.6.6). The value keeps its quotes, so that a quoted q
+// is not taken for a weight: a weight has no quotes.
 func cutParameter(s string) (name, value, rest string, ok bool) {
 	name, s = cutToken(s)
 	s, ok = strings.CutPrefix(s, "=")
@@ -177,7 +178,7 @@ func cutParameter(s string) (name, value, rest string, ok bool) {
 	return name, s[:n], s[n:], closed
 }
 
-// quotedLen is the length of the quoted-string that s begins with, all of s if it is never closed.
+// quotedLen returns the length of the quoted string at the beginning of s, or that of s if the string is never closed.
 func quotedLen(s string) (n int, closed bool) {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
@@ -190,7 +191,7 @@ func quotedLen(s string) (n int, closed bool) {
 	return len(s), false
 }
 
-// cutToken takes a token off s (RFC 9110 §5.6.2), an empty one if s begins with something else.
+// cutToken cuts a token off s (RFC 9110 §5.6.2). The token is empty if s begins with something else.
 func cutToken(s string) (token, rest string) {
 	i := 0
 	for i < len(s) && isTokenChar(s[i]) {
@@ -204,8 +205,8 @@ func isTokenChar(c byte) bool {
 		strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
-// parseWeight reads a qvalue (RFC 9110 §12.4.2), in thousandths: 0 or 1, and up to three decimals, which after a 1 are
-// zeros.
+// parseWeight parses a qvalue (RFC 9110 §12.4.2) and returns it in thousandths. A qvalue is 0 or 1 with up to three decimals.
+// After a 1, they must be zeros.
 func parseWeight(s string) (weight int, ok bool) {
 	whole, decimals, point := strings.Cut(s, ".")
 	if whole != "0" && whole != "1" || len(decimals) > 3 {

@@ -2,15 +2,16 @@ package accept
 
 import "strings"
 
-// Identity is the coding that is none (RFC 9110 §12.5.3).
+// Identity is the name for no coding (RFC 9110 §12.5.3).
 const Identity = "identity"
 
-// Coding returns the content coding in offered with the highest weight in the values of the Accept-Encoding header field, the
-// first of them where weights are equal. It returns Identity if the client accepts none, or prefers to get none. Without a
-// header field any coding would do (RFC 9110 §12.5.3), but a client that can decode one says so.
+// Coding returns the offered content coding that has the highest weight in the values of the Accept-Encoding header field. If
+// several have the same weight, it returns the first of them. It returns Identity if the client accepts none of them, or
+// prefers Identity. Without a header field, any coding would be allowed (RFC 9110 §12.5.3). Coding returns Identity then,
+// because a client that can decode a coding says so.
 //
-// A client that accepts none of them and refuses Identity too gets that all the same: a response in the wrong coding is of
-// more use to it than none.
+// It also returns Identity to a client that refuses Identity and all offered codings: a response in a coding that the client
+// does not want is better than none.
 func Coding(acceptEncoding []string, offered []string) string {
 	best, highest := Identity, max(codingWeight(acceptEncoding, Identity), 1)
 	for _, coding := range offered {
@@ -22,8 +23,8 @@ func Coding(acceptEncoding []string, offered []string) string {
 	return best
 }
 
-// codingWeight returns the weight of a coding: its own, or else that of the wildcard. It is the highest where it has several,
-// and 0 where it has none.
+// codingWeight returns the weight of a coding, or that of the wildcard if the coding is not listed. Of several weights, the
+// highest counts. The weight is 0 if there is none.
 func codingWeight(acceptEncoding []string, coding string) (weight int) {
 	named := false
 	for _, line := range acceptEncoding {
@@ -45,7 +46,7 @@ func codingWeight(acceptEncoding []string, coding string) (weight int) {
 	return weight
 }
 
-// parseCoding reads codings [ weight ] of RFC 9110 §12.5.3.
+// parseCoding parses codings [ weight ] (RFC 9110 §12.5.3).
 func parseCoding(element string) (name string, weight int, ok bool) {
 	name, rest := cutToken(element)
 	rest = strings.TrimLeft(rest, " \t")

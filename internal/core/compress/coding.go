@@ -16,10 +16,10 @@ const (
 	Gzip
 )
 
-// Names are those of the codings, the preferred one first.
+// Names are the names of the codings, in order of preference.
 var Names = []string{"zstd", "gzip"}
 
-// Parse returns the coding with that name.
+// Parse returns the coding with this name.
 func Parse(name string) (Coding, error) {
 	i := slices.Index(Names, name)
 	if i < 0 {
@@ -28,7 +28,7 @@ func Parse(name string) (Coding, error) {
 	return Coding(i + 1), nil
 }
 
-// Check returns an error if one of the names is no coding's, or is repeated.
+// Check returns an error if a name is unknown or repeated.
 func Check(names []string) error {
 	for i, name := range names {
 		if _, err := Parse(name); err != nil {
@@ -49,7 +49,7 @@ func (c Coding) String() string {
 	return Names[c-1]
 }
 
-// appendBegin appends what a stream begins with.
+// appendBegin appends the beginning of a stream.
 func (c Coding) appendBegin(dst []byte) []byte {
 	if c == Gzip {
 		return append(dst, gzipBegin...)
@@ -57,7 +57,7 @@ func (c Coding) appendBegin(dst []byte) []byte {
 	return append(dst, zstdBegin...)
 }
 
-// appendText appends blocks from which a decoder makes src[start:]. It has src[:start] as the last that came before.
+// appendText appends blocks that decode to src[start:]. The decoder's last output must be src[:start].
 func (c Coding) appendText(dst, src []byte, start int) []byte {
 	if c == Gzip {
 		return appendDeflate(dst, src, start)

@@ -1,29 +1,29 @@
 // Package compress compresses event streams, so that each event arrives at once, and many clients share the work.
 //
-// A compressor as libraries have them keeps half a megabyte for each stream, and what it writes next depends on all that it
-// has written before: on the text in its window, and on the entropy tables of the block before. So each client needs one of
-// its own, and pays for all of it.
+// The compressor of a library keeps half a megabyte for each stream. Its next output depends on everything that it has
+// written before: on the text in its window, and on the entropy tables of the last block. So each client would need a
+// compressor of its own.
 //
-// Here a text becomes blocks that depend on one thing only: what the client has decoded right before, its history. They use
-// no entropy table and no offset of an earlier block. With the same history, the same text is the same blocks for every
-// client. So a text that many clients get is compressed once for all of them (see [Shared]), and a compressor has no state
-// to be kept between two texts. It is taken from a pool, and is shown the history anew. A history of one or two kilobytes
-// is enough: events are like the ones just before.
+// In this package, a text becomes blocks that depend only on the history: the text that the client has decoded right before.
+// The blocks do not use entropy tables or offsets from earlier blocks. With the same history, the same text becomes the same
+// blocks for every client. So a text for many clients is compressed once for all of them (see [Shared]). A compressor keeps no
+// state between two texts: it comes from a pool and reads the history again. A history of one or two kilobytes is enough,
+// because an event is similar to the events before it.
 //
-// A client has one gzip member or one zstd frame, from its first byte to its last. Not all decoders take several.
+// A client gets one gzip member or one zstd frame from its first byte to its last, because not all decoders accept several.
 //
-//   - The blocks of a text come behind one another, and end at a byte's boundary. In deflate, an empty stored block does that.
-//   - A client that joins has no history. Its first text refers to nothing before, its second one to the first, and so on.
-//     For text that is shared, the length of a history is a power of two, so that clients that join at different times soon
-//     get the same blocks as all others.
-//   - A text that only one client gets, such as a heartbeat, may come at any place. It shifts what came before to another
-//     distance, so the client's history begins anew there.
-//   - A client that is behind gets all it has missed as one text.
+//   - The blocks of a text end at a byte boundary. In deflate, an empty stored block ensures that.
+//   - A client that joins has no history. Its first text refers to nothing, its second text refers to the first, and so on.
+//     For shared text, the length of a history is a power of two. So clients that join at different times soon get the same
+//     blocks as all others.
+//   - A text for one client, such as a heartbeat, may come at any time. It changes the distance to the text before it. So the
+//     client's history starts again after it.
+//   - A client that is behind gets everything that it has missed as one text.
 //
-// The checksum that ends a gzip member is that of the client's own text, so each client adds up its own. A stream that is
-// broken off has no end: its decoder then sees that more was to come.
+// The checksum at the end of a gzip member covers the client's own text, so each client computes its own. A stream that is
+// broken off has no end, so its decoder notices that more was to come.
 //
-// For deflate, there is a library that compresses without state. For zstd there is none, so this package has an encoder of
-// its blocks. It finds matches with a single hash table, describes a block's own distributions of them if there are many,
-// and has the literals Huffman-coded by a library.
+// A library compresses deflate without state. There is none for zstd, so this package has an encoder for zstd blocks. It finds
+// matches with a single hash table. If a block has many matches, it describes their distributions in the block. A library
+// encodes the literals (Huffman).
 package compress

@@ -5,37 +5,37 @@ import (
 )
 
 const (
-	// maxHistory is the longest history of a text. Deflate's stateless encoder takes no more.
+	// maxHistory is the longest history of a text. The stateless encoder for deflate takes no more.
 	maxHistory = 8 << 10
 
-	// ownHistory is how much of a client's own text is kept as the history of the next.
+	// ownHistory is how much of a client's own text is kept, as history for the next one.
 	ownHistory = 4 << 10
 
 	// minHistory is the shortest history of a shared text.
 	minHistory = 256
 )
 
-// usefulHistory returns how much of its history a text is compressed with. The encoder has to look at all of it, which is to
-// cost no more than the text itself does. Events are like those just before, so more would hardly make them smaller.
+// usefulHistory returns how much history a text is compressed with. The encoder reads all of it, which must not cost more than
+// the text itself. A longer history would hardly help, because an event is similar to the events right before it.
 func usefulHistory(text []byte) int {
 	return min(max(1<<10, 8*len(text)), maxHistory)
 }
 
-// Encoder makes one client's stream. Not safe for concurrent use.
+// Encoder compresses the stream of one client. It is not safe for concurrent use.
 type Encoder struct {
 	coding Coding
 	begun  bool
 	sum    checksum // for gzip
 
-	own  []byte // the last of the client's own text, if no shared text has come since
-	seen int    // the length of the shared text that came last, if no text of its own has come since
-	next uint64 // the place where that ended
+	own  []byte // the end of the client's own text, if no shared text has come since
+	seen int    // the length of the shared text without a break, if no text of the client's own has come since
+	next uint64 // the position at which the shared text ended
 }
 
 // NewEncoder returns an encoder for a coding other than Identity.
 func NewEncoder(c Coding) *Encoder { return &Encoder{coding: c} }
 
-// Append compresses a text that only this client gets, and appends it to dst.
+// Append compresses a text for this client alone, and appends it to dst.
 func (e *Encoder) Append(dst, text []byte) []byte {
 	dst = e.begin(dst)
 	if len(text) == 0 {
@@ -52,7 +52,7 @@ func (e *Encoder) Append(dst, text []byte) []byte {
 	return dst
 }
 
-// keep makes text the end of the client's own history.
+// keep adds text to the client's own history.
 func (e *Encoder) keep(text []byte) {
 	if len(text) >= ownHistory {
 		e.own = append(e.own[:0], text[len(text)-ownHistory:]...)
@@ -64,15 +64,15 @@ func (e *Encoder) keep(text []byte) {
 	e.own = append(e.own, text...)
 }
 
-// Piece is a part of a text that many clients get.
+// Piece is a part of a text for many clients.
 type Piece struct {
-	Text  []byte // the piece from Start on, and before it what precedes it in the text, as far as that is at hand
+	Text  []byte // Text[Start:] is the piece; Text[:Start] is the text right before it, as much as the caller has
 	Start int
-	From  uint64 // the piece's place in the text
-	To    uint64 // the place behind it
+	From  uint64 // the position of the piece in the text
+	To    uint64 // the position after it
 }
 
-// AppendShared compresses a piece of a text that others get too, and appends it to dst.
+// AppendShared compresses a piece of a text for many clients, and appends it to dst.
 func (e *Encoder) AppendShared(dst []byte, s *Shared, p Piece) []byte {
 	if e.next != p.From {
 		e.seen = 0
@@ -89,7 +89,7 @@ func (e *Encoder) AppendShared(dst []byte, s *Shared, p Piece) []byte {
 	return append(e.begin(dst), s.compressed(e.coding, p, history)...)
 }
 
-// AppendEnd appends the end of the stream. Nothing may follow.
+// AppendEnd appends the end of the stream. Nothing may be appended after it.
 func (e *Encoder) AppendEnd(dst []byte) []byte {
 	dst = e.begin(dst)
 	if e.coding == Gzip {

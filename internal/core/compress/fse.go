@@ -2,9 +2,9 @@ package compress
 
 import "math/bits"
 
-// codes maps the lengths of sequences to codes with extra bits (RFC 8878 §3.1.1.3.2.1.1).
+// codes maps lengths to codes with extra bits (RFC 8878 §3.1.1.3.2.1.1).
 type codes struct {
-	small    int // lengths below it are their own codes
+	small    int // a length below it is its own code
 	baseline []uint32
 	extra    []uint8
 }
@@ -15,14 +15,14 @@ var (
 		baseline: []uint32{16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536},
 		extra:    []uint8{1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
 	}
-	matchCodes = codes{ // of the match's length, less minMatch
+	matchCodes = codes{ // for the length of a match minus 3
 		small:    32,
 		baseline: []uint32{32, 34, 36, 38, 40, 44, 48, 56, 64, 80, 96, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536},
 		extra:    []uint8{1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
 	}
 )
 
-// of returns the code of a length, with its extra bits and their number.
+// of returns the code for a length, its extra bits, and their number.
 func (c *codes) of(length uint32) (code uint8, extra uint32, n uint8) {
 	if length < uint32(c.small) {
 		return uint8(length), 0, 0
@@ -34,7 +34,7 @@ func (c *codes) of(length uint32) (code uint8, extra uint32, n uint8) {
 	return uint8(c.small + i), length - c.baseline[i], c.extra[i]
 }
 
-// fseTable encodes symbols of one distribution: the states of a finite state entropy coder (RFC 8878 §4.1).
+// fseTable encodes the symbols of one distribution with finite state entropy (RFC 8878 §4.1).
 type fseTable struct {
 	log     uint8
 	next    []uint16
@@ -42,8 +42,8 @@ type fseTable struct {
 }
 
 type fseSymbol struct {
-	bits  uint32 // the number of bits to write, in 1/65536, less the state where it changes
-	state int32  // what leads from a state to the next
+	bits  uint32 // added to a state, its high 16 bits are the number of bits to write
+	state int32  // added to the rest of a state, it is the index in next
 }
 
 // The default distributions of zstd (RFC 8878 §3.1.1.3.2.2).
@@ -65,13 +65,13 @@ var (
 	})
 )
 
-// newFSETable makes the encoder of a distribution, as RFC 8878 §4.1.1 has decoders make theirs. A probability of -1 is
-// less than 1.
+// newFSETable makes the encoder for a distribution, in the same way in which decoders make their tables (RFC 8878 §4.1.1). A
+// probability of -1 means less than 1.
 func newFSETable(log uint8, distribution []int16) *fseTable {
 	size := uint32(1) << log
 	t := &fseTable{log: log, next: make([]uint16, size), symbols: make([]fseSymbol, len(distribution))}
 
-	// Spread the symbols over the states: the rare ones at the end, the others in steps.
+	// Distribute the symbols over the states: the rare ones at the end, the others in steps.
 	states := make([]uint8, size)
 	last := size - 1
 	for symbol, p := range distribution {
@@ -90,7 +90,7 @@ func newFSETable(log uint8, distribution []int16) *fseTable {
 		}
 	}
 
-	first := make([]uint32, len(distribution)) // of a symbol's states, in next
+	first := make([]uint32, len(distribution)) // the index in next of a symbol's first state
 	total := uint32(0)
 	for symbol, p := range distribution {
 		first[symbol] = total
@@ -109,11 +109,11 @@ func newFSETable(log uint8, distribution []int16) *fseTable {
 	return t
 }
 
-// minFitted is how many symbols are worth a table of their own.
+// minFitted is the least number of symbols that are worth a table of their own.
 const minFitted = 64
 
-// fit returns the best table for symbols that occur so many times, n in all: the default one, or one that describes itself at
-// the end of dst. The way it is described comes with it (RFC 8878 §3.1.1.3.2.1).
+// fit returns the best table for n symbols with these counts: the default table, or one for these symbols, which it describes at
+// the end of dst. mode is the compression mode of the table (RFC 8878 §3.1.1.3.2.1).
 func (t *fseTable) fit(dst []byte, counts []int, n int, maxLog uint8) (fitted *fseTable, mode byte, out []byte) {
 	for len(counts) > 0 && counts[len(counts)-1] == 0 {
 		counts = counts[:len(counts)-1]
@@ -127,8 +127,8 @@ func (t *fseTable) fit(dst []byte, counts []int, n int, maxLog uint8) (fitted *f
 		only[last] = 1
 		return newFSETable(0, only), tableOfOne, append(dst, byte(last))
 	}
-	log := min(uint8(bits.Len(uint(n-1)))-3, maxLog)         // as many states as are worth their description
-	log = max(log, uint8(bits.Len(uint(last)))+1, minFSELog) // and more than symbols
+	log := min(uint8(bits.Len(uint(n-1)))-3, maxLog)         // more states would not be worth their description
+	log = max(log, uint8(bits.Len(uint(last)))+1, minFSELog) // more states than symbols
 	distribution := normalize(counts, n, log)
 	return newFSETable(log, distribution), tableDescribed, appendDistribution(dst, log, distribution)
 }
@@ -141,7 +141,7 @@ const (
 	minFSELog = 5
 )
 
-// normalize returns how many of the states each symbol gets: at least one if it occurs.
+// normalize returns the number of states for each symbol: at least one if it occurs.
 func normalize(counts []int, n int, log uint8) []int16 {
 	states := 1 << log
 	distribution := make([]int16, len(counts))
@@ -155,7 +155,7 @@ func normalize(counts []int, n int, log uint8) []int16 {
 			most = symbol
 		}
 	}
-	for left < 0 && int(distribution[most])+left < 1 { // the one that has most cannot give as many
+	for left < 0 && int(distribution[most])+left < 1 { // the most frequent symbol alone cannot give up so many states
 		for symbol := range distribution {
 			if distribution[symbol] > 1 && left < 0 {
 				distribution[symbol]--
@@ -184,7 +184,7 @@ func appendDistribution(dst []byte, log uint8, distribution []int16) []byte {
 		} else {
 			w.add(uint32(value), width)
 		}
-		if p == 0 { // how many more of these follow, by threes
+		if p == 0 { // the number of further zeros, in steps of three
 			zeros := 0
 			for distribution[symbol+1+zeros] == 0 {
 				zeros++
@@ -206,14 +206,14 @@ func appendDistribution(dst []byte, log uint8, distribution []int16) []byte {
 	return w.out
 }
 
-// begin returns the state that encodes a first symbol.
+// begin returns the state that encodes the first symbol.
 func (t *fseTable) begin(symbol uint8) uint32 {
 	s := t.symbols[symbol]
 	n := (s.bits + 1<<15) >> 16
 	return uint32(t.next[int32((n<<16-s.bits)>>n)+s.state])
 }
 
-// encode writes a symbol's bits and returns the state that follows.
+// encode writes the bits of a symbol and returns the next state.
 func (t *fseTable) encode(w *bitWriter, state uint32, symbol uint8) uint32 {
 	s := t.symbols[symbol]
 	n := (state + s.bits) >> 16
@@ -221,11 +221,11 @@ func (t *fseTable) encode(w *bitWriter, state uint32, symbol uint8) uint32 {
 	return uint32(t.next[int32(state>>n)+s.state])
 }
 
-// bitWriter writes bits from the least significant on.
+// bitWriter writes bits, the least significant first.
 type bitWriter struct {
 	out  []byte
 	bits uint64
-	n    uint8 // in bits, at most 7 after flush
+	n    uint8 // the number of bits, at most 7 after flush
 }
 
 // add adds the n lowest bits of value. At most 56 bits may be added before a flush.
@@ -241,13 +241,13 @@ func (w *bitWriter) flush() {
 	}
 }
 
-// pad fills up the last byte.
+// pad fills the last byte with zeros.
 func (w *bitWriter) pad() {
 	w.n = (w.n + 7) &^ 7
 	w.flush()
 }
 
-// close adds the bit that tells a decoder, which reads from the end, where the bits begin.
+// close adds a 1 bit. A decoder reads from the end, and finds the first bit after it.
 func (w *bitWriter) close() {
 	w.add(1, 1)
 	w.pad()

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	gzipBegin  = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" // deflate, no time, an unknown system (RFC 1952 §2.3)
+	gzipBegin  = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" // deflate, no time, unknown system (RFC 1952 §2.3)
 	deflateEnd = "\x01\x00\x00\xff\xff"                     // an empty stored block, the last one (RFC 1951 §3.2.4)
 )
 
-// buffer is an io.Writer that appends.
+// buffer is an io.Writer that appends to a slice.
 type buffer struct{ bytes []byte }
 
 func (b *buffer) Write(p []byte) (int, error) {
@@ -23,7 +23,7 @@ func (b *buffer) Write(p []byte) (int, error) {
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// release gives a buffer back, but not the memory of a text that was larger than most.
+// release returns the buffer to the pool. It drops the memory if that is larger than most.
 func (b *buffer) release() {
 	const most = 128 << 10
 	if cap(b.bytes) > most {
@@ -36,13 +36,13 @@ func (b *buffer) release() {
 func appendDeflate(dst, src []byte, start int) []byte {
 	out := buffers.Get().(*buffer)
 	out.bytes = dst
-	_ = flate.StatelessDeflate(out, src[start:], false, src[max(0, start-maxHistory):start]) // a buffer takes all
+	_ = flate.StatelessDeflate(out, src[start:], false, src[max(0, start-maxHistory):start]) // a buffer never fails
 	dst, out.bytes = out.bytes, nil
 	out.release()
 	return dst
 }
 
-// checksum is what a gzip member ends with.
+// checksum is the end of a gzip member (RFC 1952 §2.3.1).
 type checksum struct {
 	crc  uint32
 	size uint32 // modulo 2^32

@@ -6,34 +6,35 @@ import (
 )
 
 const (
-	// minMatch is the shortest match. A shorter one takes more than its text, unless it is as far away as the one before.
+	// minMatch is the shortest match. A shorter match costs more than its text, unless it has the distance of the one before:
+	// then minRepeat is the shortest.
 	minMatch  = 6
 	minRepeat = 4
 
 	hashBits = 13
 )
 
-// sequence is a match, and the literals before it.
+// sequence is a match with the literals before it.
 type sequence struct {
-	literals uint32
-	length   uint32
-	offset   uint32
+	literals uint32 // the number of literals
+	length   uint32 // of the match
+	offset   uint32 // how far back the match is
 }
 
-// matcher finds what repeats. Its memory is used again.
+// matcher finds repetitions. Its memory is reused.
 type matcher struct {
-	table     [1 << hashBits]uint16 // the last place where minMatch bytes with this hash were
+	table     [1 << hashBits]uint16 // the last index of minMatch bytes with this hash
 	sequences []sequence
-	literals  []byte // those of all sequences, and what is left after the last
+	literals  []byte // the literals of all sequences, and those after the last sequence
 }
 
 // hash hashes the first minMatch of eight bytes.
 func hash(eight uint64) uint64 { return eight << 16 * 227718039650203 >> (64 - hashBits) }
 
-// find finds what of src[start:] repeats something before it. src is shorter than 64 KiB.
+// find finds the parts of src[start:] that repeat something before them. src is shorter than 64 KiB.
 func (m *matcher) find(src []byte, start int) {
 	m.sequences, m.literals = m.sequences[:0], m.literals[:0]
-	const margin = 8 // what is read at a place
+	const margin = 8 // bytes are read at each index
 	end := len(src) - margin
 	if end <= start {
 		m.literals = append(m.literals, src[start:]...)
@@ -45,17 +46,17 @@ func (m *matcher) find(src []byte, start int) {
 	}
 
 	offset := 0   // of the last match
-	from := start // of the literals that wait
+	from := start // the first literal that is not in a sequence yet
 	for at := max(start, 1); at < end; {
 		eight := binary.LittleEndian.Uint64(src[at:])
 		h := hash(eight)
 		candidate, length := int(m.table[h]), minMatch
 		m.table[h] = uint16(at)
-		// What has changed within a record is followed by what has not, at the same distance.
+		// After a part of a record that has changed comes one that has not, often at the same distance.
 		if repeated := at - offset; offset > 0 && at > from && repeated >= 0 && binary.LittleEndian.Uint32(src[repeated:]) == uint32(eight) {
 			candidate, length = repeated, minRepeat
 		} else if candidate >= at || binary.LittleEndian.Uint64(src[candidate:])<<16 != eight<<16 {
-			at += 1 + (at-from)>>6 // text that has not repeated for long seldom begins to
+			at += 1 + (at-from)>>6 // text without repetitions for a while seldom has them
 			continue
 		}
 		length += matchLength(src[at+length:], src[candidate+length:])
@@ -76,7 +77,7 @@ func (m *matcher) find(src []byte, start int) {
 	m.literals = append(m.literals, src[from:]...)
 }
 
-// matchLength returns how many bytes a and b, which is the longer one, begin with alike.
+// matchLength returns the length of the common prefix of a and b. b is not shorter than a.
 func matchLength(a, b []byte) (n int) {
 	for ; len(a)-n >= 8; n += 8 {
 		if diff := binary.LittleEndian.Uint64(a[n:]) ^ binary.LittleEndian.Uint64(b[n:]); diff != 0 {

@@ -6,33 +6,33 @@ import (
 	"sync"
 )
 
-// Shared compresses a text that many clients get, each piece once for all that have the same history. The zero value is
-// ready for use. Safe for concurrent use.
+// Shared compresses a text for many clients. It compresses a piece once for all clients with the same history. The zero value is
+// ready to use. It is safe for concurrent use.
 type Shared struct {
 	mu     sync.Mutex
-	pieces []*compressedPiece // the newest ones, the oldest first
-	size   int                // of their texts
+	pieces []*compressedPiece // the last ones, from the oldest to the newest
+	size   int                // the size of their texts
 }
 
-// How much a Shared keeps for those who come for it next. Clients that are delivered to in the same round get few
-// different pieces. One that is behind gets a piece of its own.
+// The number of pieces that a Shared keeps for the next clients, and the size of their texts. Clients that are served in the same
+// round need few different pieces. A client that is behind needs a piece of its own.
 const (
 	maxPieces     = 32
 	maxPiecesSize = 256 << 10
 )
 
-// compressedPiece is a piece of the text, for clients with a history of that length.
+// compressedPiece is a piece of the text for clients with a history of this length.
 type compressedPiece struct {
 	coding   Coding
 	from, to uint64
 	history  int
 
-	size int // of the text
+	size int // the size of its text
 	once sync.Once
 	out  []byte
 }
 
-// compressed returns a piece's blocks, which must not be changed.
+// compressed returns the blocks of a piece. The caller must not change them.
 func (s *Shared) compressed(coding Coding, p Piece, history int) []byte {
 	c := s.piece(coding, p, history)
 	c.once.Do(func() {
@@ -44,7 +44,7 @@ func (s *Shared) compressed(coding Coding, p Piece, history int) []byte {
 	return c.out
 }
 
-// piece returns the piece that is kept, or keeps a new one.
+// piece returns the piece if it is kept already. Otherwise it adds the piece.
 func (s *Shared) piece(coding Coding, p Piece, history int) *compressedPiece {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,12 +7,13 @@ import (
 	"github.com/klauspost/compress/huff0"
 )
 
-// A frame of zstd, as far as it is used here (RFC 8878 §3.1.1).
+// The parts of a zstd frame that are used here (RFC 8878 §3.1.1).
 const (
 	zstdBegin = "\x28\xb5\x2f\xfd\x00\x30" // no checksum, no size, and a window of 64 KiB (§3.1.1.1.2)
 	zstdEnd   = "\x01\x00\x00"             // an empty block, the last one
 
-	// maxBlock is the largest block. With its history it is smaller than the window, and than what a matcher takes.
+	// maxBlock is the size of the largest block. With its history, it is smaller than the window and than the limit of
+	// matcher.find.
 	maxBlock = 32 << 10
 
 	blockRaw        = 0
@@ -22,7 +23,7 @@ const (
 	literalsCompressed = 2
 )
 
-// zstdEncoder makes blocks of zstd. None depends on an entropy table or an offset of the block before.
+// zstdEncoder makes zstd blocks. No block depends on an entropy table or an offset from the block before.
 type zstdEncoder struct {
 	matcher
 	huffman huff0.Scratch
@@ -63,10 +64,10 @@ func (e *zstdEncoder) appendBlock(dst, src []byte, start int) []byte {
 
 func putUint24(dst []byte, v uint32) { dst[0], dst[1], dst[2] = byte(v), byte(v>>8), byte(v>>16) }
 
-// minHuffman is how many literals may be worth a Huffman table.
+// minHuffman is the least number of literals that may be worth a Huffman table.
 const minHuffman = 64
 
-// appendLiterals appends the section of literals (RFC 8878 §3.1.1.3.1).
+// appendLiterals appends the literals section (RFC 8878 §3.1.1.3.1).
 func (e *zstdEncoder) appendLiterals(dst []byte) []byte {
 	n := len(e.literals)
 	if n >= minHuffman {
@@ -105,8 +106,8 @@ func appendUint(dst []byte, v uint64, n int) []byte {
 	return dst
 }
 
-// appendSequences appends the section of sequences (RFC 8878 §3.1.1.3.2). It is written backwards, as a decoder reads from
-// its end.
+// appendSequences appends the sequences section (RFC 8878 §3.1.1.3.2). It writes the sequences backwards, because a decoder reads
+// the bits from the end.
 func (e *zstdEncoder) appendSequences(dst []byte) []byte {
 	n := len(e.sequences)
 	switch {
@@ -114,7 +115,7 @@ func (e *zstdEncoder) appendSequences(dst []byte) []byte {
 		return append(dst, 0)
 	case n < 1<<7:
 		dst = append(dst, byte(n))
-	default: // a block has fewer than 0x7f00
+	default: // a block has fewer than 0x7f00 sequences
 		dst = append(dst, byte(n>>8)+1<<7, byte(n))
 	}
 	e.code()
@@ -155,10 +156,10 @@ func (e *zstdEncoder) appendSequences(dst []byte) []byte {
 	return w.out
 }
 
-// codedSequence is a sequence in the codes of zstd, with the bits that these leave open.
+// codedSequence is a sequence in the codes of zstd, with their extra bits.
 type codedSequence struct {
 	literals, match, offset             uint8
-	literalsBits, matchBits             uint8 // an offset has as many as its code says
+	literalsBits, matchBits             uint8 // the number of extra bits; for an offset, it is its code
 	literalsRest, matchRest, offsetRest uint32
 }
 
@@ -171,7 +172,7 @@ func (e *zstdEncoder) code() {
 	for _, s := range e.sequences {
 		offset := s.offset + 3
 		if s.offset == last && s.literals > 0 {
-			offset = 1 // stands for the offset of the sequence before, if there are literals in between
+			offset = 1 // the offset of the sequence before, allowed only if there are literals in between
 		}
 		last = s.offset
 		var c codedSequence

@@ -1,5 +1,5 @@
-// Package frame makes the frames of an event stream that are ours: the control events, and the blocks that tell a client
-// where its stream stands. Package eventstream makes those of records.
+// Package frame makes the frames that do not come from a record: the control events, and the blocks that only set a client's
+// last event id. Package eventstream makes the frames of records.
 package frame
 
 import (
@@ -8,30 +8,30 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 )
 
-// Types of the control events. A client that does not listen for them never notices them.
+// The types of the control events. A client that does not listen for them ignores them.
 const (
 	TypeError = "sse-error" // the upstream failed in mid-stream
-	TypeGap   = "sse-gap"   // records were lost to this client
+	TypeGap   = "sse-gap"   // this client lost records
 )
 
-// Reasons of a gap.
+// The reasons for a gap.
 const (
 	GapRecordTooLarge = "record_too_large" // a record was larger than max_record_size
 	GapHistory        = "history"          // the history does not hold the client's Last-Event-ID
 	GapLag            = "lag"              // the client fell behind the history
-	GapUpstream       = "upstream"         // the upstream could not continue where it was
+	GapUpstream       = "upstream"         // the upstream could not continue where it had stopped
 )
 
-// Gap is the data of an sse-gap. Its ids are JSON strings, so that no id can break out of its line.
+// Gap is the data of an sse-gap event. Its ids are JSON strings, so that no id can break out of its line.
 type Gap struct {
 	Reason      string `json:"reason"`
 	LastEventID string `json:"last_event_id,omitempty"`
 	OldestID    string `json:"oldest_id,omitempty"`
 }
 
-// AppendGap appends an sse-gap.
+// AppendGap appends an sse-gap event.
 func AppendGap(dst []byte, g Gap) []byte {
-	// A client can send any Last-Event-ID. It gets no more of it back than an id of ours would have.
+	// A client can send any Last-Event-ID. Only so much of it is sent back. Our own ids are shorter.
 	const longest = 256
 	if len(g.LastEventID) > longest {
 		g.LastEventID = g.LastEventID[:longest]
@@ -47,12 +47,13 @@ func appendControl(dst []byte, name string, data any) []byte {
 func marshal(data any) []byte {
 	text, err := json.Marshal(data)
 	if err != nil {
-		panic(err) // strings and numbers only: cannot be
+		panic(err) // impossible: the data has only strings and numbers
 	}
 	return text
 }
 
-// AppendPosition appends a block that tells a client where its stream stands, without an event.
+// AppendPosition appends a block that sets the client's last event id without an event (WHATWG HTML §9.2.6). With an empty id,
+// it is a blank line.
 func AppendPosition(dst, id []byte) []byte {
 	dst, _ = eventstream.AppendID(dst, id)
 	return append(dst, '\n')

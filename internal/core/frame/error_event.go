@@ -8,30 +8,29 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/eventstream"
 )
 
-// ErrorEvent makes the event that tells a client that its upstream has failed. It is made when the config loads.
+// ErrorEvent makes the events that tell clients that their upstream has failed. It is prepared when the config loads.
 type ErrorEvent struct {
 	name eventstream.Type
-	data *string // with {reason} and {status}; nil: by the failure
+	data *string // may have {reason} and {status}; nil: made from the failure
 }
 
-// Failure is what an error event says.
+// Failure is the content of an error event.
 type Failure struct {
 	Reason string
-	Status int // that the response would have had
+	Status int // the status that the response would have had
 
-	// TellStatus says that the client cannot know the status, although there is one, as its response had to begin before.
+	// TellStatus is set if the event must tell the client the status, because the response had begun with another one.
 	TellStatus bool
 
-	// Record is the record that says that the upstream has failed. It is nil if there is none.
+	// Record is the record that error_when selected, or nil.
 	Record []byte
 }
 
 // DefaultError makes sse-error events.
 var DefaultError, _ = NewErrorEvent(TypeError, nil)
 
-// NewErrorEvent returns the maker of events of that type, which may be empty. Data is their data, in which {reason} and
-// {status} stand for those of the failure. If it is nil, the data is the record that tells of the failure or, without one,
-// a JSON object with the reason.
+// NewErrorEvent returns an ErrorEvent for events of this type, which may be empty. In data, {reason} and {status} stand for
+// those of the failure. If data is nil, the data of an event is the failure's record, or else a JSON object with the reason.
 func NewErrorEvent(name string, data *string) (*ErrorEvent, error) {
 	if name == TypeGap {
 		return nil, errors.New("events of the type " + TypeGap + " tell of lost records: choose another type")
@@ -43,7 +42,7 @@ func NewErrorEvent(name string, data *string) (*ErrorEvent, error) {
 	return &ErrorEvent{eventType, data}, nil
 }
 
-// AppendTo appends the event of a failure.
+// AppendTo appends the event for a failure.
 func (e *ErrorEvent) AppendTo(dst []byte, f Failure) []byte {
 	switch {
 	case e.data != nil:

@@ -1,16 +1,16 @@
 package history
 
 const (
-	firstBlock = 4 << 10  // so that a quiet source is cheap
-	lastBlock  = 64 << 10 // what a subscriber that is stuck in a write holds at most, but for a single larger frame
+	firstBlock = 4 << 10  // small, so that a source with few records is cheap
+	lastBlock  = 64 << 10 // the most memory that a subscriber holds while its write is blocked, except for a larger frame
 	idBlock    = 1 << 10
 )
 
-// block is a piece of memory with the frames of consecutive entries, so that a run of entries is one slice. It only grows
-// within its capacity, so that published frames never move or change.
+// block holds the frames of consecutive entries in one piece of memory, so that several entries can be read as one slice. It
+// grows only within its capacity, so published frames never move or change.
 type block struct {
 	buf []byte
-	end Cursor // behind the last entry in it
+	end Cursor // the position after its last entry
 }
 
 // memory holds the copies of frames and ids.
@@ -19,8 +19,8 @@ type memory struct {
 	ids   []byte // the newest piece for ids
 }
 
-// store copies a frame to the end of the newest block, or to a new block if that has no room. A new block has twice the
-// size of the last one. A large frame gets a block of its own.
+// store copies a frame to the end of the newest block, or to a new block if it does not fit. A new block has twice the size of
+// the one before, up to lastBlock. A large frame gets a block of its own.
 func (m *memory) store(frame []byte) (b *block, from, to int) {
 	b = m.block
 	if b == nil || cap(b.buf)-len(b.buf) < len(frame) {

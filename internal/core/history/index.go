@@ -2,22 +2,22 @@ package history
 
 import "math/bits"
 
-// index holds the places of the entries in memory.
+// index knows where the entries are in memory.
 type index struct {
 	ring   []slot // a power of two long; entry c lies at c & (len-1)
-	oldest Cursor // first entry held
-	first  Cursor // first entry that the history offers; the rest is slack
+	oldest Cursor // the first entry held
+	first  Cursor // the first entry that the history offers; the entries before it are slack
 }
 
-// slot is what the index holds about an entry.
+// slot describes an entry.
 type slot struct {
 	seq      uint64
 	events   uint64 // events before this entry
 	cost     uint64 // cost of all entries before this one
-	named    Cursor // Log.named with this entry included
+	named    Cursor // Log.named after this entry
 	id       []byte
 	block    *block
-	from, to int // the frame's place in the block
+	from, to int // the frame in the block
 	event    bool
 }
 
@@ -34,7 +34,7 @@ func (x *index) resize(n int, end Cursor) {
 	}
 }
 
-// shrink releases memory that smaller limits have freed. end is the end of the log.
+// shrink makes the ring smaller after the limits were lowered. end is the end of the log.
 func (x *index) shrink(end Cursor) {
 	need := max(16, 1<<bits.Len(uint(end-x.oldest)))
 	if len(x.ring) > 4*need {

@@ -1,60 +1,60 @@
-// Package history keeps the last frames of a shared source. It is a bounded log, in which each subscriber has a place of
-// its own.
+// Package history keeps the last frames of a shared source. It is a bounded log. Each subscriber has a position of its own
+// in it.
 //
-// A frame is stored once. All subscribers get the same bytes in memory. Appending never waits for a subscriber. A
-// subscriber that is behind takes everything it has missed as one slice. One that is too far behind is told how much it has
-// lost. The log also finds the place at which a client with a last event id continues.
+// A frame is stored once. All subscribers get the same bytes in memory. Append never waits for a subscriber. A subscriber that
+// is behind takes many entries as one slice. If it is too far behind, it learns how many entries it has lost. The log also
+// finds the position at which a client with a last event id continues.
 package history
 
 import "sync"
 
-// controlCost is the least size that an entry counts for in Limits.Size if it is not an event. Limits.Count does not bound
-// such entries. Without controlCost, the index of many small ones would take far more memory than the entries themselves.
+// controlCost is the smallest size that Limits.Size counts for an entry that is not an event. Limits.Count does not limit the
+// number of such entries. Without controlCost, the slots of many small ones would take far more memory than the entries.
 const controlCost = 64
 
-// Limits bounds what a log holds. The newest entry is always held, whatever its size.
+// Limits are the limits of a log. The newest entry is always held, whatever its size.
 type Limits struct {
 	// Count is the most events that the history offers. Less than 1 means 1.
 	Count int
-	// Size is the most bytes of frames and ids that the history has. Less than 1 means the newest entry only. The memory in
-	// use stays below twice what is held, plus two blocks of 64 KiB and about 100 bytes for each entry.
+	// Size is the most bytes of frames and ids in the history. Less than 1 means the newest entry only. The memory in
+	// use stays below twice the bytes held, plus two blocks of 64 KiB, plus about 100 bytes for each entry.
 	Size int
 	// Slack is the number of entries that are held beyond the history, for subscribers that are already reading. Tail,
-	// Oldest, AfterSeq and AfterID do not offer them. Without slack, every subscriber would lose records if one read had
-	// more of them than the history keeps. Default: 0.
+	// Oldest, AfterSeq and AfterID do not offer them. Without slack, all subscribers would lose records when one read from
+	// the upstream has more records than the history keeps. Default: 0.
 	Slack int
-	// SlackSize is the most bytes that the history and its slack have together, if that is more than Size.
+	// SlackSize is the most bytes of the history and its slack together. Less than Size means Size.
 	SlackSize int
 }
 
 // Entry is one frame, and what the log needs to know about it.
 type Entry struct {
-	// Seq is the number that the appender gives the entry. Numbers never fall: a lower one is taken for the newest. Several
-	// entries may have the same number.
+	// Seq is the entry's number. Several entries may have the same number. Numbers never decrease: a lower one is replaced by
+	// the newest.
 	Seq uint64
-	// ID is the event id as it is sent. It is empty for comments and control frames.
+	// ID is the event id that the frame sends. It is empty for comments and control frames.
 	ID []byte
 	// Bytes is the frame.
 	Bytes []byte
-	// Event says that the entry counts as an event. It is false for control frames.
+	// Event reports whether the entry counts as an event. It is false for control frames.
 	Event bool
 }
 
-// Cursor is a place in a log. It is the index of the next entry to read, counted from the first entry ever appended.
+// Cursor is a position in a log. It is the index of the next entry to read, counted from the first entry ever appended.
 type Cursor uint64
 
-// Log is a bounded log of frames. Any goroutine may call its methods. Entries are in the order of the calls to Append. Make
-// a Log with New.
+// Log is a bounded log of frames. Many goroutines may use it at the same time. Entries are in the order of the calls to
+// Append. Make a Log with New.
 type Log struct {
 	mu     sync.RWMutex
 	limits Limits
 
 	index
-	visible edge // of what is published
-	end     edge // of what is appended
+	visible edge // after the last published entry
+	end     edge // after the last appended entry
 
-	cost  uint64 // what all entries ever appended count for in Limits.Size
-	named Cursor // end of the newest entry with an id; 0 if there was none
+	cost  uint64 // the size of all entries ever appended, as Limits.Size counts it
+	named Cursor // the position after the newest entry with an id; 0 if there was none
 	gone  gone
 
 	memory memory
@@ -67,21 +67,20 @@ type Log struct {
 // edge is the end of a log, as its subscribers or its appender see it.
 type edge struct {
 	at       Cursor
-	events   uint64 // events there have ever been
-	seq      uint64 // newest number appended or noted
-	numbered uint64 // newest number of an event appended or noted
+	events   uint64 // the number of events ever appended
+	seq      uint64 // the newest number, appended or noted
+	numbered uint64 // the newest number of an event, appended or noted
 }
 
-// gone is what is still known about the entries that have left the history.
+// gone describes the entries that have left the history.
 type gone struct {
-	seq uint64 // of the last entry
+	seq uint64 // the number of the last of them
 	any bool   // there was one
 
-	id    []byte // of the last entry that had one
-	idSeq uint64
-	idEnd Cursor
-	// last says that nothing came after it, so that the history begins right behind it. lone says that the previous entry
-	// with an id had another id.
+	id    []byte // the id of the last of them that had one
+	idSeq uint64 // its number
+	idEnd Cursor // the position after it
+	// last: the history begins right after it. lone: the entry with an id before it had another id.
 	last, lone bool
 }
 
@@ -138,16 +137,16 @@ func (l *Log) Append(e Entry) {
 	l.evict()
 }
 
-// Note says that the numbers up to seq have been given, although the last of them have no entry, as their records were
-// filtered. AfterSeq then knows them. Note takes effect at once, or with the next Publish if entries wait for one.
+// Note says that the numbers up to seq are in use, although the last of them have no entry: their records were filtered out.
+// AfterSeq then knows these numbers. Note takes effect at once, or with the next Publish if entries wait for one.
 func (l *Log) Note(seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.note(seq)
 }
 
-// Missed says that the numbers up to seq belong to entries that are no longer there. AfterSeq treats them as entries that
-// have left the history.
+// Missed says that the numbers up to seq belong to entries that are lost. AfterSeq treats these as entries that have left the
+// history.
 func (l *Log) Missed(seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,7 +161,7 @@ func (l *Log) note(seq uint64) {
 	}
 }
 
-// Publish makes the appended entries visible, and wakes each parked subscriber once. It does nothing if there are none.
+// Publish makes the appended entries visible and wakes each parked subscriber once. Without new entries, it does nothing.
 func (l *Log) Publish() {
 	l.mu.Lock()
 	if l.visible.at == l.end.at {
@@ -175,13 +174,13 @@ func (l *Log) Publish() {
 	l.wake(parked)
 }
 
-// publish copies the edge field by field. A copy of it as a whole would be slower right after its fields were written.
+// publish copies the edge field by field. It would be slower to copy the whole struct right after its fields were written.
 func (l *Log) publish() {
 	l.visible.at, l.visible.events = l.end.at, l.end.events
 	l.visible.seq, l.visible.numbered = l.end.seq, l.end.numbered
 }
 
-// Wake wakes each parked subscriber once, although the log has nothing new. It is for signals that are not kept.
+// Wake wakes each parked subscriber once without a new entry. It is for signals that the log does not hold.
 func (l *Log) Wake() {
 	l.mu.Lock()
 	parked := l.parking.take()
@@ -189,8 +188,8 @@ func (l *Log) Wake() {
 	l.wake(parked)
 }
 
-// Close ends the log. The appended entries are published. Subscribers read what is left, and then see Closed. Parked
-// subscribers are woken. Close may be called again.
+// Close ends the log. It publishes the appended entries and wakes the parked subscribers. Subscribers read the rest, and then
+// get Closed. Close may be called again.
 func (l *Log) Close() {
 	l.mu.Lock()
 	if l.closed {
@@ -204,7 +203,7 @@ func (l *Log) Close() {
 	l.wake(parked)
 }
 
-// evict drops the entries beyond the limits. A block becomes garbage as soon as neither a slot nor a reader's batch refers
+// evict drops the entries beyond the limits. A block becomes garbage as soon as neither a slot nor a subscriber's batch refers
 // to it.
 func (l *Log) evict() {
 	for l.first+1 < l.end.at {
@@ -225,25 +224,25 @@ func (l *Log) evict() {
 	}
 }
 
-// pass notes that the entry at c leaves the history.
+// pass records that the entry at c leaves the history.
 func (g *gone) pass(s *slot, c Cursor) {
 	g.seq, g.any = s.seq, true
 	switch {
 	case len(s.id) > 0:
 		g.lone = string(g.id) != string(s.id)
 		g.id, g.idSeq, g.idEnd, g.last = s.id, s.seq, c+1, true
-	default: // a control frame may be a gap, which nobody is to miss
+	default: // a control frame may be a gap, which no client must miss
 		g.last = false
 	}
 }
 
 // Stats is the state of a log, as its subscribers see it.
 type Stats struct {
-	Entries     int // in the history, control frames included
-	Events      int // in the history
-	Bytes       int // held, as counted by Limits.Size
+	Entries     int // entries in the history, control frames included
+	Events      int // events in the history
+	Bytes       int // bytes held, as Limits.Size counts them
 	Subscribers int
-	// OldestID and NewestID are the ids of the oldest and the newest entry in the history that has one.
+	// OldestID and NewestID are the first and the last id in the history, or empty.
 	OldestID, NewestID string
 	// OldestSeq is the number of the oldest entry in the history, 0 if there is none. NewestSeq is the newest number known,
 	// whether or not it has an entry.

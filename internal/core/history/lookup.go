@@ -2,22 +2,21 @@ package history
 
 import "sort"
 
-// Oldest returns the place of the oldest entry that the history offers.
+// Oldest returns the position of the oldest entry that the history offers.
 func (l *Log) Oldest() Cursor {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.first
 }
 
-// Held returns the place of the oldest entry that is held, slack included.
+// Held returns the position of the oldest entry that the log holds, slack included.
 func (l *Log) Held() Cursor {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.oldest
 }
 
-// Tail returns the place that lies replay events before the live edge, or that of the oldest event if the history has
-// fewer.
+// Tail returns the position before the last replay events, or before the oldest event if the history has fewer.
 func (l *Log) Tail(replay int) Cursor {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -29,12 +28,12 @@ func (l *Log) Tail(replay int) Cursor {
 		return l.visible.at
 	}
 	events = min(events, uint64(replay))
-	// The last place with that many events after it is the event itself, not a control frame before it.
+	// Several positions have so many events after them. The last one is that of the event, after the control frames before it.
 	return l.search(func(s *slot) bool { return l.visible.events-s.events < events }) - 1
 }
 
-// AfterSeq returns the place right after the last entry whose number is at most seq. If an entry with a greater number has
-// left the history, or if no number as great as seq is known, ok is false and c is Oldest.
+// AfterSeq returns the position right after the last entry whose number is at most seq. If an entry with a greater number has
+// left the history, or if seq is greater than all known numbers, ok is false and c is Oldest.
 func (l *Log) AfterSeq(seq uint64) (c Cursor, ok bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -47,11 +46,12 @@ func (l *Log) AfterSeq(seq uint64) (c Cursor, ok bool) {
 	return l.search(func(s *slot) bool { return s.seq > seq }), true
 }
 
-// AfterID returns the place right after the entry with that id. If consecutive events have the same id, it is the place
-// after the first of them: the client may have seen no more, and to get an event twice is better than to lose it. The id of
-// the event right before the history is known, too; c is Oldest then. ok is false and c is Oldest if the id is not known,
-// if a part of such a run is lost, or if events with other ids lie between those with this one, so that it is not known
-// which of them the client has seen.
+// AfterID returns the position right after the event with this id. If consecutive events have the id, it is the position after the
+// first of them: the client may have seen only that one, and it is better to send an event twice than to lose it. AfterID
+// also knows the id of the event right before the history, for which it returns Oldest.
+//
+// If ok is false, it is not known where the client was, and c is Oldest. That is so if the id is unknown, if a part of a run
+// of events with the id is lost, or if there are events with other ids between two events with the id.
 func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 	if id == "" {
 		return l.Oldest(), false
@@ -66,14 +66,14 @@ func (l *Log) AfterID(id string) (c Cursor, ok bool) {
 	return l.first, l.endsAtHistory(id)
 }
 
-// HasID reports whether an entry has or had that id, as far as the log goes back.
+// HasID reports whether the log knows an entry with this id, in the history, in the slack or right before it.
 func (l *Log) HasID(id string) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return string(l.gone.id) == id || l.heldBefore(l.visible.at, id)
 }
 
-// afterRun is AfterID for the newest entry with that id, which ends at c.
+// afterRun is AfterID if the newest entry with the id is right before c.
 func (l *Log) afterRun(c Cursor, id string) (Cursor, bool) {
 	c, whole := l.runStart(c, id)
 	for other := l.newestNamed(c - 1); other > l.first; other = l.newestNamed(other - 1) {
@@ -90,13 +90,13 @@ func (l *Log) afterRun(c Cursor, id string) (Cursor, bool) {
 	return c, true
 }
 
-// endsAtHistory reports whether the only event that is known to have had that id is right before the history.
+// endsAtHistory reports whether the event right before the history is the only known event with this id.
 func (l *Log) endsAtHistory(id string) bool {
 	return l.gone.last && l.gone.lone && string(l.gone.id) == id && !l.heldBefore(l.gone.idEnd-1, id)
 }
 
-// heldBefore reports whether an entry before c has that id, as far as the log goes back. The log goes back further than the
-// history, so that ids that repeat are found even if the history is short.
+// heldBefore reports whether an entry before c has this id. It searches the slack too, so that it finds repeated ids even if the
+// history is short.
 func (l *Log) heldBefore(c Cursor, id string) bool {
 	for c > l.oldest {
 		c = l.at(c - 1).named
@@ -110,9 +110,8 @@ func (l *Log) heldBefore(c Cursor, id string) bool {
 	return false
 }
 
-// runStart returns the place after the first of the consecutive events with
-// that id, the last of which ends at c. It is whole if there is no other event
-// before it in the history.
+// runStart returns the position after the first event in a run of events with this id. The run ends at c. whole reports whether
+// the run goes back to the beginning of the history, so that a part of it may have left the history.
 func (l *Log) runStart(c Cursor, id string) (start Cursor, whole bool) {
 	for i := c - 1; i > l.first; i-- {
 		switch s := l.at(i - 1); {
@@ -125,8 +124,8 @@ func (l *Log) runStart(c Cursor, id string) (start Cursor, whole bool) {
 	return c, true
 }
 
-// newestNamed returns the end of the newest entry before c that has an id, or
-// at most the history's first place if there is none in it.
+// newestNamed returns the position after the newest entry before c that has an id. If the history has none, the result is not
+// after the first position in the history.
 func (l *Log) newestNamed(c Cursor) Cursor {
 	if c <= l.first {
 		return l.first
@@ -134,8 +133,8 @@ func (l *Log) newestNamed(c Cursor) Cursor {
 	return l.at(c - 1).named
 }
 
-// Before returns the id and the number of the last entry before c that has an id, even if it has just left the log. It
-// returns "" and 0 if there is none.
+// Before returns the id and the number of the last entry before c that has an id, even if that entry was the last to leave the
+// history. It returns "" and 0 if there is none.
 func (l *Log) Before(c Cursor) (id string, seq uint64) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -152,8 +151,8 @@ func (l *Log) Before(c Cursor) (id string, seq uint64) {
 	return "", 0
 }
 
-// Number returns the number of the newest event before c, whether or not it has an entry. AfterSeq of that number is c, as
-// long as the history holds it.
+// Number returns the number of the newest event before c, even if it has no entry. AfterSeq returns c for that number as long
+// as the history holds it.
 func (l *Log) Number(c Cursor) uint64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -163,7 +162,7 @@ func (l *Log) Number(c Cursor) uint64 {
 	return max(l.at(max(c, l.oldest)).seq, 1) - 1
 }
 
-// search returns the first published place of the history whose entry satisfies f, or else the end. The history must not be
+// search returns the first position in the history whose published entry satisfies f, or else the end. The history must not be
 // empty.
 func (l *Log) search(f func(*slot) bool) Cursor {
 	n := sort.Search(int(l.visible.at-l.first), func(i int) bool { return f(l.at(l.first + Cursor(i))) })

@@ -270,7 +270,7 @@ func run(t *testing.T, script []byte) {
 					n++
 				}
 				// Empty frames at the end show in the place only.
-				n = max(n, int(r.Subscriber.place.Load())-r.place)
+				n = max(n, int(r.Subscriber.position.Load())-r.place)
 			} else {
 				dst, state, missed = r.NextEntries(dst[:0])
 				n, evs = len(dst), events(dst)
@@ -338,8 +338,8 @@ func check(t *testing.T, what string, l *Log, m *model, readers []*reader, arg i
 		if !r.left {
 			want.Subscribers++
 		}
-		if int(r.Subscriber.place.Load()) != r.place || r.wakes != r.woken {
-			t.Fatalf("%s: place %d, want %d; woken %d times, want %d", what, r.Subscriber.place.Load(), r.place, r.woken, r.wakes)
+		if int(r.Subscriber.position.Load()) != r.place || r.wakes != r.woken {
+			t.Fatalf("%s: place %d, want %d; woken %d times, want %d", what, r.Subscriber.position.Load(), r.place, r.woken, r.wakes)
 		}
 		behind := 0
 		if from := max(r.place, m.oldest); from < m.shown {

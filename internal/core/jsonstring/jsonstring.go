@@ -1,14 +1,14 @@
 // Package jsonstring writes JSON strings.
 package jsonstring
 
-// Append appends text as a JSON string (RFC 8259 §7), with its quotes. The text must be valid UTF-8. It has an escape only
-// where JSON demands one, so it holds neither CR nor LF and fits into one line of an event.
+// Append appends text as a JSON string (RFC 8259 §7), with quotes. The text must be valid UTF-8. Append escapes only the
+// characters that JSON requires to be escaped. The result has neither CR nor LF, so it fits into one data line.
 //
-// json.Marshal allocates, and escapes for HTML what is not in HTML.
+// json.Marshal would allocate, and escape <, > and &.
 func Append[T string | []byte](dst []byte, text T) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
-	plain := 0 // where the text begins that is not in dst yet
+	plain := 0 // the start of the text that is not in dst yet
 	for i := 0; i < len(text); i++ {
 		c := text[i]
 		if c >= ' ' && c != '"' && c != '\\' {
