@@ -6,12 +6,12 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// Batch gathers the frames of records that leave for a client together. One goroutine uses it at a time.
+// Batch collects the frames that are sent to a client together. Only one goroutine may use it at a time.
 type Batch struct {
 	Mapper *Mapper
 	Frames []byte
-	Events int    // in Frames
-	LastID []byte // of the last event that had one, empty if that reset it
+	Events int    // the number of events in Frames
+	LastID []byte // the client's last event id; empty if there is none, or if an event reset it
 }
 
 // Add appends the frame of a record, if the mapping makes one. See Mapper.Append.
@@ -21,13 +21,13 @@ func (b *Batch) Add(rec *records.Record, fallbackID []byte) Result {
 	if r.Outcome == Sent {
 		b.Events++
 		if r.ID != nil {
-			b.LastID = append(b.LastID[:0], r.ID...) // an empty one takes it back
+			b.LastID = append(b.LastID[:0], r.ID...) // an empty id resets it
 		}
 	}
 	return r
 }
 
-// Gap appends an sse-gap. The client is told the id that it has last, or lastID if it has none.
+// Gap appends an sse-gap event. Its last_event_id is b.LastID, or lastID if that is empty.
 func (b *Batch) Gap(reason, lastID string) {
 	if len(b.LastID) > 0 {
 		lastID = string(b.LastID)
@@ -35,7 +35,8 @@ func (b *Batch) Gap(reason, lastID string) {
 	b.Frames = frame.AppendGap(b.Frames, frame.Gap{Reason: reason, LastEventID: lastID})
 }
 
-// Position appends an id without an event. It does nothing if the id cannot be sent.
+// Position appends an id without an event. An empty id resets the client's last event id. Position does nothing if the id
+// cannot be sent.
 func (b *Batch) Position(id []byte) {
 	frames, ok := eventstream.AppendID(b.Frames, id)
 	if !ok {
@@ -48,7 +49,7 @@ func (b *Batch) Position(id []byte) {
 	b.LastID = append(b.LastID[:0], id...)
 }
 
-// Reset empties the batch for the next frames. It lets go of memory beyond most bytes.
+// Reset empties the batch for the next frames. It does not keep a buffer of more than most bytes.
 func (b *Batch) Reset(most int) {
 	b.Frames, b.Events = b.Frames[:0], 0
 	if cap(b.Frames) > most {

@@ -1,17 +1,17 @@
-// Package mapping turns a record into the fields of an event, by templates, and decides whether it is sent at all, by an
-// expression.
+// Package mapping turns records into events. Templates make the fields of an event, and an expression decides which records are
+// sent.
 package mapping
 
 import "unsafe"
 
-// Document is a record and its number in the stream, as templates and expressions read it. It is reused for each record.
-// One goroutine uses it at a time.
+// Document is a record and its number, as templates and expressions read them. It is reused for the next record. Only one
+// goroutine may use it at a time.
 type Document struct {
 	text    []byte
-	line    []byte // as it arrived, if text was made of it
+	line    []byte // the line as it arrived, if text was made from it
 	seq     uint64
 	json    validity
-	scanned bool // so pathValues are those of text
+	scanned bool // pathValues are those of text
 	pathValues
 }
 
@@ -37,7 +37,7 @@ func (r *Document) ResetParsed(object, line []byte, seq uint64) {
 // IsParsed reports whether the record was made from a line.
 func (r *Document) IsParsed() bool { return r.line != nil }
 
-// Line is the record as it arrived.
+// Line returns the record as it arrived.
 func (r *Document) Line() []byte {
 	if r.line != nil {
 		return r.line
@@ -45,11 +45,11 @@ func (r *Document) Line() []byte {
 	return r.text
 }
 
-// Text is the whole record.
+// Text returns the whole record.
 func (r *Document) Text() []byte { return r.text }
 
-// IsJSON reports whether the record is one JSON value (RFC 8259), with white space around it allowed. It is found out at
-// most once per record.
+// IsJSON reports whether the record is one JSON value (RFC 8259). White space around the value is allowed. The text is scanned
+// at most once.
 func (r *Document) IsJSON() bool {
 	if r.json == unknown {
 		r.scan()
@@ -64,7 +64,7 @@ func (r *Document) scan() {
 	}
 }
 
-// find returns the value at a node of these paths. It is valid as long as the record is.
+// find returns the value at a node in these paths. It is valid as long as the record is.
 func (r *Document) find(in *paths, node int) (value string, ok bool) {
 	if r.paths != in {
 		r.paths, r.spans, r.scanned = in, nil, false
@@ -89,5 +89,5 @@ func (r *Document) value() string {
 	return view(r.text[start:end])
 }
 
-// view is text as a string that shares its memory.
+// view returns text as a string that shares its memory.
 func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }

@@ -7,21 +7,21 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// EndingSpec says which record is the last one, as a config has it.
+// EndingSpec holds the options that select an upstream's last record.
 type EndingSpec struct {
-	Parse parse.Spec // for lines of text; zero: they stay text
-	End   string     // CEL expression that selects the last record; empty: none
-	Error string     // CEL expression that selects the record that says that the upstream has failed; empty: none
+	Parse parse.Spec // how to parse lines of text; zero: not at all
+	End   string     // end_when: a CEL expression; empty: none
+	Error string     // error_when: a CEL expression; empty: none
 }
 
-// Ending is a compiled EndingSpec. It is bound to the values of its placeholders once for each upstream.
+// Ending is a compiled EndingSpec. Bind gives it the values of its placeholders, once for each upstream.
 type Ending struct {
 	parser     *parse.Parser
 	end, error *Where
 	key        string
 }
 
-// ParseEnding compiles an EndingSpec. It returns nil if that selects no record. The error names the option that is wrong.
+// ParseEnding compiles an EndingSpec. It returns nil if the spec has no expression. An error names the wrong option.
 func ParseEnding(spec EndingSpec) (e *Ending, err error) {
 	if spec.End == "" && spec.Error == "" {
 		return nil, nil
@@ -45,7 +45,7 @@ func ParseEnding(spec EndingSpec) (e *Ending, err error) {
 	return e, nil
 }
 
-// Key returns a text that is the same for endings that select the same records. It is empty for nil.
+// Key returns the same text for equal endings. It is empty for nil.
 func (e *Ending) Key() string {
 	if e == nil {
 		return ""
@@ -83,23 +83,23 @@ func (e *Ending) Bind(find func(name string) (value string, known bool)) *Select
 	return s
 }
 
-// Selector finds an upstream's last record. One goroutine uses it at a time.
+// Selector finds an upstream's last record. Only one goroutine may use it at a time.
 type Selector struct {
 	reader
 	end, error *Filter
 }
 
-// Selected says for what a record was selected.
+// Selected says why a record was selected.
 type Selected uint8
 
 const (
 	NotSelected   Selected = iota
-	SelectedEnd            // it is the last record
-	SelectedError          // it says that the upstream has failed
+	SelectedEnd            // end_when: it is the last record
+	SelectedError          // error_when: it says that the upstream has failed
 )
 
-// Select returns for what a record is selected. An expression that fails selects nothing. A nil Selector selects nothing
-// either.
+// Select returns why a record is selected, if it is. An expression that fails does not select the record. A nil Selector
+// selects no record.
 func (s *Selector) Select(rec *records.Record) Selected {
 	if s == nil {
 		return NotSelected

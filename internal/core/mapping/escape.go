@@ -8,7 +8,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/jsonstring"
 )
 
-// escape says for which place a value is escaped: {record.msg|html}.
+// escape says what a value is escaped for, as in {record.msg|html}.
 type escape uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 
 var escapeNames = map[string]escape{"json": forJSON, "html": forHTML, "url": forURL}
 
-// parseEscape returns the escape that the word after a bar names.
+// parseEscape returns the escape with this name.
 func parseEscape(word string) (escape, error) {
 	if e, ok := escapeNames[word]; ok {
 		return e, nil
@@ -38,7 +38,7 @@ func cutEscape(s string) (name string, e escape) {
 	return s, unescaped
 }
 
-// closeEscape parses the bar that s begins with, the word after it and the closing brace.
+// closeEscape parses the bar at the beginning of s, the word after it, and the closing brace.
 func closeEscape(s string) (e escape, rest string, err error) {
 	word, rest, closed := strings.Cut(s[1:], "}")
 	if opening := strings.IndexByte(word, '{'); opening >= 0 || !closed {
@@ -61,7 +61,7 @@ func appendText[T string | []byte](dst []byte, text T, e escape) []byte {
 	return append(dst, text...)
 }
 
-// appendEscaped appends what the part makes of r, escaped.
+// appendEscaped appends the escaped value of the part for r.
 func (p *part) appendEscaped(dst []byte, in *paths, r *Document) []byte {
 	switch p.kind {
 	case recordPart:
@@ -82,7 +82,7 @@ func (p *part) appendEscaped(dst []byte, in *paths, r *Document) []byte {
 		}
 		return dst
 	}
-	return append(dst, p.text...) // a name that is not bound
+	return append(dst, p.text...) // a placeholder that is not bound
 }
 
 // appendEscapedValue appends a JSON value as appendValue does, and escapes it.
@@ -90,23 +90,23 @@ func appendEscapedValue(dst []byte, value string, e escape) []byte {
 	start := len(dst)
 	dst = appendValue(dst, value)
 	end := len(dst)
-	dst = appendText(dst, dst[start:], e)    // behind the plain text, so that no other memory is needed,
-	return append(dst[:start], dst[end:]...) // and then in its place
+	dst = appendText(dst, dst[start:], e)    // after the plain text, so that no other buffer is needed;
+	return append(dst[:start], dst[end:]...) // it then replaces the plain text
 }
 
-// appendHTML appends text that is safe in HTML, as the content of an element and as the value of an attribute in quotes of
-// either kind. No line breaks are left in it: Datastar reads an event's data line by line, and a line of a record's own
-// could name another target.
+// appendHTML appends text that is safe in HTML, as the content of an element and as the value of an attribute in single or double
+// quotes. It leaves no line breaks: Datastar reads an event's data line by line, and a line from a record could name another
+// target.
 //
-// Attributes need their quotes. A blank ends a value without them, and no escape saves a value that is empty: the next
-// attribute becomes the value. So blanks, which are most of what texts have to escape, stay readable. An equals sign and
-// a backtick are escaped all the same: no record can give an attribute a value, and so none runs a script.
+// Attributes must have quotes. Without quotes, a space ends a value, and an empty value makes the next attribute the value, which
+// no escape can prevent. So spaces, the most frequent of these characters, stay readable. But = and backticks are escaped: even
+// without quotes, a record cannot give an attribute a value, and so cannot run a script.
 //
-// html.EscapeString, and html/template's HTMLEscapeString beside it, leave all these as they are, and html/template does
-// not export its escaper for attributes without quotes. As html/template does, this one makes a NUL, which is not a
-// character of HTML, U+FFFD. Its references are those of html.EscapeString.
+// html.EscapeString and template.HTMLEscapeString leave these characters as they are, and html/template does not export its
+// escaper for attributes without quotes. As in html/template, a NUL, which is no character of HTML, becomes U+FFFD. The
+// references are those of html.EscapeString.
 func appendHTML[T string | []byte](dst []byte, text T) []byte {
-	plain := 0 // where the text begins that is not in dst yet
+	plain := 0 // the start of the text that is not in dst yet
 	for i := 0; i < len(text); i++ {
 		var with string
 		switch text[i] {
@@ -139,9 +139,9 @@ func appendHTML[T string | []byte](dst []byte, text T) []byte {
 	return append(dst, text[plain:]...)
 }
 
-// appendURL percent-encodes all but the unreserved characters (RFC 3986 §2.3), so that text is one component of a URL
-// wherever it stands. url.PathEscape leaves characters that divide a query, and url.QueryEscape makes a space a plus,
-// which is a plus in a path.
+// appendURL percent-encodes all characters except the unreserved ones (RFC 3986 §2.3). So the text is one component of a URL,
+// in any position. url.PathEscape does not escape some delimiters in a query. url.QueryEscape turns a space into a plus, which
+// means a plus in a path.
 func appendURL[T string | []byte](dst []byte, text T) []byte {
 	const hex = "0123456789ABCDEF"
 	for i := 0; i < len(text); i++ {

@@ -13,12 +13,12 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// Bounds of what one call of a function may cost, whatever the record holds. A macro looks at the time after every few
-// calls only, so each call has its part of timeLimit.
+// Limits on the cost of one function call. A macro checks the time only after several calls, so each call gets its part of
+// timeLimit.
 const (
 	callLimit  = timeLimit / interruptCheck
-	largestOut = 16 << 20 // bytes of a text that is made
-	longestOut = 1 << 16  // elements of a list that is made
+	largestOut = 16 << 20 // bytes of a resulting text
+	longestOut = 1 << 16  // elements of a resulting list
 )
 
 var (
@@ -26,8 +26,8 @@ var (
 	errTooSlow  = errors.New("the list has too many different lists or maps")
 )
 
-// boundedFunctions take the place of functions of CEL's libraries that take quadratic time, or make of two short texts a
-// very long one. They return the same.
+// boundedFunctions replace functions of CEL's libraries that take quadratic time, or that can make a very long text from two
+// short ones. Their results are the same.
 func boundedFunctions() []cel.EnvOption {
 	str, num := cel.StringType, cel.IntType
 	texts, list := cel.ListType(cel.StringType), cel.ListType(cel.TypeParamType("T"))
@@ -54,7 +54,7 @@ func boundedFunctions() []cel.EnvOption {
 	}
 }
 
-// indexOf counts in characters, as CEL does: (text, part, from).
+// indexOf takes (text, part, from). It counts in characters, as CEL does.
 func indexOf(args ...ref.Val) ref.Val {
 	text, part, from := string(args[0].(types.String)), string(args[1].(types.String)), types.IntZero
 	if len(args) > 2 {
@@ -74,7 +74,7 @@ func indexOf(args ...ref.Val) ref.Val {
 	return characters + types.Int(utf8.RuneCountInString(text[start:start+at]))
 }
 
-// lastIndexOf finds the last place at or before the third argument.
+// lastIndexOf finds the last index that is not after the third argument.
 func lastIndexOf(args ...ref.Val) ref.Val {
 	text, part := string(args[0].(types.String)), string(args[1].(types.String))
 	all := types.Int(utf8.RuneCountInString(text))
@@ -98,14 +98,14 @@ func lastIndexOf(args ...ref.Val) ref.Val {
 	return types.Int(utf8.RuneCountInString(text[:at]))
 }
 
-// skipCharacters returns where the n-th character begins, and how many lie before that place: fewer than n at the end.
-func skipCharacters(text string, n types.Int) (place int, skipped types.Int) {
-	for skipped < n && place < len(text) {
-		_, size := utf8.DecodeRuneInString(text[place:])
-		place += size
+// skipCharacters returns the byte index after the first n characters, and their number, which is lower if the text ends.
+func skipCharacters(text string, n types.Int) (index int, skipped types.Int) {
+	for skipped < n && index < len(text) {
+		_, size := utf8.DecodeRuneInString(text[index:])
+		index += size
 		skipped++
 	}
-	return place, skipped
+	return index, skipped
 }
 
 func replace(args ...ref.Val) ref.Val {
@@ -145,7 +145,7 @@ func join(args ...ref.Val) ref.Val {
 	return types.String(out.String())
 }
 
-// flatten copies each element once, however deep it lies. CEL's copies it once a level.
+// flatten copies each element once. CEL's own function copies it once for each level.
 func flatten(value, depth ref.Val) ref.Val {
 	if depth.(types.Int) < 0 {
 		return types.NewErr("level must be non-negative")
@@ -169,7 +169,7 @@ func flatten(value, depth ref.Val) ref.Val {
 	return types.DefaultTypeAdapter.NativeToValue(flat)
 }
 
-// distinct looks plain values up. Only lists and maps are compared with each other, for as long as a call may take.
+// distinct finds equal plain values with a map. It compares only lists and maps with each other, and only until callLimit.
 func distinct(value ref.Val) ref.Val {
 	list, began := value.(traits.Lister), time.Now()
 	seen := make(map[any]struct{})
@@ -200,7 +200,7 @@ func distinct(value ref.Val) ref.Val {
 	return types.DefaultTypeAdapter.NativeToValue(kept)
 }
 
-// plain is a key that is the same for values that are equal, as numbers of different types may be.
+// plain returns a key that is the same for equal values, such as equal numbers of different types.
 func plain(value ref.Val) (key any, ok bool) {
 	switch v := value.(type) {
 	case types.String, types.Bool, types.Null, types.Int:

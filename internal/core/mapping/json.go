@@ -7,10 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// The functions of this file walk JSON that has been validated before. Paths and where both build on them. gjson's paths would
-// do much of this, but not exactly (an index "01", a top-level string with a brace in it, a backslash in a path over an
-// array) and not without an allocation where a key or a value has an escape in it. Nor would it find the values of several
-// paths in the pass that validates the record.
+// The functions in this file read JSON that has been validated before. gjson could do much of this, but not exactly (an index
+// "01", a top-level string with a brace in it, a backslash in a path over an array), and not without an allocation where a key
+// or a value has an escape. It also cannot find the values of several paths in the pass that validates the record.
 
 // key is one step of a path: the name of a member. If the name is a canonical decimal, it is also the index of an element.
 type key struct {
@@ -26,8 +25,8 @@ func newKey(name string) key {
 	return key{name: name, index: n}
 }
 
-// member finds the member with that name of the object that s begins with. It returns s from the beginning of the value:
-// the caller may not need to know where the value ends.
+// member finds a member by its name in the object at the beginning of s. It returns s from the beginning of the value, because
+// not all callers need the end of the value.
 func member(s, name string) (rest string, ok bool) {
 	for i := next(s, 1); s[i] != '}'; {
 		end := skipString(s, i)
@@ -99,10 +98,10 @@ func skipString(s string, i int) int {
 	}
 }
 
-// sameString compares what stands between the quotes of a JSON string with text.
+// sameString reports whether raw, the text between the quotes of a JSON string, means text.
 func sameString(raw, text string) bool {
 	if len(raw) < len(text) {
-		return false // an escape is never shorter than what it stands for
+		return false // an escape is never shorter than its character
 	}
 	if strings.IndexByte(raw, '\\') < 0 {
 		return raw == text
@@ -111,8 +110,8 @@ func sameString(raw, text string) bool {
 	return string(appendUnescaped(buf[:0], raw)) == text
 }
 
-// appendUnescaped appends the text of a JSON string whose quotes enclose raw (RFC 8259 §7). A surrogate without its other
-// half has no form in UTF-8, and becomes U+FFFD.
+// appendUnescaped appends the meaning of raw, the text between the quotes of a JSON string (RFC 8259 §7). A surrogate without its
+// other half has no form in UTF-8, and becomes U+FFFD.
 func appendUnescaped(dst []byte, raw string) []byte {
 	for {
 		i := strings.IndexByte(raw, '\\')

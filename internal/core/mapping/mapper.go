@@ -6,21 +6,21 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// Outcome says what became of a record.
+// Outcome is the result of mapping a record.
 type Outcome uint8
 
 const (
 	Sent        Outcome = iota
-	Filtered            // where is false
-	WhereFailed         // where has no value for it, so it is not sent
-	Invalid             // it is not what format or Parse says, and OnInvalid is Skip
-	Refused             // it is not what format or Parse says, and OnInvalid is Fail: the stream ends
+	Filtered            // not sent: where is false
+	WhereFailed         // not sent: where failed, for example because a key is missing
+	Invalid             // not sent: it does not fit format or Parse, and OnInvalid is Skip
+	Refused             // the stream ends: it does not fit format or Parse, and OnInvalid is Fail
 )
 
-// Result is what Append made of a record. It has four fields in four words, so that the compiler keeps it in registers.
+// Result is the result of Append. It has four fields in four words, so the compiler can keep it in registers.
 type Result struct {
-	// ID is the event's id, as it was sent. It is nil if the event has none, and empty if it resets the client's last id.
-	// It is valid until dst is changed.
+	// ID is the id in the frame. It is nil if the frame has none, and empty if it resets the client's last event id. It is
+	// valid until dst is changed.
 	ID []byte
 
 	Outcome Outcome
@@ -29,25 +29,25 @@ type Result struct {
 	IDDropped, EventDropped bool
 }
 
-// Whole reports whether the record became an event with all its fields, as nearly all records do.
+// Whole reports whether the record was sent with all its fields.
 func (r Result) Whole() bool { return r.Outcome == Sent && !r.IDDropped && !r.EventDropped }
 
-// Mapper makes frames of records. One goroutine uses it at a time.
+// Mapper turns records into frames. Only one goroutine may use it at a time.
 type Mapper struct {
 	reader
 	data, event, id *Template
 	where           *Filter
 	onInvalid       OnInvalid
-	plain           bool // the record's text is the data, and there is nothing else to work out
+	plain           bool // the record's text is the data, and no option needs anything else
 
 	scratch []byte
 }
 
-// keptScratch is how large a buffer may stay from one record to the next. There are many streams, and few large records.
+// keptScratch is the largest buffer that is kept for the next record. There are many streams, but few large records.
 const keptScratch = 64 << 10
 
-// Append appends the frame of the event that rec becomes. An event to which neither config nor upstream gives an id that
-// can be sent gets fallbackID.
+// Append appends the frame of the record's event. The event gets fallbackID if neither the config nor the upstream gives it an
+// id that can be sent.
 func (m *Mapper) Append(dst []byte, rec *records.Record, fallbackID []byte) ([]byte, Result) {
 	if m.plain && rec.ID == nil && len(rec.Event) == 0 && len(fallbackID) == 0 {
 		return appendRecordData(dst, rec), Result{}
@@ -86,8 +86,7 @@ func (m *Mapper) Append(dst []byte, rec *records.Record, fallbackID []byte) ([]b
 	return dst, r
 }
 
-// reset makes rec the mapper's document, and reports whether it is what format and Parse say. Whether it is JSON is
-// looked for only where that matters.
+// reset makes rec the mapper's document, and reports whether it fits format and Parse. It checks for JSON only if that matters.
 func (m *Mapper) reset(rec *records.Record) (fits bool) {
 	fits = m.read(rec)
 	if m.parser != nil && rec.IsLine {
@@ -108,7 +107,7 @@ func (m *Mapper) appendID(dst []byte, rec *records.Record, fallbackID []byte) (o
 		dst, _ = eventstream.AppendID(dst, fallbackID)
 	}
 	if len(dst) == start && m.id == nil && rec.ID != nil && len(rec.ID) == 0 {
-		return append(dst, "id:\n"...), []byte{}, !ok // the upstream resets it
+		return append(dst, "id:\n"...), []byte{}, !ok // the upstream resets the id
 	}
 	if len(dst) == start {
 		return dst, nil, !ok
@@ -116,10 +115,10 @@ func (m *Mapper) appendID(dst []byte, rec *records.Record, fallbackID []byte) (o
 	return dst, dst[start+len("id: ") : len(dst)-1], !ok
 }
 
-// GivesIDs reports whether the config gives events their ids.
+// GivesIDs reports whether the config has an id template.
 func (m *Mapper) GivesIDs() bool { return m.id != nil }
 
-// IDOf returns the id that config or upstream gives the record. It is valid until the mapper's next use.
+// IDOf returns the record's id from the config, or else from the upstream. It is valid until the mapper's next use.
 func (m *Mapper) IDOf(rec *records.Record) []byte {
 	if m.id == nil {
 		return rec.ID
@@ -136,7 +135,7 @@ func (m *Mapper) appendType(dst []byte, rec *records.Record) (out []byte, droppe
 		name = m.scratch
 	}
 	if string(name) == frame.TypeError || string(name) == frame.TypeGap {
-		return dst, true // these are ours: an upstream cannot send them
+		return dst, true // only the server sends these
 	}
 	dst, ok := eventstream.AppendType(dst, name)
 	return dst, !ok

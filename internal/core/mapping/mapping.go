@@ -8,39 +8,39 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/parse"
 )
 
-// Spec says how a record becomes an event, as a config has it.
+// Spec holds the options that say how a record becomes an event.
 type Spec struct {
-	Parse     parse.Spec // for lines of text; zero: they stay text
+	Parse     parse.Spec // how to parse lines of text; zero: not at all
 	Data      string     // template
 	Event, ID string     // templates; empty: none
 	Where     string     // CEL expression; empty: every record is sent
 	OnInvalid OnInvalid
 }
 
-// OnInvalid says what happens to a record that is not JSON although its format says so, and to a line that Parse does not fit.
+// OnInvalid says what happens to a record that is not JSON although its format says so, and to a line that does not fit Parse.
 type OnInvalid string
 
 // The choices of OnInvalid.
 const (
-	Pass OnInvalid = "pass"  // it is sent like any other
-	Skip OnInvalid = "skip"  // it is dropped
-	Fail OnInvalid = "error" // it ends the stream
+	Pass OnInvalid = "pass"  // the record is sent like any other
+	Skip OnInvalid = "skip"  // the record is dropped
+	Fail OnInvalid = "error" // the stream ends
 )
 
-// Mapping is a compiled Spec. It is bound to the values of its placeholders once for each stream, or once for all
-// streams that share them.
+// Mapping is a compiled Spec. Bind gives it the values of its placeholders, once for each stream, or once for all streams with
+// the same values.
 type Mapping struct {
-	parser    *parse.Parser // nil: lines stay text
+	parser    *parse.Parser // nil: lines are not parsed
 	data      *Template
 	event, id *Template // nil: none
 	where     *Where    // nil: every record is sent
-	paths     *paths    // of all templates
+	paths     *paths    // the paths in all templates
 	onInvalid OnInvalid
-	key       string // the same for equal Specs only
-	idKey     string // the same for equal ids only
+	key       string // differs between different Specs
+	idKey     string // differs between Specs with different ids
 }
 
-// Parse compiles a Spec. The error names the option that is wrong.
+// Parse compiles a Spec. An error names the wrong option.
 func Parse(spec Spec) (m *Mapping, err error) {
 	m = &Mapping{paths: new(paths), onInvalid: spec.OnInvalid, key: fmt.Sprintf("%q", spec), idKey: fmt.Sprintf("%q %q", spec.Parse, spec.ID)}
 	if spec.Parse.Syntax != "" {
@@ -69,8 +69,8 @@ func Parse(spec Spec) (m *Mapping, err error) {
 	return m, nil
 }
 
-// Key returns a text that is the same for mappings that give a source's records the same frames, or, if these depend on
-// the request, the same ids.
+// Key returns the same text for mappings that make the same frames. For mappings that depend on the request, it returns the same
+// text if they make the same ids.
 func (m *Mapping) Key() string {
 	if m.PerRequest() {
 		return "per request " + m.idKey
@@ -78,10 +78,10 @@ func (m *Mapping) Key() string {
 	return m.key
 }
 
-// GivesIDs reports whether the config gives events their ids.
+// GivesIDs reports whether the config has an id template.
 func (m *Mapping) GivesIDs() bool { return m.id != nil }
 
-// PerRequest reports whether the mapping may differ from request to request, as it has placeholders of a request.
+// PerRequest reports whether the mapping has placeholders with values from the request.
 func (m *Mapping) PerRequest() bool {
 	names := m.data.Placeholders()
 	if m.event != nil {
@@ -96,8 +96,8 @@ func (m *Mapping) PerRequest() bool {
 	return DependOnRequest(names)
 }
 
-// DependOnRequest reports whether any of these placeholders may have another value for another request. Caddy's own
-// placeholders that do not depend on a request have prefixes of their own.
+// DependOnRequest reports whether the value of any of these placeholders depends on the request. Those that do not have one of
+// Caddy's global prefixes.
 func DependOnRequest(placeholders []string) bool {
 	return slices.ContainsFunc(placeholders, func(name string) bool {
 		for _, global := range []string{"env.", "system.", "time.", "file."} {
@@ -109,7 +109,7 @@ func DependOnRequest(placeholders []string) bool {
 	})
 }
 
-// validText returns find with values that are UTF-8. A client's values need not be, but events must be.
+// validText returns find with values in valid UTF-8. Events must be UTF-8, but a client can send anything.
 func validText(find func(name string) (value string, known bool)) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		value, known := find(name)
@@ -117,7 +117,7 @@ func validText(find func(name string) (value string, known bool)) func(string) (
 	}
 }
 
-// Bind evaluates the placeholders and returns a Mapper.
+// Bind returns a Mapper with the values of the placeholders.
 func (m *Mapping) Bind(find func(name string) (value string, known bool)) *Mapper {
 	lookup := validText(find)
 	bound := &Mapper{reader: reader{parser: m.parser}, data: m.data.Bind(lookup), onInvalid: m.onInvalid}
@@ -135,7 +135,7 @@ func (m *Mapping) Bind(find func(name string) (value string, known bool)) *Mappe
 	return bound
 }
 
-// BindIDs returns a Mapper for IDOf alone. It is nil if the mapping gives no ids, or ids that depend on the request.
+// BindIDs returns a Mapper for IDOf only. It returns nil if the config has no id template, or one that depends on the request.
 func (m *Mapping) BindIDs(find func(name string) (value string, known bool)) *Mapper {
 	if m.id == nil || DependOnRequest(m.id.Placeholders()) {
 		return nil

@@ -14,12 +14,12 @@ import (
 )
 
 var (
-	ofConfig = pattern.Bounds{Length: math.MaxInt, Size: math.MaxInt, Steps: 1 << 24, Time: timeLimit}
-	ofOthers = pattern.Bounds{Length: 512, Size: 10_000, Steps: 1 << 22, Time: callLimit} // of records and requests
+	ofConfig = pattern.Bounds{Length: math.MaxInt, Size: math.MaxInt, Steps: 1 << 24, Time: timeLimit} // for patterns in the config
+	ofOthers = pattern.Bounds{Length: 512, Size: 10_000, Steps: 1 << 22, Time: callLimit}              // for patterns from records and requests
 )
 
-// standardLibrary is CEL's, but for matches: there is no other way to replace a function of it that has one
-// implementation for all of its overloads.
+// standardLibrary is CEL's standard library without matches. There is no other way to replace a function that has one
+// implementation for all overloads.
 func standardLibrary() cel.EnvOption {
 	return cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction(overloads.Matches))))
 }
@@ -31,7 +31,7 @@ func boundedMatches() cel.EnvOption {
 		cel.SingletonBinaryBinding(matches))
 }
 
-// compiledMatches has the patterns that are in the config compiled when that loads, as CEL does.
+// compiledMatches compiles the patterns in the config when it loads, as CEL does.
 func compiledMatches() cel.ProgramOption {
 	var all []*interpreter.RegexOptimization
 	for _, overload := range []string{overloads.Matches, overloads.MatchesString} {

@@ -5,21 +5,21 @@ import (
 	"strings"
 )
 
-// paths is a trie of the paths that templates look up. With it, the pass that validates a record finds all their values.
+// paths is a trie of the paths in templates. With it, one pass validates a record and finds the values of all paths.
 type paths struct {
-	nodes []pathNode // the first is the record itself
-	depth int        // of the longest path
+	nodes []pathNode // the first one is the record itself
+	depth int        // the length of the longest path
 }
 
 type pathNode struct{ branches []branch }
 
 type branch struct {
 	key       key
-	backslash bool // the key has one, so that equal JSON text is another key
+	backslash bool // the key has a backslash, so the same text in JSON means another key
 	node      int
 }
 
-// noNode stands for a value that no path leads to.
+// noNode stands for a value that is on no path.
 const noNode = -1
 
 // add adds a path, and returns the node at its end.
@@ -40,17 +40,17 @@ func (p *paths) add(path []key) (node int) {
 	return node
 }
 
-// isEmpty reports whether nothing is looked up.
+// isEmpty reports whether there is no path.
 func (p *paths) isEmpty() bool { return p == nil || p.nodes == nil }
 
 // pathValues are the values of paths in one record.
 type pathValues struct {
 	paths *paths
-	spans []span      // by node
-	open  []container // that paths lead into, from the outermost
+	spans []span      // the value of each node
+	open  []container // the open containers that are on a path, the outermost first
 }
 
-// span is where a value begins and ends. Its end is 0 until it is known.
+// span is the position of a value in the record. The end is 0 until it is known.
 type span struct {
 	start, end int
 	seen       bool
@@ -61,7 +61,7 @@ type container struct {
 	element int // the number of an array's element
 }
 
-// begin forgets the values of the last record, and returns the node of the new one.
+// begin clears the values of the last record and returns the node of the new record.
 func (v *pathValues) begin() int {
 	v.open = v.open[:0]
 	if v.paths.isEmpty() {
@@ -75,8 +75,7 @@ func (v *pathValues) begin() int {
 	return 0
 }
 
-// member returns the node of the member that is called what raw, between the quotes of a JSON string, stands for. It is for
-// objects that paths lead into.
+// member returns the node of a member of the innermost open container. raw is the text between the quotes of its name.
 func (v *pathValues) member(raw string) int {
 	branches := v.paths.nodes[v.open[len(v.open)-1].node].branches
 	for i := range branches {
@@ -95,7 +94,7 @@ func (v *pathValues) member(raw string) int {
 	return noNode
 }
 
-// first returns the node of a member, unless a member with the same name came before: the first counts.
+// first returns the node, unless a member with the same name came before it. The first one counts.
 func (v *pathValues) first(node int) int {
 	if v.spans[node].seen {
 		return noNode
@@ -104,7 +103,7 @@ func (v *pathValues) first(node int) int {
 	return node
 }
 
-// element returns the node of the next element of an array that paths lead into.
+// element returns the node of the next element of the innermost open container.
 func (v *pathValues) element() int {
 	array := &v.open[len(v.open)-1]
 	n := array.element
@@ -117,13 +116,13 @@ func (v *pathValues) element() int {
 	return noNode
 }
 
-// enter notes that the container at a node begins.
+// enter records the beginning of the container at a node.
 func (v *pathValues) enter(node, start int) {
 	v.spans[node].start = start
 	v.open = append(v.open, container{node: node})
 }
 
-// leave notes that the innermost container that paths lead into ends.
+// leave records the end of the innermost open container.
 func (v *pathValues) leave(end int) {
 	last := len(v.open) - 1
 	v.spans[v.open[last].node].end = end

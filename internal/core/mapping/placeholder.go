@@ -13,8 +13,8 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// placeholder matches a placeholder in an expression. The braces of CEL's own maps and messages always contain a colon or
-// nothing.
+// placeholder matches a placeholder in an expression. CEL also uses braces for maps and messages, but these always contain a
+// colon or nothing.
 var placeholder = regexp.MustCompile(`\{([A-Za-z_$][^\s{}:,"']*)\}`)
 
 // placeholders are the placeholders of one expression. Each becomes a CEL variable of type string, so that a value is never
@@ -25,8 +25,8 @@ type placeholders struct {
 	vars   []string // the CEL variable of each name
 }
 
-// variable returns the CEL variable for a placeholder. It is as long as the placeholder with its braces, so that positions
-// in errors are right for the expression as it was written.
+// variable returns the CEL variable for a placeholder. It is as long as the placeholder with its braces, so that positions in
+// error messages are also right for the original expression.
 func (p *placeholders) variable(name string) (string, error) {
 	switch own, _ := cutEscape(name); {
 	case own == "line":
@@ -44,7 +44,7 @@ func (p *placeholders) variable(name string) (string, error) {
 	return v, nil
 }
 
-// restore replaces variables by their placeholders in a message.
+// restore replaces the variables in a message with their placeholders.
 func (p *placeholders) restore(message string) string {
 	for i, v := range p.vars {
 		message = strings.ReplaceAll(message, v, "{"+p.names[i]+"}")
@@ -52,7 +52,7 @@ func (p *placeholders) restore(message string) string {
 	return message
 }
 
-// replaceInCode replaces the placeholders of expr by variables, outside of string literals and comments.
+// replaceInCode replaces the placeholders in expr with variables, outside of string literals and comments.
 func (p *placeholders) replaceInCode(expr string) (string, error) {
 	// An identifier of the expression must not be taken for one of these variables.
 	for p.prefix = "p"; regexp.MustCompile(p.prefix + "[0-9]").MatchString(expr); {
@@ -114,8 +114,8 @@ func skipLiteral(expr string, i int) int {
 	return len(expr) // unclosed: the CEL parser says so
 }
 
-// replaceInLiterals replaces each string or bytes literal that has placeholders by a concatenation of its texts and
-// variables. It works on the parsed expression, so that quotes and escapes cannot mislead it.
+// replaceInLiterals replaces each string or bytes literal that has placeholders with a concatenation of texts and variables. It
+// works on the parsed expression, so that quotes and escapes cannot mislead it.
 func (p *placeholders) replaceInLiterals(parsed *ast.AST) (err error) {
 	id := ast.MaxID(parsed)
 	build := builder{ExprFactory: ast.NewExprFactory(), info: parsed.SourceInfo(), id: id}

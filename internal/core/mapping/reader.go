@@ -5,14 +5,15 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// reader makes documents of records. One goroutine uses it at a time.
+// reader turns records into documents. Only one goroutine may use it at a time.
 type reader struct {
-	parser   *parse.Parser // nil: lines stay text
+	parser   *parse.Parser // nil: lines are not parsed
 	document Document
-	object   []byte // that a line became
+	object   []byte // the object that the last line became
 }
 
-// read makes rec the document. A line becomes an object. One that does not fit stays as it is, and read reports false.
+// read makes rec the document. The parser turns a line into an object. If a line does not fit, read reports false, and the
+// document is the line itself.
 func (r *reader) read(rec *records.Record) (fits bool) {
 	r.document.Reset(rec.Text, rec.Seq)
 	if r.parser == nil || !rec.IsLine {

@@ -7,19 +7,20 @@ import (
 	"strings"
 )
 
-// Template is text with placeholders: {record}, {record.path}, {line}, {seq}, and names that Bind puts a value in for. Each
-// can name an escape: {record.path|html}. It does not change after ParseTemplate and may be used by many goroutines.
+// Template is text with placeholders: {record}, {record.path}, {line}, {seq}, and names whose values Bind looks up. Each can
+// have an escape: {record.path|html}. A Template does not change after ParseTemplate. Many goroutines may use it at the same
+// time.
 type Template struct {
 	source string
 	parts  []part
-	paths  *paths // of its values, and of those of the other templates of its mapping
+	paths  *paths // the paths in all templates of the mapping
 }
 
 type part struct {
 	kind   kind
 	escape escape
-	text   string // of text: itself; of a name: as written, with its braces
-	node   int    // of a value: in the template's paths
+	text   string // textPart: the text; namePart: the placeholder as written, with its braces
+	node   int    // valuePart: the node in the template's paths
 }
 
 type kind uint8
@@ -35,15 +36,15 @@ const (
 
 // ParseTemplate parses the text of a template.
 //
-// A placeholder goes from a { to the next }. If another { comes first, the former is text. In a path, a dot divides keys,
-// and a bar ends them; \. \| \\ \{ and \} stand for the characters themselves. Outside of placeholders, \{ and \} are
-// braces that begin and end none, as everywhere in Caddy. An error names what to change.
+// A placeholder extends from a { to the next }. If another { comes first, the former is text. In a path, a dot separates keys,
+// and a bar comes before the escape. \. \| \\ \{ and \} stand for the characters themselves. Outside of placeholders, \{ and
+// \} are literal braces, as everywhere in Caddy. An error says what to change.
 func ParseTemplate(s string) (*Template, error) { return parseTemplate(s, new(paths)) }
 
-// parseTemplate is ParseTemplate for one of several templates that look into the same records.
+// parseTemplate is ParseTemplate for one of several templates over the same records. It adds its paths to in.
 func parseTemplate(s string, in *paths) (*Template, error) {
 	t := &Template{source: s, paths: in}
-	text := 0 // where the text that is not in parts yet begins
+	text := 0 // the start of the text that is not in parts yet
 	for i := 0; i < len(s); {
 		if s[i] == '\\' && i+1 < len(s) && (s[i+1] == '{' || s[i+1] == '}') {
 			t.addText(s[text:i])
@@ -72,7 +73,7 @@ func parseTemplate(s string, in *paths) (*Template, error) {
 	return t, nil
 }
 
-// parsePlaceholder parses the placeholder that s begins with. Size 0: the brace at its beginning is text.
+// parsePlaceholder parses the placeholder at the beginning of s. If size is 0, the brace there is text.
 func (t *Template) parsePlaceholder(s string) (p part, size int, err error) {
 	inside := s[1:]
 	for _, own := range []struct {
@@ -111,13 +112,14 @@ func (t *Template) parsePlaceholder(s string) (p part, size int, err error) {
 	return p, len(p.text), nil
 }
 
-// cutWord cuts word off the beginning of s, unless s goes on with a longer word.
+// cutWord cuts word off the beginning of s, unless s begins with a longer word.
 func cutWord(s, word string) (after string, ok bool) {
 	after, ok = strings.CutPrefix(s, word)
 	return after, ok && (after == "" || !isWord(after[0]))
 }
 
-// closed returns an error for a placeholder of our own that is not closed. As text, it would be a surprise at run time.
+// closed returns an error if one of our placeholders is not closed. If it were taken for text, that would surprise the user at
+// run time.
 func closed(after, want string) error {
 	if end := strings.IndexAny(after, "{}"); end < 0 || after[end] == '{' {
 		return fmt.Errorf("a placeholder is not closed: write %s, or \\{ for a brace that is text", want)
@@ -125,7 +127,7 @@ func closed(after, want string) error {
 	return nil
 }
 
-// parsePath parses the path at the beginning of s, and its escape, up to its closing brace.
+// parsePath parses the path at the beginning of s and its escape, up to the closing brace.
 func parsePath(s string) (path []key, e escape, rest string, err error) {
 	var name []byte
 	for i := 0; i < len(s) && s[i] != '{'; i++ {
@@ -169,7 +171,7 @@ func isWord(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
 }
 
-// addText appends text, as one part with the text before it.
+// addText appends text. It extends the last part if that is text.
 func (t *Template) addText(s string) {
 	if s == "" {
 		return
@@ -181,8 +183,8 @@ func (t *Template) addText(s string) {
 	t.parts = append(t.parts, part{kind: textPart, text: s})
 }
 
-// Placeholders returns the names in braces, without the braces and the escape, that are not the template's own and that
-// Bind has not known so far.
+// Placeholders returns the names of the placeholders that are not bound yet, without braces and escapes. {record}, {line} and
+// {seq} are not among them.
 func (t *Template) Placeholders() []string {
 	var names []string
 	for _, p := range t.parts {
@@ -198,9 +200,8 @@ func (p part) name() string {
 	return name
 }
 
-// Bind returns the template with the values of the placeholders that lookup knows. Values are text, and are never expanded
-// again. Other placeholders stay as written; a later Bind may know them. A template without such placeholders is returned
-// as it is.
+// Bind returns the template with the values of the placeholders that lookup knows. A value is text and is never expanded again.
+// Other placeholders stay as written, and another Bind may know them.
 func (t *Template) Bind(lookup func(name string) (value string, known bool)) *Template {
 	if !t.has(namePart) {
 		return t
@@ -259,23 +260,23 @@ func appendValue(dst []byte, value string) []byte {
 	return append(dst, value...)
 }
 
-// IsRecord reports whether the template is {record} and nothing else.
+// IsRecord reports whether the template is exactly {record}.
 func (t *Template) IsRecord() bool {
 	return len(t.parts) == 1 && t.parts[0].kind == recordPart && t.parts[0].escape == unescaped
 }
 
-// UsesRecord reports whether the text that the template makes depends on the record or its number. Otherwise, once
-// everything is bound, it is the same for all records.
+// UsesRecord reports whether the template has {record}, {record.path}, {line} or {seq}. Otherwise, once it is bound, its text
+// is the same for all records.
 func (t *Template) UsesRecord() bool {
 	return t.has(recordPart) || t.has(valuePart) || t.has(linePart) || t.has(seqPart)
 }
 
-// NeedsJSON reports whether the template has a {record.path}.
+// NeedsJSON reports whether the template has {record.path}.
 func (t *Template) NeedsJSON() bool { return t.has(valuePart) }
 
 func (t *Template) has(k kind) bool {
 	return slices.ContainsFunc(t.parts, func(p part) bool { return p.kind == k })
 }
 
-// String is the template as it was written.
+// String returns the template as it was written.
 func (t *Template) String() string { return t.source }

@@ -8,15 +8,15 @@ import (
 // maxDepth is how deep a JSON record may be nested. A deeper one counts as text. encoding/json has the same limit.
 const maxDepth = 10_000
 
-// scan reports whether text, which is valid UTF-8, is one JSON value (RFC 8259), with white space around it allowed. In the
-// same pass it finds the values of the paths.
+// scan reports whether text, which is valid UTF-8, is one JSON value (RFC 8259). White space around the value is allowed. In the
+// same pass, it finds the values of the paths.
 //
-// Every record that a template looks into is scanned, so it has to be quick: strings, most of any record, go eight bytes
-// at a time, which no library's validator does, and nesting costs a bit and not a stack frame. Where no path leads, nothing
-// is compared.
+// It must be fast, because every record with a {record.path} or a where is scanned. It reads strings, the largest part of most
+// records, eight bytes at a time. No library's validator does that. A nesting level costs a bit, not a stack frame. Outside of
+// the paths, no names are compared.
 func (v *pathValues) scan(text []byte) bool {
 	var open nesting
-	node := v.begin() // of the value that comes next
+	node := v.begin() // the node of the next value
 	i := skipBlank(text, 0)
 
 value:
@@ -122,7 +122,7 @@ name:
 	goto value
 }
 
-// nesting knows for each open bracket whether it is that of an object.
+// nesting holds a bit for each open bracket: whether it is that of an object.
 type nesting struct {
 	depth int
 	first [4]uint64 // enough for nearly all records
@@ -166,8 +166,7 @@ func skipBlank(text []byte, i int) int {
 	return i
 }
 
-// stringEnd returns the index after the string whose first character is at i,
-// or -1 if it is not one.
+// stringEnd returns the index after the string whose first character is at i, or -1 if the string is invalid.
 func stringEnd(text []byte, i int) int {
 	for {
 		for i+8 <= len(text) {
@@ -195,8 +194,8 @@ func stringEnd(text []byte, i int) int {
 	}
 }
 
-// specials returns the top bit of each of the first eight bytes that is a quote, a backslash or a control character. A borrow
-// can set bits above the first such byte, but the first is the only one that counts.
+// specials checks the first eight bytes. It sets the top bit of each byte that is a quote, a backslash or a control character. A
+// borrow can set more bits above the first such byte, but only the first one counts.
 func specials(text []byte) uint64 {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	x := binary.LittleEndian.Uint64(text)

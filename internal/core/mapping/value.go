@@ -10,13 +10,13 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// Objects and arrays of a record are CEL values that decode only what an expression uses, one level at a time. The first
-// few members are found by a scan of the object's text. If an expression uses more, all members are decoded once. Otherwise
-// n members would take n scans.
+// Objects and arrays in a record become CEL values that decode only the parts that an expression uses, one level at a time. The
+// first few members are found by a scan of the object's text. If an expression uses more, all members are decoded once, so that
+// n members do not take n scans.
 const scans = 8
 
-// celValue returns the CEL value of the JSON value s. An integer is an int, or a uint if it is too large for that. A larger
-// one is a double, as are numbers with a fraction or an exponent.
+// celValue returns the CEL value of the JSON value s. An integer becomes an int, or a uint if it is too large for an int, or else
+// a double. A number with a fraction or an exponent becomes a double.
 func celValue(s string) ref.Val {
 	switch s[0] {
 	case '{':
@@ -40,12 +40,12 @@ func celValue(s string) ref.Val {
 			return types.Uint(n)
 		}
 	}
-	// The only error left is a number out of range. f is an infinity then.
+	// The only possible error is a number out of range. Then f is an infinity.
 	f, _ := strconv.ParseFloat(s, 64)
 	return types.Double(f)
 }
 
-// celValueAt returns the CEL value of the JSON value at s[i:], and the end of that.
+// celValueAt returns the CEL value of the JSON value at s[i:], and the end of the JSON value.
 func celValueAt(s string, i int, whole bool) (v ref.Val, end int) {
 	if whole && s[i] == '{' {
 		o := &object{raw: s[i:]}
@@ -59,8 +59,8 @@ func celValueAt(s string, i int, whole bool) (v ref.Val, end int) {
 	return celValue(s[i:end]), end
 }
 
-// decodeWhole decodes a value at all levels in one pass. It is for comparisons, which use all of them. Decoding level by
-// level would search the text of the lower levels again and again.
+// decodeWhole decodes all levels of a value in one pass. It is for comparisons, which use all levels. Decoding level by level
+// would read the text of the lower levels many times.
 func decodeWhole(v ref.Val) {
 	switch v := v.(type) {
 	case *object:
@@ -87,10 +87,10 @@ type object struct {
 	raw     string
 	scanned int
 	all     traits.Mapper
-	whole   bool // all is decoded at every level
+	whole   bool // all levels are decoded
 }
 
-// decoded is the object with all its members decoded.
+// decoded returns the object with all its members decoded.
 func (o *object) decoded() traits.Mapper {
 	if o.all == nil {
 		o.decode(false)
@@ -98,7 +98,7 @@ func (o *object) decoded() traits.Mapper {
 	return o.all
 }
 
-// decode decodes the object that raw begins with, and returns where it ends.
+// decode decodes the object at the beginning of raw, and returns its end.
 func (o *object) decode(whole bool) (end int) {
 	members := make(map[ref.Val]ref.Val)
 	i := next(o.raw, 1)
@@ -168,10 +168,10 @@ func (o *object) String() string                              { return o.raw }
 type array struct {
 	raw   string
 	all   traits.Lister
-	whole bool // all is decoded at every level
+	whole bool // all levels are decoded
 }
 
-// decoded is the array with all its elements decoded.
+// decoded returns the array with all its elements decoded.
 func (a *array) decoded() traits.Lister {
 	if a.all == nil {
 		a.decode(false)
@@ -179,7 +179,7 @@ func (a *array) decoded() traits.Lister {
 	return a.all
 }
 
-// decode decodes the array that raw begins with, and returns where it ends.
+// decode decodes the array at the beginning of raw, and returns its end.
 func (a *array) decode(whole bool) (end int) {
 	var elements []ref.Val
 	i := next(a.raw, 1)

@@ -17,16 +17,15 @@ import (
 	"cel.dev/cel-go/interpreter"
 )
 
-// timeLimit is the longest time of an evaluation for one record. Nested macros over a large record would take hours. CEL's
-// own cost limit is not used, because the time that it takes to keep account grows with the square of the number of
-// iterations.
+// timeLimit is the longest time for an evaluation over one record. Without it, nested macros over a large record would take
+// hours. CEL's own cost limit is of no use: the time for its accounting grows with the square of the number of iterations.
 const timeLimit = time.Second
 
 // interruptCheck is the number of iterations of a macro after which timeLimit is checked.
 const interruptCheck = 16
 
-// Where is a compiled CEL expression over a record. It does not change after
-// CompileWhere and may be used by many goroutines.
+// Where is a compiled CEL expression over a record. It does not change after CompileWhere. Many goroutines may use it at the same
+// time.
 type Where struct {
 	expr         string
 	placeholders placeholders
@@ -34,24 +33,23 @@ type Where struct {
 	loops        bool // has macros, so it may take long
 }
 
-// Filter is a Where with the values of its placeholders, for the records of one stream. One goroutine uses it at a time.
+// Filter is a Where with the values of its placeholders, for the records of one stream. Only one goroutine may use it at a time.
 type Filter struct {
 	where  *Where
-	values []ref.Val // of the placeholders, in their order
+	values []ref.Val // the values of the placeholders, in order
 
 	record *Document
-	object object // of the record at hand, if it is a JSON object
+	object object // the record, if it is a JSON object
 }
 
-// environment is what expressions can use: the libraries of Caddy's own
-// expression matcher, optional types (record.?level.orValue("")), and the
-// variables record and seq.
+// environment is the environment of expressions. It has the libraries of Caddy's own expression matcher, optional types
+// (record.?level.orValue("")), and the variables record and seq.
 var environment = sync.OnceValues(func() (*cel.Env, error) {
 	libraries, err := cel.NewCustomEnv(
 		standardLibrary(), boundedMatches(),
 		ext.Strings(), ext.Bindings(), ext.Lists(ext.ListsMaxRangeSize(longestOut)), ext.Math(),
 		cel.OptionalTypes(),
-		cel.CrossTypeNumericComparisons(true), // JSON does not tell 1 from 1.0, so neither must 1 < 1.5
+		cel.CrossTypeNumericComparisons(true), // so that 1 < 1.5 works: in JSON, 1 and 1.0 are the same type
 		cel.Variable("record", cel.DynType),
 		cel.Variable("seq", cel.IntType),
 	)
@@ -63,8 +61,8 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 
 // CompileWhere compiles a CEL expression that selects records.
 //
-// The variable record is the JSON value of the record, or a string if it is not JSON. seq is its number. A {placeholder},
-// also within a string literal, stands for a string that Bind supplies. It never stands for code.
+// The variable record is the record's JSON value, or a string if the record is not JSON. The variable seq is its number. A
+// {placeholder}, even in a string literal, stands for a string that Bind supplies, and never for code.
 func CompileWhere(expr string) (*Where, error) {
 	w := &Where{expr: expr}
 	if err := w.compile(); err != nil {
@@ -124,7 +122,7 @@ func (w *Where) explain(issues *cel.Issues) error {
 	for _, e := range issues.Errors() {
 		message := w.placeholders.restore(e.Message)
 		if strings.Contains(message, "token recognition error at: '=") {
-			// What CEL says of the rest follows from it.
+			// The other errors follow from this one.
 			return fmt.Errorf("line %d, column %d: a single = does not compare: write ==", e.Location.Line(), e.Location.Column()+1)
 		}
 		list = append(list, fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, message))
@@ -148,8 +146,8 @@ func (w *Where) Bind(lookup func(name string) (value string, known bool)) *Filte
 	return f
 }
 
-// Match reports whether the expression is true for r. An error means that it is neither true nor false, because a key is
-// missing or types do not fit, for example.
+// Match reports whether the expression is true for r. It returns an error if the expression is neither true nor false, for
+// example because a key is missing or types do not fit.
 func (f *Filter) Match(r *Document) (bool, error) {
 	f.record = r
 	f.object = object{}
@@ -158,7 +156,7 @@ func (f *Filter) Match(r *Document) (bool, error) {
 		return false, fmt.Errorf("where expression %q: took longer than %v", f.where.expr, timeLimit)
 	}
 	if err != nil {
-		// The text is made now. An error of CEL makes its text later, from values that may share the record's memory.
+		// The message is made now: err may hold values that share the record's memory.
 		return false, fmt.Errorf("where expression %q: %s", f.where.expr, f.where.placeholders.restore(err.Error()))
 	}
 	match, ok := result.(types.Bool)

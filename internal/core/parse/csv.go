@@ -10,7 +10,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/jsonstring"
 )
 
-// omitted is the name of a column that is left out.
+// omitted is the name for a column that gets no field.
 const omitted = "-"
 
 type csvParser struct {

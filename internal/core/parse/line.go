@@ -2,8 +2,8 @@ package parse
 
 import "io"
 
-// lineReader gives a line and its LF to a reader that lives on from line to line. Such a reader stops at the LF, and comes
-// to the end only where a line is not whole.
+// lineReader provides a line and an LF to a reader that is reused for the next line. The reader stops at the LF. It gets an EOF
+// only if it expects more than the line.
 type lineReader struct {
 	line []byte
 	read int

@@ -29,8 +29,8 @@ func newLogfmt() *logfmtParser {
 	return p
 }
 
-// A line without a pair does not fit, as each line of prose would be keys without values. Of a key that is there twice,
-// the first counts, as in a record of JSON. A key without a value is empty.
+// appendObject rejects a line without a pair: otherwise any line of prose would be keys without values. If a key occurs twice,
+// the first one counts, as in a JSON record. A key without a value becomes an empty string.
 func (p *logfmtParser) appendObject(dst, line []byte) (out []byte, fits bool) {
 	if bytes.IndexByte(line, '=') < 0 {
 		return dst, false
@@ -59,7 +59,7 @@ func (p *logfmtParser) appendObject(dst, line []byte) (out []byte, fits bool) {
 	d.lines.reset(nil)
 	d.keys.clear()
 	if d.Err() != nil {
-		return dst, false // such a decoder goes no further
+		return dst, false // the decoder cannot be used after an error
 	}
 	if len(line) <= maxPooled {
 		p.decoders.Put(d)
@@ -67,7 +67,7 @@ func (p *logfmtParser) appendObject(dst, line []byte) (out []byte, fits bool) {
 	return append(dst, '}'), true
 }
 
-// keySet is the keys of a line. They are slices of it. Of the few that most lines have, none is worth a map.
+// keySet holds the keys of a line, which are slices of the line. It uses a map only for lines with many keys.
 type keySet struct {
 	few  [][]byte
 	many map[string]struct{}

@@ -1,7 +1,7 @@
-// Package parse finds the fields of lines: CSV, a regular expression, logfmt and syslog. It makes each line that fits a
-// JSON object, and knows neither HTTP nor Caddy.
+// Package parse finds the fields in lines of text: CSV, a regular expression, logfmt or syslog. Each line that fits becomes a
+// JSON object.
 //
-// Each takes time and memory in proportion to the line, whatever is in it.
+// Time and memory are proportional to the length of the line, whatever it holds.
 package parse
 
 import (
@@ -13,11 +13,11 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/jsonstring"
 )
 
-// Spec says what lines are made of, as a config has it.
+// Spec holds the options of parse.
 type Spec struct {
 	Syntax  string   // one of Syntaxes
-	Columns []string // of csv
-	Pattern string   // of regexp
+	Columns []string // for csv
+	Pattern string   // for regexp
 }
 
 // The values of Spec.Syntax.
@@ -31,17 +31,18 @@ const (
 // Syntaxes are the values of Spec.Syntax.
 var Syntaxes = []string{CSV, Regexp, Logfmt, Syslog}
 
-// Parser makes JSON objects of lines. It does not change, and many goroutines may use it.
+// Parser turns lines into JSON objects. Many goroutines may use it at the same time.
 type Parser struct {
 	lines lineParser
 }
 
-// lineParser appends the object that a line becomes, or returns dst with anything behind it and false if it does not fit.
+// lineParser appends the object that a line becomes. If the line does not fit, it returns false, and out may have anything after
+// dst.
 type lineParser interface {
 	appendObject(dst, line []byte) (out []byte, fits bool)
 }
 
-// New compiles a Spec. The error says what to change.
+// New compiles a Spec. An error says what to change.
 func New(spec Spec) (*Parser, error) {
 	var lines lineParser
 	var err error
@@ -69,8 +70,8 @@ func New(spec Spec) (*Parser, error) {
 	return &Parser{lines}, nil
 }
 
-// AppendObject appends the JSON object that a line becomes: in one line, and without a name twice. A line that does not
-// fit appends nothing. The line must be valid UTF-8.
+// AppendObject appends the JSON object that a line becomes. The object has no line break, and no name twice. If the line does not
+// fit, AppendObject appends nothing. The line must be valid UTF-8.
 func (p *Parser) AppendObject(dst, line []byte) (out []byte, fits bool) {
 	out, fits = p.lines.appendObject(dst, line)
 	if !fits {
@@ -79,10 +80,11 @@ func (p *Parser) AppendObject(dst, line []byte) (out []byte, fits bool) {
 	return out, true
 }
 
-// maxPooled is how long a line may be to be parsed by what is kept for the next one. There are few long lines.
+// maxPooled is the longest line for a pooled reader, whose buffers grow with the line. Longer lines are rare, and get a reader of
+// their own.
 const maxPooled = 16 << 10
 
-// member is the beginning of an object's member, prepared: its name and the colon.
+// member is the prepared beginning of an object's member: its name and the colon.
 type member []byte
 
 func newMember(name string) (member, error) {
@@ -92,7 +94,7 @@ func newMember(name string) (member, error) {
 	return append(jsonstring.Append(nil, name), ':'), nil
 }
 
-// appendMember begins another member of the object that begins at start.
+// appendMember begins another member of the object at start.
 func appendMember(dst []byte, start int, m member) []byte {
 	if len(dst) > start+len("{") {
 		dst = append(dst, ',')

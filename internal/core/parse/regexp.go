@@ -11,13 +11,14 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/pattern"
 )
 
-// patternBounds are those of a pattern in the config. Whether a line fits must not depend on how busy the machine is, so the
-// clock is for lines and patterns that are both very large: a pattern of 128 instructions on 1 MiB takes a second at worst.
+// patternBounds are the bounds for a pattern in the config. It must not depend on the load of the machine whether a line fits. So
+// the time limit applies only if line and pattern are both very large: a pattern with 128 instructions takes a second for 1 MiB
+// at worst.
 var patternBounds = pattern.Bounds{Length: math.MaxInt, Size: math.MaxInt, Steps: 1 << 27, Time: time.Second}
 
 type regexpParser struct {
 	pattern *pattern.Pattern
-	groups  []member // by number; nil: without a name
+	groups  []member // by the number of the group; nil: it has no name
 }
 
 func newRegexp(expr string) (*regexpParser, error) {
@@ -49,7 +50,7 @@ func newRegexp(expr string) (*regexpParser, error) {
 	return p, nil
 }
 
-// A group that takes no part in the match has no field.
+// appendObject gives no field to a group that is not part of the match.
 func (p *regexpParser) appendObject(dst, line []byte) (out []byte, fits bool) {
 	found, err := p.pattern.FindGroups(line)
 	if err != nil || found == nil {

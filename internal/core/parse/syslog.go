@@ -16,12 +16,12 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/jsonstring"
 )
 
-// maxHeader is how long all that stands before the message may be, structured data included. The library takes quadratic
-// time for escapes in these; RFC 5424 §6.1 has receivers take messages of 2 KiB.
+// maxHeader is the longest header, with structured data. The library takes quadratic time for escapes in structured data. RFC 5424
+// §6.1 asks receivers to accept messages of 2 KiB.
 const maxHeader = 16 << 10
 
-// syslogParser uses github.com/leodido/go-syslog: it is maintained and under the MIT licence, knows both RFCs, and its state
-// machines go through a line once. It is what Telegraf and the OpenTelemetry Collector use.
+// syslogParser uses github.com/leodido/go-syslog, as Telegraf and the OpenTelemetry Collector do. It is maintained, has the MIT
+// licence and knows both RFCs. Its state machines read a line once.
 type syslogParser struct {
 	machines sync.Pool
 }
@@ -42,10 +42,10 @@ func newSyslog() *syslogParser {
 	return p
 }
 
-// syslogLine is what a line says. What it does not say is empty.
+// syslogLine holds the fields of a line. A field that the line does not have is empty.
 type syslogLine struct {
 	*syslog.Base
-	timestamp, message []byte // as they stand in the line
+	timestamp, message []byte // slices of the line
 	data               map[string]map[string]string
 }
 
@@ -80,7 +80,7 @@ func (p *syslogParser) appendObject(dst, line []byte) (out []byte, fits bool) {
 	return append(dst, '}'), true
 }
 
-// appendStructuredData appends its elements and their parameters in the order of their names.
+// appendStructuredData appends the elements and their parameters, sorted by name.
 func appendStructuredData(dst []byte, data map[string]map[string]string) []byte {
 	begin := byte('{')
 	for _, id := range slices.Sorted(maps.Keys(data)) {
@@ -96,7 +96,7 @@ func appendStructuredData(dst []byte, data map[string]map[string]string) []byte 
 	return append(dst, '}')
 }
 
-// parse is false for a line that is neither.
+// parse parses a line of RFC 5424 or RFC 3164. It reports false for any other line.
 func (m *syslogMachines) parse(line []byte, l *syslogLine) bool {
 	priority, rest, ok := bytes.Cut(line, []byte(">"))
 	if !ok || !bytes.HasPrefix(priority, []byte("<")) {
@@ -113,7 +113,7 @@ func (m *syslogMachines) parseIETF(line, rest []byte, l *syslogLine) bool {
 	header := line[:min(len(line), maxHeader)]
 	parsed, err := m.ietf.Parse(header)
 	message, ok := parsed.(*rfc5424.SyslogMessage)
-	if err != nil || !ok { // it is nil, without an error, for a line that ends before its message
+	if err != nil || !ok { // a line that ends before its message gives nil without an error
 		return false
 	}
 	l.Base = &message.Base
@@ -126,13 +126,13 @@ func (m *syslogMachines) parseIETF(line, rest []byte, l *syslogLine) bool {
 	if l.message, ok = messageOf(line, header, message.Message); !ok {
 		return false
 	}
-	l.message = bytes.TrimPrefix(l.message, []byte("\uFEFF")) // §6.4: it only says that UTF-8 follows
+	l.message = bytes.TrimPrefix(l.message, []byte("\uFEFF")) // the mark that UTF-8 follows (§6.4)
 	return true
 }
 
 // parseBSD parses a line of RFC 3164. rest begins with its timestamp.
 func (m *syslogMachines) parseBSD(line, rest []byte, l *syslogLine) bool {
-	// The library forgets a message with control characters, such as the colors of a terminal.
+	// The library drops a message with control characters, such as terminal colors.
 	m.header = append(m.header[:0], line[:min(len(line), maxHeader)]...)
 	for i, c := range m.header {
 		if c < ' ' || c == 0x7f {
@@ -152,14 +152,14 @@ func (m *syslogMachines) parseBSD(line, rest []byte, l *syslogLine) bool {
 	l.mendTag(line)
 	for _, field := range []*string{l.Hostname, l.Appname, l.ProcID} {
 		if field != nil && strings.Contains(*field, "\t") {
-			return false // a control character, which RFC 3164 §4.1 has in a message only
+			return false // a control character, which only a message may have (RFC 3164 §4.1)
 		}
 	}
 	return true
 }
 
-// mendTag gives tag and message what is theirs. Where no blank follows a tag and its colon, the library has taken the tag,
-// or what follows its bracket, for the message's beginning.
+// mendTag corrects tag and message. If no space follows a tag and its colon, the library has made the tag, or the text after its
+// bracket, a part of the message.
 func (l *syslogLine) mendTag(line []byte) {
 	if l.Appname == nil {
 		return
@@ -172,15 +172,15 @@ func (l *syslogLine) mendTag(line []byte) {
 			l.message = message
 			return
 		}
-		l.message = line[len(before)-len("[")-len(tag):] // no tag after all
+		l.message = line[len(before)-len("[")-len(tag):] // it was not a tag
 		l.Appname, l.ProcID = nil, nil
 	case !bytes.HasSuffix(before, []byte(": ")):
 		l.message = bytes.TrimPrefix(l.message, append(tag, ':'))
 	}
 }
 
-// messageOf returns the message as it stands in the line, whose end it is. The library has seen the beginning of the line
-// and of the message only.
+// messageOf returns the message, which extends to the end of the line. The library has seen only the beginning of the line, and so
+// of the message.
 func messageOf(line, header []byte, message *string) (text []byte, ok bool) {
 	if message == nil {
 		return nil, len(header) == len(line)
@@ -188,7 +188,7 @@ func messageOf(line, header []byte, message *string) (text []byte, ok bool) {
 	return line[len(header)-len(*message):], strings.HasSuffix(string(header), *message)
 }
 
-// bsdTimestamp is the timestamp that rest begins with: one of RFC 3164, which has blanks in it, or of RFC 3339.
+// bsdTimestamp returns the timestamp at the beginning of rest. It is one of RFC 3164, which has spaces, or of RFC 3339.
 func bsdTimestamp(rest []byte) []byte {
 	rest = bytes.TrimLeft(rest, " ")
 	end := 0

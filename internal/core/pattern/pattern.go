@@ -10,29 +10,29 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds are those of a pattern: its length in bytes, its size in instructions, and the time for a text. A text that is
-// matched in so few steps needs no look at the clock.
+// Bounds are the limits of a pattern and its matching.
 type Bounds struct {
-	Length, Size int
-	Steps        int
-	Time         time.Duration
+	Length int           // of the pattern, in bytes
+	Size   int           // of the pattern, in instructions
+	Steps  int           // a match with no more steps is not timed
+	Time   time.Duration // for one match with more steps
 }
 
-// Errors of patterns beyond their bounds.
+// The errors of patterns beyond their bounds.
 var (
 	ErrTooLarge = errors.New("a pattern that is not in the config itself must be short")
 	ErrTooSlow  = errors.New("the pattern takes too long")
 )
 
-// Pattern is a regular expression. It takes time in proportion to its own size and that of the text, so that the product
-// of two that are large has to be bounded. Many goroutines may use it.
+// Pattern is a regular expression. The time for a match is proportional to the size of the pattern and to that of the text. So it
+// has to be limited where both are large. Many goroutines may use a Pattern at the same time.
 type Pattern struct {
 	*regexp.Regexp
-	size   int // instructions
+	size   int // in instructions
 	bounds Bounds
 }
 
-// Compile compiles an expression.
+// Compile compiles an expression. It returns ErrTooLarge if the expression is longer or larger than the bounds allow.
 func Compile(expr string, within Bounds) (*Pattern, error) {
 	if len(expr) > within.Length {
 		return nil, ErrTooLarge
@@ -49,7 +49,7 @@ func Compile(expr string, within Bounds) (*Pattern, error) {
 	return p, err
 }
 
-// Match reports whether the text has a match.
+// Match reports whether the text has a match. It returns ErrTooSlow after Bounds.Time.
 func (p *Pattern) Match(text string) (bool, error) {
 	if p.isQuick(len(text)) {
 		return p.MatchString(text), nil
@@ -59,7 +59,8 @@ func (p *Pattern) Match(text string) (bool, error) {
 	return found, reader.err()
 }
 
-// FindGroups returns where the first match and its groups begin and end, as regexp does. It is nil without a match.
+// FindGroups returns the indexes of the first match and of its groups, as regexp's FindSubmatchIndex does, or nil without a match.
+// It returns ErrTooSlow after Bounds.Time.
 func (p *Pattern) FindGroups(text []byte) ([]int, error) {
 	if p.isQuick(len(text)) {
 		return p.FindSubmatchIndex(text), nil
@@ -71,7 +72,7 @@ func (p *Pattern) FindGroups(text []byte) ([]int, error) {
 
 func (p *Pattern) isQuick(length int) bool { return p.size*length <= p.bounds.Steps }
 
-// instructions is about how many a pattern is compiled to: a repetition is as many copies of what it repeats.
+// instructions estimates the number of instructions. A repetition is compiled to copies.
 func instructions(re *syntax.Regexp) int {
 	n := 1
 	if re.Op == syntax.OpLiteral {
@@ -86,10 +87,10 @@ func instructions(re *syntax.Regexp) int {
 	return n
 }
 
-// timedReader ends a text before its end once there is no more time: nothing else stops a regular expression.
+// timedReader reads a text, and pretends that it ends when the time is over. Nothing else stops a regular expression.
 type timedReader[T string | []byte] struct {
 	text  T
-	place int
+	index int
 	until time.Time
 	read  int
 	late  bool
@@ -100,15 +101,15 @@ func newTimedReader[T string | []byte](text T, limit time.Duration) *timedReader
 }
 
 func (r *timedReader[T]) ReadRune() (c rune, size int, err error) {
-	const check = 16 // a look at the clock costs as much as a step of a small program
+	const check = 16 // the clock is read only sometimes, because that takes as long as a step of a small pattern
 	if r.read++; r.read%check == 0 && time.Now().After(r.until) {
 		r.late = true
 	}
-	if r.late || r.place == len(r.text) {
+	if r.late || r.index == len(r.text) {
 		return 0, 0, io.EOF
 	}
-	c, size = utf8.DecodeRuneInString(string(r.text[r.place:min(r.place+utf8.UTFMax, len(r.text))])) // no copy of the whole
-	r.place += size
+	c, size = utf8.DecodeRuneInString(string(r.text[r.index:min(r.index+utf8.UTFMax, len(r.text))])) // copies four bytes at most
+	r.index += size
 	return c, size, nil
 }
 

@@ -1,20 +1,20 @@
 package records
 
-// Budget bounds what the splitters of one upstream keep together of records whose end they have not seen. A bound on
-// each record alone would let a thousand senders take a thousand times as much.
+// Budget limits the memory that the splitters of one upstream use together for unfinished records. With a limit for each
+// splitter alone, a thousand senders could use a thousand times as much.
 //
-// A Budget and its splitters must be used by one goroutine at a time.
+// Only one goroutine may use a Budget and its splitters at a time.
 type Budget struct {
 	size int
-	held int                    // by all of them, with room that is not used
-	by   map[*Splitter]struct{} // those that hold anything
+	held int                    // the capacity of all buffers
+	by   map[*Splitter]struct{} // the splitters that have a buffer
 	lost int
 }
 
-// NewBudget returns a budget of that many bytes. One record of the largest size that its splitter allows always fits.
+// NewBudget returns a budget of size bytes. One record of the largest size that a splitter allows always fits.
 func NewBudget(size int) *Budget { return &Budget{size: size} }
 
-// TakeLost returns how many records were let go since it was last called. No splitter gives a token for them.
+// TakeLost returns the number of records that were dropped since its last call. Next returns no token for them.
 func (b *Budget) TakeLost() int {
 	if b == nil {
 		return 0
@@ -24,8 +24,8 @@ func (b *Budget) TakeLost() int {
 	return lost
 }
 
-// account takes note of what a splitter keeps. If that is too much for all, room that is not used goes first, and then
-// the largest record.
+// account updates the budget after a change of the splitter's buffer. If the buffers are too large together, it drops empty
+// buffers first, and then the largest records.
 func (b *Budget) account(s *Splitter) {
 	if b == nil || cap(s.carry) == s.held {
 		return
@@ -60,7 +60,7 @@ func (b *Budget) note(s *Splitter) {
 	b.by[s] = struct{}{}
 }
 
-// loseLargest lets go of the largest record, and of what is still to come of it.
+// loseLargest drops the largest record. Its splitter will skip the rest of the record.
 func (b *Budget) loseLargest() {
 	var largest *Splitter
 	for s := range b.by {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/text/encoding/htmlindex"
 )
 
-// Charset is a character encoding that bytes are decoded from. A nil Charset
-// is UTF-8. A Charset may be used by many streams at once.
+// Charset is a character encoding that bytes are decoded from. A nil Charset is UTF-8. Many goroutines may use a Charset at the
+// same time.
 type Charset struct {
 	name     string            // canonical, WHATWG Encoding §4.2
 	encoding encoding.Encoding // nil for UTF-8, which needs no transformation
@@ -17,14 +17,14 @@ type Charset struct {
 
 var utf8Charset = &Charset{name: "utf-8"}
 
-// These are UTF-16 with the byte order that a byte order mark gives.
+// The charsets that a byte order mark of UTF-16 can select.
 var (
 	utf16LE = mustLookup("utf-16le")
 	utf16BE = mustLookup("utf-16be")
 )
 
-// LookupCharset returns the charset with that name or label (WHATWG Encoding §4.2), in upper or lower case. An empty name
-// is UTF-8.
+// LookupCharset returns the charset with this name or label (WHATWG Encoding §4.2), in upper or lower case. An empty name means
+// UTF-8.
 func LookupCharset(name string) (*Charset, error) {
 	if name == "" {
 		return utf8Charset, nil
@@ -41,7 +41,7 @@ func LookupCharset(name string) (*Charset, error) {
 	case "utf-8":
 		return utf8Charset, nil
 	case "replacement":
-		// This encoding stands for charsets that are unsafe to decode. Its decoder makes a single U+FFFD of any input.
+		// This encoding stands for charsets that are unsafe to decode. It decodes any input to a single U+FFFD.
 		return nil, fmt.Errorf("charset %q cannot be decoded: let the upstream send utf-8", name)
 	}
 	return &Charset{name: canonical, encoding: enc}, nil
@@ -55,8 +55,7 @@ func mustLookup(name string) *Charset {
 	return c
 }
 
-// CharsetOf returns the charset that a Content-Type names in its parameter. It returns UTF-8 if there is none, or one that
-// is not known.
+// CharsetOf returns the charset that a Content-Type names. It returns UTF-8 if it names none, or one that is unknown.
 //
 // mime.ParseMediaType is too strict here: it rejects all parameters if one is malformed.
 func CharsetOf(contentType string) *Charset {

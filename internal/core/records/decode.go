@@ -6,7 +6,7 @@ import (
 	"golang.org/x/text/transform"
 )
 
-// replacement is U+FFFD, which stands for bytes that are not valid.
+// replacement is U+FFFD, which replaces invalid bytes.
 var replacement = []byte("\uFFFD")
 
 // The byte order marks.
@@ -17,14 +17,14 @@ var (
 )
 
 // decoder turns source bytes into pieces of valid UTF-8 text, so that the code that finds records need not know charsets.
-// It also tells the source offset of a place in the text. Valid UTF-8 is passed on without a copy.
+// It also maps an index in the text to an offset in the source. It does not copy valid UTF-8.
 type decoder struct {
-	chunk  []byte // fed, not decoded yet
-	offset int64  // of the first byte not decoded yet, in the source
+	chunk  []byte // fed, but not decoded yet
+	offset int64  // the source offset of the first byte that is not decoded yet
 	held   [8]byte
-	nheld  int     // bytes in held: of a character, or a BOM, that a chunk cut off
-	small  [8]byte // a copy of held, for the piece that it became
-	begun  bool    // it is known whether there is a BOM
+	nheld  int     // the number of bytes in held: the beginning of a character or a BOM at the end of a chunk
+	small  [8]byte // a copy of held, for the piece made from it
+	begun  bool    // the start of the text was checked for a BOM
 
 	start   int64 // the source offset at which the last piece starts
 	charset *Charset
@@ -35,22 +35,22 @@ type decoder struct {
 type legacyDecoder struct {
 	decode transform.Transformer
 	buf    []byte
-	shifts bool  // the charset has escape sequences, of which no text comes
-	from   int64 // the source offset at which the next piece starts, with them
+	shifts bool  // the charset has escape sequences, which produce no text
+	from   int64 // the source offset of the next piece, including escape sequences before it
 
-	// To find the source offset of a place, the last piece is decoded again up to that place. No decoder tells which source
-	// byte became which byte of text.
+	// To find a source offset, the last piece is decoded again up to that index: a decoder does not say which source byte
+	// became which byte of text.
 	again   transform.Transformer
 	scratch []byte
-	src     []byte // what the last piece was decoded from, and more
+	src     []byte // the source of the last piece, and bytes after it
 	base    int64  // the source offset of src
 	final   bool
-	size    int // of the last piece
-	seen    int // bytes of it decoded again
-	at      int // bytes of src that took
+	size    int // the size of the last piece
+	seen    int // the number of its bytes decoded again
+	at      int // the number of bytes in src decoded again
 }
 
-// legacyPiece is how much text a legacy charset is decoded to at once.
+// legacyPiece is the largest piece of text from a legacy charset.
 const legacyPiece = 2 << 10
 
 func (d *decoder) use(c *Charset) {
@@ -67,8 +67,7 @@ func (d *decoder) use(c *Charset) {
 	}
 }
 
-// next returns the next piece of text. It returns nothing if more bytes are needed. final says that no more bytes will
-// come.
+// next returns the next piece of text. The piece is empty if more bytes are needed. final means that no more bytes will come.
 func (d *decoder) next(final bool) []byte {
 	text := d.piece(final)
 	if len(text) == 0 {
@@ -102,7 +101,7 @@ func (d *decoder) piece(final bool) []byte {
 	return nil
 }
 
-// take moves past n bytes of the chunk, which have become text.
+// take consumes n bytes of the chunk, which have become text.
 func (d *decoder) take(text []byte, n int) []byte {
 	d.start = d.offset
 	d.offset += int64(n)
@@ -110,7 +109,7 @@ func (d *decoder) take(text []byte, n int) []byte {
 	return text
 }
 
-// hold moves one byte of the chunk to the bytes that wait for more.
+// hold moves one byte from the chunk to held. It reports false if that is impossible.
 func (d *decoder) hold() bool {
 	if len(d.chunk) == 0 || d.nheld == len(d.held) {
 		return false
@@ -121,7 +120,7 @@ func (d *decoder) hold() bool {
 	return true
 }
 
-// takeHeld moves past n of the bytes held, which have become text.
+// takeHeld consumes n bytes of held, which have become text.
 func (d *decoder) takeHeld(text []byte, n int) []byte {
 	d.start = d.offset
 	d.offset += int64(n)
@@ -129,7 +128,7 @@ func (d *decoder) takeHeld(text []byte, n int) []byte {
 	return text
 }
 
-// nextHeld completes the character that the end of the last chunk has cut off.
+// nextHeld completes a character that was cut off at the end of the last chunk.
 func (d *decoder) nextHeld(final bool) []byte {
 	for {
 		valid, bad := validLen(d.held[:d.nheld])
@@ -191,7 +190,7 @@ func (d *decoder) skipBOM(final bool) bool {
 // nextLegacy decodes the next piece of a charset other than UTF-8.
 func (d *decoder) nextLegacy(final bool) []byte {
 	l := d.legacy
-	l.sourceLen(l.size) // the second decoder must not fall behind
+	l.sourceLen(l.size) // the second decoder must decode the whole piece
 	l.size, l.seen, l.at = 0, 0, 0
 	for {
 		held := d.nheld > 0
@@ -218,7 +217,7 @@ func (d *decoder) nextLegacy(final bool) []byte {
 		case nSrc > 0:
 			d.take(nil, nSrc)
 		case l.final:
-			// A decoder that knows that no more bytes will come should leave none. If it does, they are not characters.
+			// A decoder should leave no bytes when no more will come. Bytes that it leaves are not characters.
 			d.nheld = 0
 			return nil
 		case held && len(d.chunk) == 0:

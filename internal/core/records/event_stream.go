@@ -5,21 +5,20 @@ import (
 	"strconv"
 )
 
-// maxFieldSize is the most bytes of an id or event type. A longer one is ignored, since no client could send such an id
-// back in a header.
+// maxFieldSize is the size of the longest id or event type. A longer one is ignored: a client could not send such an id back in
+// a header.
 const maxFieldSize = 8 << 10
 
-// maxRetryDigits is the most digits of a reconnection time. A longer one is ignored, since no client's timer runs for so
-// long.
+// maxRetryDigits is the most digits in a reconnection time. A longer one is ignored: no client's timer runs for so long.
 const maxRetryDigits = 15
 
 var newline = []byte{'\n'}
 
-// eventState is where EventStream stands in its lines and events.
+// eventState is the parser's state for EventStream.
 type eventState struct {
 	line    fieldLine
-	afterCR bool // a LF that follows belongs to the line before
-	lf      int  // the next LF in Splitter.text; not looked for: before pos
+	afterCR bool // an LF that follows belongs to the line before
+	lf      int  // the index of the next LF in Splitter.text; lower than pos if it is not known
 
 	pending pendingEvent
 	id      lastID
@@ -28,39 +27,37 @@ type eventState struct {
 // fieldLine is the line being read.
 type fieldLine struct {
 	field  field
-	name   [5]byte // what is read of the field's name
-	named  int     // bytes in name
-	spaced bool    // a space that follows is not part of the value
-	value  []byte  // of id, event or retry
-	bad    bool    // value is to be ignored
+	name   [5]byte // the field's name, as far as it has been read
+	named  int     // the number of bytes in name
+	spaced bool    // the next byte is dropped if it is a space
+	value  []byte  // the value of id, event or retry
+	bad    bool    // the value must be ignored
 }
 
-// pendingEvent is the event being read. Its data is in part and then in
-// Splitter.carry.
+// pendingEvent is the event being read. Its data is in part, or in Splitter.carry if it had to be copied.
 type pendingEvent struct {
 	begun   bool   // it has a line
 	hasData bool   // it has a data line
-	lines   bool   // more than one
-	part    []byte // the first line's value, while it need not be copied
+	lines   bool   // it has several data lines
+	part    []byte // the value of the first data line, as long as it need not be copied
 	kind    []byte // its type
 	hasType bool
 	badType bool
-	givesID bool // it has an id line that counts
+	givesID bool // it has a valid id line
 }
 
-// lastID is the stream's id. It stays for the next record if its event has no
-// data.
+// lastID is the stream's id. If its event has no data, the next record gets it.
 type lastID struct {
 	value []byte
 	isNew bool // no record has had it yet
-	isBad bool // one was ignored since the last record
+	isBad bool // an id was ignored since the last record
 }
 
 // field is the kind of line being read.
 type field uint8
 
 const (
-	naming field = iota // not known yet
+	naming field = iota // the name is not complete yet
 	comment
 	dataField
 	eventField
@@ -85,8 +82,8 @@ func fieldOf(name []byte) field {
 	return ignored
 }
 
-// eventStream finds the next record of EventStream (WHATWG HTML §9.2.6). An event ends at the first byte of the CRLF of its
-// empty line, so that it does not wait for the second byte.
+// eventStream finds the next record in an EventStream (WHATWG HTML §9.2.6). If the empty line at the end of an event is a CRLF, the
+// event ends at the CR, so that it does not wait for the LF.
 func (s *Splitter) eventStream(rec *Record) Token {
 	e := &s.event
 	for s.pos < len(s.text) {
@@ -114,8 +111,8 @@ func (s *Splitter) eventStream(rec *Record) Token {
 	return s.park(part)
 }
 
-// eventLineEnd returns where in the text the line ends. It remembers the next LF. Where lines end with a CR, each line
-// would otherwise search the rest of the text for it.
+// eventLineEnd returns the index of the end of the line, or that of the end of the text. It keeps the index of the next LF: in a text
+// whose lines end with a CR, each line would search the rest of the text for an LF otherwise.
 func (s *Splitter) eventLineEnd() int {
 	e := &s.event
 	if e.lf < s.pos {
@@ -132,7 +129,7 @@ func (s *Splitter) eventLineEnd() int {
 	return e.lf
 }
 
-// eventLinePart goes on with the line, up to its end or not.
+// eventLinePart reads the next part of the line.
 func (s *Splitter) eventLinePart(part []byte) {
 	line := &s.event.line
 	if line.field == naming {
@@ -169,7 +166,7 @@ func (s *Splitter) eventLinePart(part []byte) {
 	case dataField:
 		s.eventData(part)
 	case idField, eventField:
-		// An id with NUL is ignored, as the standard has it.
+		// The standard says to ignore an id with NUL.
 		if len(line.value)+len(part) > maxFieldSize || line.field == idField && bytes.IndexByte(part, 0) >= 0 {
 			line.bad = true
 		}
@@ -249,7 +246,8 @@ func (s *Splitter) eventLine(rec *Record) Token {
 			return IsRetry
 		}
 	case dataField:
-		// It is reported here, so that it comes before the token of a comment that follows, wherever a chunk ends.
+		// The record is reported as too large here, so that this token always comes before that of a comment in the next
+		// line, wherever a chunk ends.
 		if len(s.carry)+len(event.part) > s.max {
 			s.keep(event.part)
 			event.part, s.over = nil, true
@@ -259,7 +257,8 @@ func (s *Splitter) eventLine(rec *Record) Token {
 	return NeedMore
 }
 
-// keepPart copies the first line's value before a token in the middle of an event, if its piece ends here.
+// keepPart copies the value of the first data line if the piece of text ends here. It is called before a token in the middle of an
+// event.
 func (s *Splitter) keepPart() {
 	if s.pos == len(s.text) {
 		s.keep(s.event.pending.part)

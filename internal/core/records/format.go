@@ -9,7 +9,7 @@ import (
 type Format uint8
 
 const (
-	// Auto stands for the format that ForContentType derives. A Splitter treats Auto as Lines.
+	// Auto stands for the format that ForContentType returns. A Splitter treats Auto as Lines.
 	Auto Format = iota
 	// Lines ends a record at each LF and drops one CR before it.
 	Lines
@@ -30,7 +30,7 @@ var formatNames = [...]string{"auto", "lines", "ndjson", "json_seq", "json", "ev
 // FormatNames returns the names that ParseFormat takes.
 func FormatNames() []string { return formatNames[:] }
 
-// ParseFormat returns the format that a configuration calls name.
+// ParseFormat returns the format with this name in a config.
 func ParseFormat(name string) (Format, error) {
 	for f, n := range formatNames {
 		if n == name {
@@ -48,28 +48,28 @@ func (f Format) String() string {
 	return fmt.Sprintf("format(%d)", uint8(f))
 }
 
-// IsJSON reports whether each record of the format is meant to be JSON.
+// IsJSON reports whether each record in this format should be JSON.
 func (f Format) IsJSON() bool {
 	return f == NDJSON || f == JSONSeq || f == JSON
 }
 
-// IsLines reports whether each record of the format is a line of text.
+// IsLines reports whether each record in this format is a line of text.
 func (f Format) IsLines() bool { return f == Auto || f == Lines }
 
 // Announcement is what a Content-Type says about the body of a response.
 type Announcement uint8
 
 const (
-	// NotRecords says that it is something else, such as a page, an image or a file.
+	// NotRecords: the body is something else, such as a page, an image or a file.
 	NotRecords Announcement = iota
-	// MaybeRecords says that it may be records or a document: plain text, JSON, or a body without a type.
+	// MaybeRecords: the body may be records or a document. It is plain text, JSON, or has no type.
 	MaybeRecords
-	// AreRecords says that it is a sequence of records.
+	// AreRecords: the body is a sequence of records.
 	AreRecords
 )
 
-// ForContentType returns the format that Auto stands for with a Content-Type, and what that type announces. A type that is
-// not known, or an empty one, is Lines.
+// ForContentType returns the format that Auto stands for with this Content-Type, and what the type announces. An unknown or empty
+// type is Lines.
 func ForContentType(contentType string) (Format, Announcement) {
 	mediaType, params, _ := strings.Cut(contentType, ";")
 	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
@@ -96,7 +96,7 @@ func ForContentType(contentType string) (Format, Announcement) {
 	return Lines, NotRecords
 }
 
-// isWatch reports whether a JSON response is a watch of the Kubernetes API, which has one event in each line.
+// isWatch reports whether a JSON response is a watch in the Kubernetes API, which has one event in each line.
 func isWatch(params string) bool {
 	for param := range strings.SplitSeq(params, ";") {
 		if strings.EqualFold(strings.TrimSpace(param), "stream=watch") {
@@ -110,16 +110,15 @@ func isWatch(params string) bool {
 type Oversize uint8
 
 const (
-	// Skip drops the record and goes on with the next one.
+	// Skip drops the record.
 	Skip Oversize = iota
-	// Truncate cuts the text of the record at the end of a character.
+	// Truncate cuts the record's text at a character boundary.
 	Truncate
 	// Fail ends the stream.
 	Fail
 )
 
-// ParseOversize returns the policy that a configuration calls name: skip,
-// truncate or error.
+// ParseOversize returns the policy with this name in a config: skip, truncate or error.
 func ParseOversize(name string) (Oversize, error) {
 	switch name {
 	case "skip":

@@ -5,11 +5,11 @@ import (
 	"math/bits"
 )
 
-// class is what a byte outside strings is in JSON's grammar, RFC 8259 §2.
+// The classes of bytes outside of strings in JSON (RFC 8259 §2).
 type class uint8
 
 const (
-	other class = iota // of a number or literal, or of no JSON at all
+	other class = iota // part of a number or literal, or not JSON
 	space
 	opening // { [
 	closing // } ]
@@ -24,9 +24,9 @@ var classes = [256]class{
 	'"': quote, ',': comma, ':': colon,
 }
 
-// jsonState is the position within the value being read, for JSON and JSONSeq. Its depth is a count: brackets are not
-// matched by kind, which would take memory for each level. It only finds where a record ends. Whether the record is JSON is
-// checked elsewhere.
+// jsonState is the state within the value being read, for JSON and JSONSeq. It is only good enough to find the end of a record. It
+// counts brackets without matching their kinds, which would take memory for each level. Package mapping checks whether the
+// record is JSON.
 type jsonState struct {
 	in      jsonPart
 	depth   int
@@ -34,7 +34,7 @@ type jsonState struct {
 	escaped bool // right after a backslash in it
 	last    lastPart
 	array   bool // within a top-level array, whose elements are the records
-	used    bool // the line has something else than white space
+	used    bool // the line has something other than white space
 	lines   bool // JSONSeq: the text has a line break
 }
 
@@ -44,29 +44,28 @@ type jsonPart uint8
 const (
 	between jsonPart = iota
 	nested           // an object, an array or a string
-	scalar           // a number or literal, or what stands in its place
-	stray            // punctuation where a value should begin
+	scalar           // a number or literal, or other bytes instead
+	stray            // punctuation instead of a value
 )
 
-// lastPart is what came before the place in an object or array.
+// lastPart is the last thing that was read in an object or array.
 type lastPart uint8
 
 const (
 	wantsValue  lastPart = iota // an opening bracket, a comma, a colon
 	inScalar                    // a byte of a number or literal
-	valueIsDone                 // all after which only punctuation may follow
+	valueIsDone                 // a complete value: only punctuation may follow
 )
 
-// jsonValue finds the next record of JSON, and compacts it to one line. White space outside strings is left out.
+// jsonValue finds the next record in JSON, and compacts it to one line without white space outside of strings.
 //
-// Text that is not JSON becomes records, too, which do not parse. It spoils as little of what follows as possible: a value
-// ends where no value can continue. So a value that the upstream broke off ends where the next one begins, at two values
-// without a comma between them, or at a line break within a string, which JSON does not allow. Missing and superfluous
-// commas between values are ignored. So is the end of an array that has not begun, since a file may be read from a place
-// within one.
+// Text that is not JSON also becomes records, which do not parse. It damages as few of the next records as possible: a record ends
+// where no JSON value can continue. So a value that broke off ends where the next one begins: at two values without a comma
+// between them, or at a line break in a string, which JSON does not allow. Missing and superfluous commas between values are
+// ignored. The end of an array without a beginning is ignored too, because a file may be read from the middle of an array.
 func (s *Splitter) jsonValue(rec *Record) Token {
 	j, text, i := &s.json, s.text, s.pos
-	run := i // text from here on belongs to the record and is not kept yet
+	run := i // the text from here on belongs to the record, but is not in carry yet
 	for i < len(text) {
 		if j.quoted {
 			i += j.inString(text[i:])
@@ -81,7 +80,7 @@ func (s *Splitter) jsonValue(rec *Record) Token {
 			case text[i] == '\n' || text[i] == '\r':
 				return s.jsonEnd(rec, text[run:i], i)
 			default:
-				i++ // no JSON either, but it breaks nothing
+				i++ // not JSON either, but it does no harm
 			}
 			continue
 		}
@@ -173,7 +172,7 @@ func (s *Splitter) jsonValue(rec *Record) Token {
 	return s.park(text[run:])
 }
 
-// jsonEnd ends a record before end. It returns NeedMore if Next is to go on.
+// jsonEnd ends a record before end. It returns NeedMore if Next must continue.
 func (s *Splitter) jsonEnd(rec *Record, part []byte, end int) Token {
 	s.pos = end
 	s.json = jsonState{array: s.json.array, used: true}
@@ -188,8 +187,8 @@ func (s *Splitter) endJSON(rec *Record) Token {
 	return s.jsonEnd(rec, nil, s.pos)
 }
 
-// inString returns how much of p belongs to the string. The string ends at a quote, or before a control character, which
-// JSON does not allow in it.
+// inString returns the number of bytes in p that belong to the string. The string ends at a quote, or before a control character,
+// which JSON does not allow in strings.
 func (j *jsonState) inString(p []byte) int {
 	i := 0
 	for {
@@ -211,15 +210,15 @@ func (j *jsonState) inString(p []byte) int {
 	}
 }
 
-// plainLen returns how many bytes at the start of p are neither a quote, a
-// backslash nor a control character, eight at a time.
+// plainLen returns the number of bytes at the start of p before the first quote, backslash or control character. It reads eight bytes
+// at a time.
 func plainLen(p []byte) int {
 	const ones, highBits = 0x0101010101010101, 0x8080808080808080
 	i := 0
 	for ; len(p)-i >= 8; i += 8 {
 		w := binary.LittleEndian.Uint64(p[i:])
-		// Each term sets the high bit of the bytes it looks for. A borrow
-		// may set one more, but only above a byte that was found.
+		// Each term sets the high bit of the bytes that it looks for. A borrow may set more bits, but only above the first
+		// byte that was found.
 		quotes, slashes := w^'"'*ones, w^'\\'*ones
 		found := ((quotes-ones)&^quotes | (slashes-ones)&^slashes | (w-' '*ones)&^w) & highBits
 		if found != 0 {

@@ -5,13 +5,12 @@ import "bytes"
 // recordSeparator begins each record of JSONSeq.
 const recordSeparator = 0x1E
 
-// jsonSeq finds the next record of JSONSeq. In RFC 7464, a record extends to the next RS, which comes only with the next
-// record. So that no record has to wait for it, an LF also ends a record where no bracket and no string is open. An RS
-// always ends a record, as it cannot occur in JSON. The first RS may be missing. White space at the end of a record is part
-// of the framing.
+// jsonSeq finds the next record in a JSONSeq. In RFC 7464, a record extends to the RS of the next record. So that no record has to
+// wait for the next one, an LF also ends a record if no bracket and no string is open. An RS always ends a record, because it
+// cannot occur in JSON. The first RS may be missing. White space at the end of a record is part of the framing.
 func (s *Splitter) jsonSeq(rec *Record) Token {
 	j, text, i := &s.json, s.text, s.pos
-	run := i // text from here on belongs to the record and is not kept yet
+	run := i // the text from here on belongs to the record, but is not in carry yet
 	for ; i < len(text); i++ {
 		if j.quoted {
 			i += j.inString(text[i:])
@@ -42,7 +41,7 @@ func (s *Splitter) jsonSeq(rec *Record) Token {
 			}
 		case what == space:
 			if j.in == scalar {
-				j.in = nested // with white space after it, it is whole
+				j.in = nested // the white space after it shows that it is complete
 			}
 			if c == '\n' && j.depth == 0 {
 				token := s.jsonSeqEnd(rec, text[run:i], i+1)
@@ -74,14 +73,14 @@ func (s *Splitter) jsonSeq(rec *Record) Token {
 	return s.park(text[run:])
 }
 
-// jsonSeqEnd ends a record. end is how far the text has been read. A number or literal without white space after it may be
-// the beginning of a longer one, and is dropped (RFC 7464 §2.4).
+// jsonSeqEnd ends a record. The text has been read up to end. A number or literal without white space after it may be the beginning
+// of a longer one, and is dropped (RFC 7464 §2.4).
 func (s *Splitter) jsonSeqEnd(rec *Record, part []byte, end int) Token {
 	s.pos = end
 	text, j := s.join(part), s.json
 	s.json = jsonState{used: true}
 	if len(text) > s.max+1 {
-		text, s.over = text[:s.max+1], true // as if it had been kept
+		text, s.over = text[:s.max+1], true // as in keep
 	}
 	text = bytes.TrimRight(text, " \t\r\n")
 	if j.in == scalar && !s.over && len(text) <= s.max {

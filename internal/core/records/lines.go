@@ -2,7 +2,7 @@ package records
 
 import "bytes"
 
-// line finds the next record of Lines and NDJSON.
+// line finds the next record in Lines and NDJSON.
 func (s *Splitter) line(rec *Record) Token {
 	for s.pos < len(s.text) {
 		rest := s.text[s.pos:]
@@ -19,8 +19,7 @@ func (s *Splitter) line(rec *Record) Token {
 	return NeedMore
 }
 
-// endLine ends the last line, which has no LF. A CR at its end is half of
-// the CRLF that was to come.
+// endLine ends the last line, which has no LF. A CR at its end is the first half of a CRLF.
 func (s *Splitter) endLine(rec *Record) Token {
 	if s.partial.isEmpty() {
 		return NeedMore
@@ -29,7 +28,7 @@ func (s *Splitter) endLine(rec *Record) Token {
 }
 
 func (s *Splitter) lineEnd(rec *Record, line []byte) Token {
-	s.plain = s.noCR // whatever was kept is used up by this line
+	s.plain = s.noCR // this line uses up the parts that were kept
 	noCR := s.noCR && !s.carryCR
 	line = s.join(line)
 	if !noCR {

@@ -1,8 +1,8 @@
 // Package records finds the records in the bytes of an upstream. A [Splitter] takes the bytes in chunks and returns tokens.
 // The tokens depend on the bytes alone, not on how the bytes are cut into chunks.
 //
-// The decoder turns the bytes, in any charset, into pieces of valid UTF-8 text. The code of the format (lines.go, json.go,
-// json_seq.go, event_stream.go) then looks at each byte of text once. It passes text on without a copy where it can.
+// The decoder turns the bytes, in any charset, into pieces of valid UTF-8 text. The code for the format (lines.go, json.go,
+// json_seq.go, event_stream.go) then reads each byte of text once. It copies text only if a record is in several pieces.
 package records
 
 import (
@@ -13,15 +13,15 @@ import (
 // Options says how a Splitter works.
 type Options struct {
 	Format   Format
-	Charset  *Charset // nil: UTF-8, which an EventStream always is
-	MaxSize  int      // bytes of a record's Text; 0 or less: 1 MiB
-	Oversize Oversize // what becomes of a larger record
-	Budget   *Budget  // shared with other splitters; nil: none
+	Charset  *Charset // nil: UTF-8; ignored for an EventStream, which is always UTF-8
+	MaxSize  int      // the most bytes in Record.Text; 0 or less: 1 MiB
+	Oversize Oversize // what happens to a larger record
+	Budget   *Budget  // a limit that several splitters share; nil: none
 }
 
 const (
 	defaultMaxSize = 1 << 20
-	// idleSize is the largest buffer that a stream keeps while it waits. There are many streams, and few large records.
+	// idleSize is the largest buffer that a Splitter keeps between records. There are many streams, but few large records.
 	idleSize = 64 << 10
 )
 
@@ -30,37 +30,37 @@ const (
 type Record struct {
 	// Text is the record as valid UTF-8, without its delimiters.
 	Text []byte
-	// OneLine says that Text has neither CR nor LF. If it is false, Text may have one.
+	// OneLine is true if Text has neither CR nor LF. If it is false, Text may have one.
 	OneLine bool
 	// ID is the value of the last id field since the previous record of an EventStream. It is empty if the upstream reset
 	// its id, and nil if there was no such field.
 	ID []byte
 	// Event is the event's type, in an EventStream. It is nil if the event has none.
 	Event []byte
-	// IDDropped and EventDropped say that an EventStream had an id or a type that cannot be sent: an id with NUL, or one
-	// over 8 KiB.
+	// IDDropped and EventDropped are true if an EventStream had an id or a type that cannot be sent: an id with NUL, or an id
+	// or a type over 8 KiB.
 	IDDropped, EventDropped bool
-	// End is the number of bytes fed up to the end of this record, its terminator included. It counts source bytes, as they
-	// were before decoding. A terminator may have two bytes (the CRLF of an EventStream) or be the beginning of the next
-	// record. Then End includes only as much of it as was needed to see the end. Next sets End with IsRecord and IsBlank.
+	// End is the number of bytes fed up to the end of this record, with its terminator. It counts source bytes, before decoding.
+	// If the terminator has two bytes (a CRLF in an EventStream), or is the beginning of the next record, End includes only
+	// as much of it as was needed to see the end. Next sets End with IsRecord and IsBlank.
 	End int64
 	// Retry is the reconnection time in milliseconds, with IsRetry.
 	Retry int64
-	// Truncated says that Text is the beginning of a record over MaxSize.
+	// Truncated is true if Text is the beginning of a record over MaxSize.
 	Truncated bool
-	// Seq is the record's number in its stream, from 1. The Splitter leaves it to its user.
+	// Seq is the record's number in its stream, from 1. The Splitter does not set it.
 	Seq uint64
-	// WantsJSON says that the format promises JSON. The Splitter leaves it to its user.
+	// WantsJSON is true if records in this format should be JSON. The Splitter does not set it.
 	WantsJSON bool
-	// IsLine says that the format promises lines of text. The Splitter leaves it to its user.
+	// IsLine is true if records in this format are lines of text. The Splitter does not set it.
 	IsLine bool
 }
 
-// Token says what Next has found.
+// Token is the kind of thing that Next has found.
 type Token uint8
 
 const (
-	// NeedMore asks for the next Feed. After Finish, it says that there is nothing more.
+	// NeedMore asks for the next Feed. After Finish, it means that there is nothing more.
 	NeedMore Token = iota
 	// IsRecord is a record.
 	IsRecord
@@ -68,17 +68,17 @@ const (
 	IsBlank
 	// IsRetry is the reconnection time that an EventStream asks for. Next sets Record.Retry. It may come within an event.
 	IsRetry
-	// IsID is an id without an event, in an EventStream. A client that reconnects sends it all the same. Next sets
-	// Record.ID. The next record has this id, too.
+	// IsID is an id without an event, in an EventStream. A client that reconnects would send it. Next sets Record.ID. The next
+	// record has this id, too.
 	IsID
-	// IsSkipped says that one record over MaxSize is dropped. It may come before the end of that record.
+	// IsSkipped means that a record over MaxSize is dropped. It may come before the end of that record.
 	IsSkipped
 	// IsTooLarge ends a stream whose policy is Fail. Each later call of Next returns it again.
 	IsTooLarge
 )
 
-// Splitter finds the records of one stream. It keeps at most the text of one record, which is MaxSize and a byte. Charsets
-// other than UTF-8 and the fields of an EventStream take a few KiB more.
+// Splitter finds the records in one stream of bytes. It keeps at most the text of one record: MaxSize and a byte. Charsets other than
+// UTF-8 and the fields of an EventStream take a few KiB more.
 type Splitter struct {
 	format   Format
 	oversize Oversize
@@ -96,24 +96,24 @@ type Splitter struct {
 	event eventState
 }
 
-// piece is the text that is being searched, and how far the search has come.
+// piece is the text that is being read.
 type piece struct {
 	text  []byte
-	pos   int  // what comes before has been seen
-	noCR  bool // there is no CR in text
-	plain bool // lines end here at LF, with no CR in text and nothing kept
+	pos   int  // the index of the next byte to read
+	noCR  bool // text has no CR
+	plain bool // each LF ends a line: text has no CR, and no part of a line was kept
 }
 
 // partial is a record whose end has not come yet.
 type partial struct {
-	carry    []byte // its text of former pieces
+	carry    []byte // its text from earlier pieces
 	carryCR  bool   // carry may hold a CR
-	over     bool   // it is larger than carry may grow: the rest is let go
-	reported bool   // the token for that is out
-	held     int    // what the budget knows of carry
+	over     bool   // it is larger than carry may grow, and its rest is dropped
+	reported bool   // Next has returned a token for that
+	held     int    // the capacity of carry, as the budget knows it
 }
 
-// isEmpty reports whether there is no such record.
+// isEmpty reports whether nothing was kept.
 func (p *partial) isEmpty() bool { return len(p.carry) == 0 && !p.over }
 
 // New returns a Splitter for one stream.
@@ -124,7 +124,7 @@ func New(o Options) *Splitter {
 	}
 	s.max = min(s.max, math.MaxInt-1)
 	if s.format == EventStream {
-		o.Charset = utf8Charset // WHATWG HTML §9.2.5: whatever is announced
+		o.Charset = utf8Charset // always (WHATWG HTML §9.2.5)
 	}
 	s.source.use(o.Charset)
 	if s.format == EventStream {
@@ -133,30 +133,29 @@ func New(o Options) *Splitter {
 	return s
 }
 
-// Feed takes the next bytes of the stream. Call it once Next has returned NeedMore. Do not change p until Next returns
-// NeedMore again.
+// Feed takes the next bytes of the stream. Call it after Next has returned NeedMore. Do not change p until Next returns NeedMore
+// again.
 func (s *Splitter) Feed(p []byte) {
 	s.source.chunk = p
 }
 
-// Resume says that the bytes continue a text that has begun before, so that U+FEFF at their beginning is not a byte order
-// mark. Call it before the first Feed.
+// Resume says that the bytes do not start at the beginning of a text, so that U+FEFF at their start is not a byte order mark. Call it
+// before the first Feed.
 func (s *Splitter) Resume() {
 	s.source.begun = true
 }
 
-// Finish says that the upstream has ended. Call it once Next has returned NeedMore. After a clean end, a last record
-// without its terminator counts, except in an EventStream. Otherwise it is dropped. Next then returns what is left, until
-// it returns NeedMore.
+// Finish says that the upstream has ended. Call it after Next has returned NeedMore. After a clean end, a last record without its
+// terminator counts, except in an EventStream. Otherwise it is dropped. Call Next until it returns NeedMore again.
 func (s *Splitter) Finish(clean bool) {
 	s.finished, s.clean = true, clean
 }
 
-// Next returns the next token, and fills rec if that is IsRecord. A record within one chunk of UTF-8 is a slice of that
-// chunk. Only a record that extends over the end of a chunk may take memory of its own.
+// Next returns the next token, and fills rec if the token is IsRecord. A record within one chunk of UTF-8 is a slice of the chunk. Only
+// a record in several chunks is copied.
 func (s *Splitter) Next(rec *Record) Token {
 	if s.plain {
-		// Of nearly all lines nothing has to be looked at but the LF.
+		// This is the path of nearly all lines. Only the LF has to be found.
 		rest := s.text[s.pos:]
 		n := bytes.IndexByte(rest, '\n')
 		if n > 0 && n <= s.max && (rest[0] > ' ' || s.format != NDJSON) {
@@ -207,7 +206,7 @@ func (s *Splitter) refill() bool {
 		return false
 	}
 	s.text = s.source.next(s.finished)
-	// Looked for once in the piece, not once in each record of it.
+	// One search for the whole piece is faster than one for each record.
 	s.noCR = bytes.IndexByte(s.text, '\r') < 0
 	s.event.lf = -1
 	s.plain = s.noCR && s.format <= NDJSON && s.partial.isEmpty()
@@ -235,7 +234,7 @@ func (s *Splitter) end(rec *Record) Token {
 	case JSON:
 		return s.endJSON(rec)
 	case EventStream:
-		return NeedMore // WHATWG HTML §9.2.6: an event that lacks its blank line is discarded
+		return NeedMore // an event without its blank line is discarded (WHATWG HTML §9.2.6)
 	default:
 		return s.endLine(rec)
 	}
@@ -246,8 +245,8 @@ func (s *Splitter) keep(part []byte) {
 	if s.over || len(part) == 0 {
 		return
 	}
-	// This is one byte more than MaxSize. It may be a CR that is dropped later, and it shows whether the byte before it
-	// ends a character.
+	// carry may hold one byte more than MaxSize. That byte may be a CR that is dropped later. It also shows whether the byte
+	// before it ends a character.
 	if room := s.max + 1 - len(s.carry); len(part) > room {
 		part = part[:room]
 		s.over = true
@@ -261,8 +260,7 @@ func (s *Splitter) keep(part []byte) {
 	s.carryCR = s.carryCR || !s.noCR
 }
 
-// park keeps a part of a record whose end is not in this piece. It reports a record that is too large as soon as that is
-// known.
+// park keeps a part of a record whose end is not in this piece. It reports a record as too large as soon as that is known.
 func (s *Splitter) park(part []byte) Token {
 	s.keep(part)
 	s.budget.account(s)
@@ -282,7 +280,7 @@ func (s *Splitter) report() Token {
 	return IsSkipped
 }
 
-// join returns the parts of a record that were kept, and its last part, as one text.
+// join returns the kept parts of a record and its last part as one text.
 func (s *Splitter) join(part []byte) []byte {
 	if s.partial.isEmpty() {
 		return part
@@ -291,7 +289,7 @@ func (s *Splitter) join(part []byte) []byte {
 	return s.carry
 }
 
-// record ends the record that join has put together. It returns NeedMore if the record was reported as too large before.
+// record ends the record with this text. It returns NeedMore if the record has been reported as too large already.
 func (s *Splitter) record(rec *Record, text []byte, oneLine bool) Token {
 	over, reported := s.over || len(text) > s.max, s.reported
 	s.carry, s.carryCR, s.over, s.reported = s.carry[:0], false, false, false

@@ -2,13 +2,12 @@ package records
 
 import "unicode/utf8"
 
-// validLen returns the number of bytes at the start of p that are valid UTF-8, and the number of bytes after them that
-// one U+FFFD replaces: a maximal subpart of an ill-formed sequence, as WHATWG Encoding §8.1.1 decodes
-// (utf8.DecodeRune would count single bytes). bad is 0 where p ends there, or ends in the middle of a character that
-// more bytes may complete.
+// validLen returns the number of valid UTF-8 bytes at the start of p, and the number of invalid bytes after them that one U+FFFD
+// replaces. The latter are a maximal subpart of an ill-formed sequence, as in WHATWG Encoding §8.1.1; utf8.DecodeRune would count
+// single bytes. bad is 0 if p ends after the valid bytes, or with the beginning of a character.
 func validLen(p []byte) (valid, bad int) {
 	whole := len(p) - cutOffLen(p)
-	if utf8.Valid(p[:whole]) { // nearly always, and far faster than the loop
+	if utf8.Valid(p[:whole]) { // true for nearly all texts, and far faster than the loop
 		return whole, 0
 	}
 	for {
@@ -33,7 +32,7 @@ func cutOffLen(p []byte) int {
 	return 0
 }
 
-// subpartLen returns the length of the maximal subpart that the ill-formed p starts with, 0 if p is only incomplete.
+// subpartLen returns the length of the maximal subpart at the start of the ill-formed p, or 0 if p is only incomplete.
 func subpartLen(p []byte) int {
 	if !utf8.FullRune(p) {
 		return 0
@@ -45,7 +44,7 @@ func subpartLen(p []byte) int {
 	return max(n-1, 1)
 }
 
-// cut returns at most n bytes of the valid UTF-8 text, ending at a character's end.
+// cut returns at most n bytes of the valid UTF-8 text. It cuts at a character boundary.
 func cut(text []byte, n int) []byte {
 	if len(text) <= n {
 		return text
