@@ -2,12 +2,12 @@ package sse_test
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -80,29 +80,37 @@ func TestAReloadThatParsesOtherwiseKeepsTheHistory(t *testing.T) {
 	wantEvents(t, get(t, server, "/"), `{"b":"1","a":"x"} {"b":"2","a":"y"}`)
 }
 
-// Each line is one event, with the number that stands in it. A soak run has a million of each kind.
+// Each line is one event, with the number that stands in it as its id, and a type from another field. A soak run has a million
+// of each kind.
 func TestSoakNoLineIsLostOnItsWayThroughAParser(t *testing.T) {
 	count := 5_000
 	if soaking() {
 		count = 1_000_000
 	}
-	for _, c := range []struct{ name, parse, line, number string }{
-		{"csv", "csv kind - - - hex - - - - - - altitude - - lat lon - - - - n ground",
-			"MSG,3,1,1,40621D,1,2026/11/25,03:04:05.678,2026/11/25,03:04:05.700,,38000,,,52.2572,3.91937,,,0,0,%d,0\r\n", "n"},
-		{"NMEA", "regexp `^[!$](?P<talker>..)(?P<type>...),(?P<n>[0-9]+),(?P<fields>.*)[*](?P<sum>..)$`", "!AIVDM,%d,1,,A,13u?etPv2;0n:dDPwUM1U1Cb069D,0*24\r\n", "n"},
+	const unfit = 100 // every so many lines come two that get no event: one that does not fit, one that where holds back
+	for _, c := range []struct{ name, parse, line, unfit, number, event, want string }{
+		{"dump1090", "csv kind - - - hex - - - - - - altitude - - lat lon - - - - n ground",
+			"MSG,3,1,1,40621D,1,2026/11/25,03:04:05.678,2026/11/25,03:04:05.700,,38000,,,52.2572,3.91937,,,0,0,%d,0\r\n", "MSG,3\r\n", "n", "{record.hex}", "40621D"},
+		{"AIS", "regexp `^[!$](?P<talker>..)(?P<type>...),(?P<n>[0-9]+),(?P<fields>.*)[*](?P<sum>..)$`",
+			"!AIVDM,%d,1,,A,13u?etPv2;0n:dDPwUM1U1Cb069D,0*24\r\n", "$GPGGA\r\n", "n", "{record.type}", "VDM"},
 		{"nginx", "regexp `^(?P<addr>\\S+) \\S+ (?P<user>\\S+) \\[(?P<time>[^\\]]+)\\] \"(?P<request>[^\"]*)\" (?P<status>\\d{3}) (?P<bytes>\\d+)`",
-			`127.0.0.1 - - [25/Nov/2026:03:04:05 +0000] "GET /x?a=b HTTP/1.1" 200 %d "-" "curl/8.14.1"` + "\n", "bytes"},
-		{"logfmt", "logfmt", `time=2026-11-25T03:04:05.678Z level=INFO source=head.go:42 msg="replay \"done\"" n=%d` + "\n", "n"},
-		{"RFC 5424", "syslog", `<34>1 2026-11-25T03:04:05.678Z host app 12 ID47 [a@1 b="c \"d\""] %d` + "\n", "message"},
-		{"RFC 3164", "syslog", "<34>Nov 25 03:04:05 host app[12]: %d\n", "message"},
+			`127.0.0.1 - - [25/Nov/2026:03:04:05 +0000] "GET /x?a=b HTTP/1.1" 200 %d "-" "curl/8.14.1"` + "\n", "127.0.0.1 - -\n", "bytes", "status-{record.status}", "status-200"},
+		{"logfmt", "logfmt", `time=2026-11-25T03:04:05.678Z level=INFO source=head.go:42 msg="replay \"done\"" n=%d` + "\n", "msg=\"no end\n", "n", "{record.level}", "INFO"},
+		{"RFC 5424", "syslog", `<34>1 2026-11-25T03:04:05.678Z host app 12 ID47 [a@1 b="c \"d\""] %d` + "\n", "<34>1 no\n", "message", "{record.appname}-{record.severity}", "app-2"},
+		{"RFC 3164", "syslog", "<34>Nov 25 03:04:05 host app[12]: %d\n", "no\n", "message", "{record.appname}-{record.severity}", "app-2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			server := ssetest.Start(t, site("format lines\nparse "+c.parse+"\non_invalid error\ndata {record."+c.number+"}\nend done",
+			server := ssetest.Start(t, site(fmt.Sprintf("format lines\nparse %s\non_invalid skip\nevent %s\nid {record.%[3]s}\ndata {record.%[3]s}\nwhere \"record.%[3]s != '%d'\"\nend done",
+				c.parse, c.event, c.number, count),
 				"reverse_proxy "+ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Content-Type", "text/plain")
 					out := bufio.NewWriterSize(w, 64<<10)
 					defer out.Flush()
 					for n := range count {
+						if n%unfit == 0 {
+							_, _ = io.WriteString(out, c.unfit)
+							fmt.Fprintf(out, c.line, count)
+						}
 						fmt.Fprintf(out, c.line, n)
 					}
 				})))
@@ -111,23 +119,71 @@ func TestSoakNoLineIsLostOnItsWayThroughAParser(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer response.Body.Close()
-			next, last := 0, ""
-			for in := bufio.NewReader(response.Body); ; {
-				line, err := in.ReadSlice('\n')
-				if err == io.EOF {
-					break
-				}
-				if err != nil {
+			in := bufio.NewReader(response.Body)
+			wantText(t, in, ":\n")
+			wantNumbered(t, in, c.want, 0, count)
+			wantText(t, in, "event: done\ndata: done\n\n")
+		})
+	}
+}
+
+// wantNumbered reads events of a type, whose ids and data are their numbers, and nothing else.
+func wantNumbered(t *testing.T, in *bufio.Reader, event string, from, to int) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		wantText(t, in, fmt.Sprintf("id: %[2]d\nevent: %[1]s\ndata: %[2]d\n\n", event, n))
+	}
+}
+
+func wantText(t *testing.T, in *bufio.Reader, want string) {
+	t.Helper()
+	got, err := in.Peek(len(want))
+	if err != nil || string(got) != want {
+		t.Fatalf("the stream goes on with %q, want %q: %v", got, want, err)
+	}
+	_, _ = in.Discard(len(want))
+}
+
+// The sender waits for its client after each hundred: the system drops datagrams that nobody has read in time.
+func TestSoakNoSyslogDatagramIsLostOnItsWayThroughAParser(t *testing.T) {
+	count := 5_000
+	if soaking() {
+		count = 1_000_000
+	}
+	const window = 100
+	for name, line := range map[string]string{
+		"RFC 5424": `<34>1 2026-11-25T03:04:05.678Z host app 12 ID47 [a@1 b="c \"d\""] %d`,
+		"RFC 3164": "<34>Nov 25 03:04:05 host app[12]: %d",
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := ssetest.FreeAddress(t)
+			server := ssetest.Start(t, site("backend listen udp/"+address+"\nparse syslog\nevent {record.appname}\nid {record.message}\ndata {record.message}\nwhere record.severity==2\nshare {\nlinger 0\n}", ""))
+			response, err := ssetest.Client(t, "h1").Get(server.URL("h1", "/"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			conn, err := net.Dial("udp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			in := bufio.NewReader(response.Body)
+			wantText(t, in, ":\n")
+			for line := " "; line != "\n"; { // the position of the stream
+				if line, err = in.ReadString('\n'); err != nil {
 					t.Fatal(err)
 				}
-				if text, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
-					if last = strings.TrimSuffix(string(text), "\n"); last == fmt.Sprint(next) {
-						next++
+			}
+			for n := 0; n < count; n += window {
+				for i := range window {
+					if _, err := fmt.Fprintf(conn, line, n+i); err != nil {
+						t.Fatal(err)
 					}
 				}
-			}
-			if next != count || last != "done" {
-				t.Errorf("%d of %d lines in order, and %q in the end", next, count, last)
+				lost := time.AfterFunc(ssetest.Patience, func() { response.Body.Close() })
+				wantNumbered(t, in, "app", n, n+window)
+				lost.Stop()
 			}
 		})
 	}

@@ -139,22 +139,31 @@ func TestGPSReportsBecomeEventsNamedAfterTheirClass(t *testing.T) {
 	checkIDs(t, s)
 }
 
-func TestAircraftBecomeEventsAndHeartbeatsComments(t *testing.T) {
-	raw, sbs := freeAddress(t), freeAddress(t)
+// startDump1090 starts one without a receiver. It takes messages at raw and serves what they mean at sbs.
+func startDump1090(t *testing.T) (raw, sbs string) {
+	t.Helper()
+	raw, sbs = freeAddress(t), freeAddress(t)
 	dump1090 := start(t, "dump1090-mutability", "--net-only", "--quiet", "--net-bind-address", "127.0.0.1",
 		"--net-ri-port", portOf(raw), "--net-sbs-port", portOf(sbs), "--net-heartbeat", "1",
 		"--net-ro-port", "0", "--net-bi-port", "0", "--net-bo-port", "0")
 	dump1090.waitListening(t, sbs)
 	dump1090.waitListening(t, raw)
+	return raw, sbs
+}
+
+// aircraft are the messages of two planes: one says who it is, the other where, which takes two messages. They come twice, as an
+// address that is heard just once may be noise.
+var aircraft = strings.Repeat("*8D4840D6202CC371C32CE0576098;\n*8D40621D58C386435CC412692AD6;\n*8D40621D58C382D690C8AC2863A7;\n", 2)
+
+func TestAircraftBecomeEventsAndHeartbeatsComments(t *testing.T) {
+	raw, sbs := startDump1090(t)
 	s := open(t, serve(t, "dump1090", "DUMP1090="+sbs))
 	s.WaitComments(3) // the opening one, and empty lines
 	if events := s.Events(); len(events) > 0 {
 		t.Errorf("empty lines became events: %+v", events)
 	}
 
-	// What two planes send: one who it is, the other where, which takes two messages. Twice, as an address that is heard
-	// just once may be noise.
-	send(t, "tcp", raw, strings.Repeat("*8D4840D6202CC371C32CE0576098;\n*8D40621D58C386435CC412692AD6;\n*8D40621D58C382D690C8AC2863A7;\n", 2))
+	send(t, "tcp", raw, aircraft)
 	type message struct{ Kind, Type, Hex, Callsign, Altitude, Lat, Lon string }
 	decode := func(e ssetest.Event) (m message) {
 		if err := json.Unmarshal([]byte(e.Data), &m); err != nil || m.Kind != "MSG" || e.Type != "msg-"+m.Type {

@@ -204,26 +204,34 @@ func TestRecordsBehindNginxBecomeEvents(t *testing.T) {
 	})
 }
 
-func TestErrorsInNginxsLogBecomeEvents(t *testing.T) {
-	address, dir := freeAddress(t), t.TempDir()
-	log := filepath.Join(dir, "access.log")
+// startLoggingNginx starts an nginx that has a page /there and no other. It logs to dir/access.log, in its own format "combined"
+// or in this one.
+func startLoggingNginx(t *testing.T, dir, address, format string) {
+	t.Helper()
+	name := "combined"
+	if format != "" {
+		name, format = "own", "log_format own "+format+";"
+	}
 	config := write(t, "nginx.conf", fmt.Sprintf(`
 		daemon off; master_process off; pid %[1]s/pid; error_log stderr;
 		events {}
 		http {
-			access_log %[1]s/access.log combined;
+			%[3]s
+			access_log %[1]s/access.log %[4]s;
 			client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
 			server { listen %[2]s; root %[1]s/none; location /there { return 200; } }
-		}`, dir, address))
+		}`, dir, address, format, name))
 	start(t, "nginx", "-p", dir, "-c", config).waitListening(t, address)
+}
+
+func TestErrorsInNginxsLogBecomeEvents(t *testing.T) {
+	address, dir := freeAddress(t), t.TempDir()
+	log := filepath.Join(dir, "access.log")
+	startLoggingNginx(t, dir, address, "")
 	visit := func(path, agent string) {
 		r := request(t, "http://"+address+path, "*/*", "")
 		r.Header.Set("User-Agent", agent)
-		response, err := ssetest.Client(t, "h1").Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
+		do(t, r)
 	}
 	visit("/before", "curl")
 	ssetest.Wait(t, "nginx to write its log", func() bool { text, _ := os.ReadFile(log); return len(text) > 0 })
@@ -240,6 +248,16 @@ func TestErrorsInNginxsLogBecomeEvents(t *testing.T) {
 		t.Errorf("the entry is %+v", entry)
 	}
 	checkIDs(t, s)
+}
+
+// do makes a request whose answer does not matter.
+func do(t *testing.T, r *http.Request) {
+	t.Helper()
+	response, err := ssetest.Client(t, "h1").Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
 }
 
 func request(t *testing.T, url, accept, lastEventID string) *http.Request {

@@ -15,20 +15,107 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// The services behind the recipes of dump1090, AIS, nginx's access log and syslog are in the files of their backends.
+// The recipes themselves, with the services behind them, are run in the files of their backends. Here are the parts that no
+// recipe has: ids and conditions that come from the fields.
+
+func TestAircraftsMessagesHaveTheirTypeTimeAndPlaceFromTheirColumns(t *testing.T) {
+	raw, sbs := startDump1090(t)
+	s := open(t, serveOptions(t, "backend dial "+sbs+`
+		parse csv kind type - - hex - date time - - callsign altitude - - lat lon - - - - - -
+		event {record.hex}
+		id "{record.date}T{record.time}Z {record.type}"
+		data "{record.altitude} {record.lat} {record.lon}"
+		where "record.kind == 'MSG' && record.lat != ''"`))
+	s.WaitComments(2) // it is connected
+	send(t, "tcp", raw, aircraft)
+	for _, e := range s.WaitEvents(1) {
+		if e.Type != "40621D" || !strings.HasPrefix(e.Data, "38000 52.2") || !regexp.MustCompile(`^20\d\d/\d\d/\d\dT\d\d:\d\d:\d\d\.\d{3}Z 3$`).MatchString(e.ID) {
+			t.Errorf("event %+v is not the position of a plane", e)
+		}
+	}
+}
+
+func TestVisitsInNginxsLogHaveTheirTypeAndIDFromTheirFields(t *testing.T) {
+	address, dir := freeAddress(t), t.TempDir()
+	startLoggingNginx(t, dir, address, "")
+	_, own, found := strings.Cut(readExample(t, "nginx-log/Caddyfile"), "parse regexp ")
+	pattern, _, ended := strings.Cut(own, "\n")
+	if !found || !ended {
+		t.Fatal("the example does not parse the log any more")
+	}
+	s := open(t, serveOptions(t, fmt.Sprintf(`
+		backend file %s/access.log {
+			from start
+		}
+		parse regexp %s
+		event {record.user}
+		id "{record.status} {record.request|url}"
+		data {record.agent}
+		where "record.user != '-' && int(record.status) < 400"`, dir, pattern)))
+	visit := func(path, user string) {
+		r := request(t, "http://"+address+path, "*/*", "")
+		r.Header.Set("User-Agent", "a [b] c")
+		if user != "" {
+			r.SetBasicAuth(user, "secret")
+		}
+		do(t, r)
+	}
+	visit("/there?1", "")
+	visit("/missing", "alice")
+	visit("/there?2", "alice")
+	visit("/there?3", "bob")
+	want := []ssetest.Event{
+		{Type: "alice", ID: "200 GET%20%2Fthere%3F2%20HTTP%2F1.1", HasID: true, Data: "a [b] c"},
+		{Type: "bob", ID: "200 GET%20%2Fthere%3F3%20HTTP%2F1.1", HasID: true, Data: "a [b] c"},
+	}
+	for i, e := range s.WaitEvents(len(want)) {
+		if e != want[i] {
+			t.Errorf("event is %+v, want %+v", e, want[i])
+		}
+	}
+}
+
+func TestSyslogMessagesOfBothRFCsHaveTheirTypeAndIDFromTheirFields(t *testing.T) {
+	for rfc, c := range map[string]struct{ flag, template string }{
+		"5424": {"--rfc5424", "RSYSLOG_SyslogProtocol23Format"},
+		"3164": {"--rfc3164", "RSYSLOG_TraditionalForwardFormat"},
+	} {
+		t.Run(rfc, func(t *testing.T) {
+			address, rsyslogd := freeAddress(t), freeAddress(t)
+			s := open(t, serveOptions(t, "backend listen udp/"+address+`
+				parse syslog
+				on_invalid skip
+				event {record.appname}
+				id "{record.facility}.{record.severity} {record.procid}"
+				data {record.message}
+				where "record.severity < 5 && record.hostname != ''"`))
+			sendUntilHeard(t, s, address, "<12>1 - h - - - - ready")
+			startRsyslogd(t, rsyslogd, fmt.Sprintf(
+				`*.* action(type="omfwd" target="127.0.0.1" port="%s" protocol="udp" template="%s")`, portOf(address), c.template))
+			for i, way := range [][]string{{"-d", address}, {"-T", rsyslogd}} {
+				logger := func(priority, text string) {
+					run(t, "logger", "-n", "127.0.0.1", "-P", portOf(way[1]), way[0], c.flag, "-p", priority, "-t", "app", fmt.Sprintf("--id=%d", 4711+i), text)
+				}
+				text := fmt.Sprintf("warning %d", i)
+				logger("local3.notice", "a notice")
+				logger("local3.warning", text)
+				e := await(t, s, text, saying(text))
+				if want := fmt.Sprintf("19.4 %d", 4711+i); e.Type != "app" || strings.TrimSpace(e.Data) != text || e.ID != want {
+					t.Errorf("event is %+v, want the id %q", e, want)
+				}
+			}
+			for _, text := range data(s) {
+				if strings.Contains(text, "notice") {
+					t.Errorf("where lets %s pass", text)
+				}
+			}
+		})
+	}
+}
 
 func TestKeysAndValuesInNginxsLogBecomeEvents(t *testing.T) {
 	address, dir := freeAddress(t), t.TempDir()
-	config := write(t, "nginx.conf", fmt.Sprintf(`
-		daemon off; master_process off; pid %[1]s/pid; error_log stderr;
-		events {}
-		http {
-			log_format logfmt escape=json 'id=$request_id status=$status bytes=$body_bytes_sent uri="$request_uri" agent="$http_user_agent"';
-			access_log %[1]s/access.log logfmt;
-			client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
-			server { listen %[2]s; root %[1]s/none; location /there { return 200; } }
-		}`, dir, address))
-	start(t, "nginx", "-p", dir, "-c", config).waitListening(t, address)
+	startLoggingNginx(t, dir, address, `escape=json 'id=$request_id status=$status bytes=$body_bytes_sent uri="$request_uri" agent="$http_user_agent"'`)
 	s := open(t, serveOptions(t, fmt.Sprintf(`
 		backend file %s/access.log {
 			from start
@@ -42,11 +129,7 @@ func TestKeysAndValuesInNginxsLogBecomeEvents(t *testing.T) {
 	for _, path := range []string{"/there", "/missing?a=b&c=%22", "/there", "/gone"} {
 		r := request(t, "http://"+address+path, "*/*", "")
 		r.Header.Set("User-Agent", agent)
-		response, err := ssetest.Client(t, "h1").Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
+		do(t, r)
 	}
 	for i, e := range s.WaitEvents(2) {
 		var entry struct{ ID, Status, Bytes, URI, Agent string }
