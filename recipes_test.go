@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +20,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// recipe is what a recipe of the README promises.
+// recipe is what a recipe of the documentation promises.
 type recipe struct {
 	path    string
 	method  string // default: GET
@@ -327,24 +326,27 @@ func pushes(port string, datagrams ...string) func(*testing.T, *ssetest.Server) 
 // passwordHash is `caddy hash-password --bcrypt-cost 4` of secret.
 const passwordHash = "$2a$04$1AmlOdrXh8/ul5nPGTcf/OBkE9be5MTwsesr9w.CWgFv02quXwhCK"
 
-// recipesOf are the configs of the README's recipes, by their headings.
+// recipesOf are the configs of the pages of recipes, by their headings. All else that asks for a password is one of them, too.
 func recipesOf(t *testing.T) map[string]string {
 	t.Helper()
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
+	isRecipes := func(page string) bool {
+		return slices.Contains([]string{"docs/recipes.md", "docs/language-models.md", "docs/logs-and-text.md"}, page)
 	}
-	_, section, _ := strings.Cut(string(readme), "\n## Recipes\n")
-	section, _, _ = strings.Cut(section, "\n## ")
 	configs := make(map[string]string)
-	for _, m := range regexp.MustCompile("(?s)\n### ([^\n]+)\n.*?```caddyfile\n(.*?)```").FindAllStringSubmatch(section, -1) {
-		configs[m[1]] = m[2]
+	for _, b := range blocks(t, func(string) bool { return true }) {
+		if b.language != "caddyfile" || !isRecipes(b.page) && !strings.Contains(b.text, "{$PASSWORD_HASH}") {
+			continue
+		}
+		if configs[b.heading] != "" {
+			t.Errorf("%s: there are two recipes %q", b.page, b.heading)
+		}
+		configs[b.heading] = b.text
 	}
 	return configs
 }
 
-// TestEachRecipeServesItsEventsAndNothingElseOfItsUpstream runs the README's recipes as they stand there, with stand-ins for
-// their upstreams.
+// TestEachRecipeServesItsEventsAndNothingElseOfItsUpstream runs the documentation's recipes as they stand there, with
+// stand-ins for their upstreams.
 func TestEachRecipeServesItsEventsAndNothingElseOfItsUpstream(t *testing.T) {
 	configs := recipesOf(t)
 	if there, tried := slices.Sorted(maps.Keys(configs)), slices.Sorted(maps.Keys(recipes)); !slices.Equal(there, tried) {

@@ -1,0 +1,369 @@
+package sse_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddyserver/caddy/v2"
+	sse "github.com/seed-4dedbcea/caddy-sse"
+)
+
+// An entry is an option of docs/reference.md, or a backend or store with its options.
+type entry struct {
+	heading  string
+	syntax   string
+	defaults string
+	fields   []string   // the names of the JSON fields
+	options  []string   // of a backend or store: the names of its own options
+	rows     [][]string // of a backend or store: its table, each with option, default and JSON
+	examples []string
+}
+
+var inCode = regexp.MustCompile("`([^`]+)`")
+
+// entries reads docs/reference.md.
+func entries(t *testing.T) map[string]entry {
+	t.Helper()
+	page, err := os.ReadFile("docs/reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]entry)
+	for _, section := range strings.Split(string(page), "\n### ")[1:] {
+		section, _, _ = strings.Cut(section, "\n## ")
+		heading, text, _ := strings.Cut(section, "\n")
+		e := entry{heading: strings.Trim(heading, "`")}
+		if _, twice := all[e.heading]; twice {
+			t.Errorf("%s is there twice", e.heading)
+		}
+		if m := regexp.MustCompile("(?m)^`(.+)` · default: (.+) · JSON: (.+)$").FindStringSubmatch(text); m != nil {
+			e.syntax, e.defaults = m[1], m[2]
+			for _, name := range inCode.FindAllStringSubmatch(m[3], -1) {
+				e.fields = append(e.fields, name[1])
+			}
+		} else if !isModule(e.heading) {
+			t.Errorf("%s has no line with its syntax, default and JSON", e.heading)
+		}
+		e.rows = regexp.MustCompile("(?m)^\\| `(.+?)` \\| .* \\| (.+) \\| (`.+`) \\|$").FindAllStringSubmatch(text, -1)
+		for _, row := range e.rows {
+			if name, _, _ := strings.Cut(row[1], " "); !strings.HasPrefix(name, "<") {
+				e.options = append(e.options, name)
+			}
+			for _, name := range inCode.FindAllStringSubmatch(row[3], -1) {
+				e.fields = append(e.fields, name[1])
+			}
+		}
+		for _, example := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(text, -1) {
+			e.examples = append(e.examples, example[1])
+		}
+		if len(e.examples) == 0 {
+			t.Errorf("%s has no example", e.heading)
+		}
+		all[e.heading] = e
+	}
+	return all
+}
+
+func isModule(heading string) bool {
+	return strings.HasPrefix(heading, "backend ") || strings.HasPrefix(heading, "store ")
+}
+
+// subdirectives are the options that the Caddyfile parsers of a package take: d.Val() is compared with their names.
+func subdirectives(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]bool)
+	add := func(e ast.Expr) {
+		if literal, ok := e.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+			name, _ := strconv.Unquote(literal.Value)
+			names[name] = true
+		}
+	}
+	isVal := func(e ast.Expr) bool {
+		call, ok := e.(*ast.CallExpr)
+		if !ok {
+			return false
+		}
+		method, ok := call.Fun.(*ast.SelectorExpr)
+		return ok && method.Sel.Name == "Val"
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(node ast.Node) bool {
+			switch node := node.(type) {
+			case *ast.SwitchStmt:
+				if isVal(node.Tag) {
+					for _, clause := range node.Body.List {
+						for _, e := range clause.(*ast.CaseClause).List {
+							add(e)
+						}
+					}
+				}
+			case *ast.BinaryExpr:
+				if isVal(node.X) {
+					add(node.Y)
+				}
+			}
+			return true
+		})
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// jsonFields are the names of a struct's fields in JSON, with those of our own structs in it: share.history.
+func jsonFields(of reflect.Type, prefix string) (all []string) {
+	for of.Kind() == reflect.Pointer {
+		of = of.Elem()
+	}
+	if of.Kind() != reflect.Struct || !strings.HasPrefix(of.PkgPath(), "github.com/seed-4dedbcea/caddy-sse") {
+		return nil
+	}
+	for i := range of.NumField() {
+		field := of.Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case name != "":
+			all = append(all, prefix+name)
+			all = append(all, jsonFields(field.Type, prefix+name+".")...)
+		case field.Anonymous:
+			all = append(all, jsonFields(field.Type, prefix)...)
+		}
+	}
+	return all
+}
+
+func same(t *testing.T, what string, documented, there []string) {
+	t.Helper()
+	documented, there = slices.Clone(documented), slices.Clone(there)
+	slices.Sort(documented)
+	slices.Sort(there)
+	if !slices.Equal(documented, there) {
+		t.Errorf("%s: the page has\n%q\nand the code has\n%q", what, documented, there)
+	}
+}
+
+// storesOfThisBuild are stores that the root's tests have; others are modules of their own.
+func storesOfThisBuild() (names []string) {
+	for _, module := range caddy.GetModules("http.sse.stores") {
+		names = append(names, module.ID.Name())
+	}
+	return names
+}
+
+// usesAbsentStore reports whether a config needs a store that is not part of this build.
+func usesAbsentStore(config string) bool {
+	m := regexp.MustCompile(`(?m)^\s*store (\S+)`).FindStringSubmatch(config)
+	return m != nil && !slices.Contains(storesOfThisBuild(), m[1])
+}
+
+func TestTheReferenceHasEveryOptionAndNothingElse(t *testing.T) {
+	all := entries(t)
+	var options, fields []string
+	for heading, e := range all {
+		if !isModule(heading) {
+			options = append(options, heading)
+			fields = append(fields, e.fields...)
+		}
+	}
+	same(t, "options of sse and share", options, subdirectives(t, "."))
+	same(t, "JSON of the handler", fields, jsonFields(reflect.TypeFor[sse.Handler](), ""))
+
+	var documented, there []string
+	for heading := range all {
+		if name, ok := strings.CutPrefix(heading, "backend "); ok {
+			documented = append(documented, name)
+		}
+	}
+	for _, module := range caddy.GetModules("http.sse.backends") {
+		name := module.ID.Name()
+		of := reflect.Indirect(reflect.ValueOf(module.New())).Type()
+		if dir, ours := strings.CutPrefix(of.PkgPath(), "github.com/seed-4dedbcea/caddy-sse/modules/"); ours && dir == name {
+			there = append(there, name)
+			e := all["backend "+name]
+			same(t, "options of backend "+name, e.options, subdirectives(t, "modules/"+dir))
+			same(t, "JSON of backend "+name, e.fields, jsonFields(of, ""))
+		}
+	}
+	same(t, "backends", documented, there)
+}
+
+// TestTheReferencesExamplesGiveTheJSONThatItNames, and no other.
+func TestTheReferencesExamplesGiveTheJSONThatItNames(t *testing.T) {
+	known := jsonFields(reflect.TypeFor[sse.Handler](), "")
+	for heading, e := range entries(t) {
+		t.Run(heading, func(t *testing.T) {
+			known, within := known, func(handler map[string]any) any { return handler }
+			if name, ok := strings.CutPrefix(heading, "backend "); ok {
+				module, err := caddy.GetModule("http.sse.backends." + name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				known = jsonFields(reflect.TypeOf(module.New()), "")
+				within = func(handler map[string]any) any { return handler["backend"] }
+			}
+			var got []string
+			for _, example := range e.examples {
+				if usesAbsentStore(example) {
+					t.Skip("its store is a module of its own")
+				}
+				adapted := take(t, whole(example))
+				handler := theHandler(t, adapted)
+				for _, name := range known {
+					if has(within(handler), strings.Split(name, ".")) && !slices.Contains(got, name) {
+						got = append(got, name)
+					}
+				}
+			}
+			got = slices.DeleteFunc(got, func(name string) bool { // what an option of share stands in
+				return (name == "share" || name == "share.key") && !slices.Contains(e.fields, name)
+			})
+			same(t, heading, e.fields, got)
+		})
+	}
+}
+
+// theHandler is the one sse in a config.
+func theHandler(t *testing.T, config []byte) map[string]any {
+	t.Helper()
+	var tree any
+	if err := json.Unmarshal(config, &tree); err != nil {
+		t.Fatal(err)
+	}
+	var found map[string]any
+	var visit func(node any)
+	visit = func(node any) {
+		switch node := node.(type) {
+		case []any:
+			for _, child := range node {
+				visit(child)
+			}
+		case map[string]any:
+			if node["handler"] == "sse" {
+				found = node
+			}
+			for _, child := range node {
+				visit(child)
+			}
+		}
+	}
+	visit(tree)
+	return found
+}
+
+func has(node any, path []string) bool {
+	object, ok := node.(map[string]any)
+	if !ok {
+		return false
+	}
+	child, ok := object[path[0]]
+	return ok && (len(path) == 1 || has(child, path[1:]))
+}
+
+func TestTheReferencesDefaultsAreThoseOfTheCode(t *testing.T) {
+	checked := 0
+	check := func(what, documented string, module any, fields []string) {
+		var values []any
+		for _, field := range fields {
+			if value := valueOf(reflect.ValueOf(module), strings.Split(field, ".")); value != nil {
+				values = append(values, value)
+			}
+		}
+		if len(values) == 0 { // the default is not a value of the option
+			return
+		}
+		checked++
+		words := strings.Fields(strings.Trim(documented, "`"))
+		if !slices.EqualFunc(words, values, func(word string, value any) bool {
+			switch value := value.(type) {
+			case caddy.Duration:
+				documented, err := caddy.ParseDuration(word)
+				return err == nil && documented == time.Duration(value)
+			case int64:
+				documented, err := humanize.ParseBytes(word)
+				return err == nil && int64(documented) == value
+			}
+			return word == fmt.Sprint(value)
+		}) {
+			t.Errorf("%s: the page's default is %s, the code's %v", what, documented, values)
+		}
+	}
+	all := entries(t)
+	handler := provisioned(t, "http.handlers.sse", `{"share":{}}`)
+	for heading, e := range all {
+		// keep goes by linger, and the key of clients has a shorter name in a Caddyfile.
+		if !isModule(heading) && !slices.Contains([]string{"share", "keep", "max_streams_per_client"}, heading) {
+			check(heading, e.defaults, handler, e.fields)
+		}
+	}
+	for name, config := range map[string]string{"dial": `{"address":"localhost:1"}`, "exec": `{"command":["true"]}`} {
+		module := provisioned(t, "http.sse.backends."+name, config)
+		for _, row := range all["backend "+name].rows {
+			if row[2] != "required" {
+				check(name+" "+row[1], row[2], module, []string{strings.Trim(row[3], "`")})
+			}
+		}
+	}
+	if checked < 14 {
+		t.Errorf("only %d defaults were compared", checked)
+	}
+}
+
+func provisioned(t *testing.T, id, config string) any {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	module, err := ctx.LoadModuleByID(id, json.RawMessage(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return module
+}
+
+// valueOf is the value of a field by its name in JSON, or nil if it is the zero of its type, or no simple value.
+func valueOf(value reflect.Value, path []string) any {
+	value = reflect.Indirect(value)
+	if value.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range value.NumField() {
+		if name, _, _ := strings.Cut(value.Type().Field(i).Tag.Get("json"), ","); name != path[0] {
+			continue
+		}
+		field := value.Field(i)
+		if len(path) > 1 {
+			return valueOf(field, path[1:])
+		}
+		switch field.Interface().(type) {
+		case caddy.Duration, int64, int, string:
+			if !field.IsZero() {
+				return field.Interface()
+			}
+		}
+	}
+	return nil
+}
