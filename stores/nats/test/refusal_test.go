@@ -194,7 +194,6 @@ func TestAServerWithoutWhatIsNeededIsRefused(t *testing.T) {
 		"one server":    {"", "replicas", three},
 		"short payload": {"max_payload: 65536", "max_payload", func(*nats.Store) {}},
 		"no TLS":        {"", "TLS", func(s *nats.Store) { s.URLs[0] = strings.Replace(s.URLs[0], "nats:", "tls:", 1) }},
-		"no room":       {"accounts { a { jetstream { max_streams: 0, max_file: 1 }, users: [{user: caddy, password: secret}] } }", "keep less", as("caddy", "secret")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -294,6 +293,24 @@ func TestSubjectsOfAnotherStreamAreRefused(t *testing.T) {
 		t.Errorf("it is reported that %v", err)
 	}
 	open(t, []*server{s}, func(s *nats.Store) { s.Prefix = "other.sse" }).awaitUp(t)
+}
+
+func TestAnAccountThatIsFullSaysWhatToChange(t *testing.T) {
+	s := startServer(t, "accounts { a { jetstream { max_file: 1MB }, users: [{user: caddy, password: secret}] } }")
+	o := open(t, []*server{s}, as("caddy", "secret"))
+	o.awaitUp(t)
+	l := o.Log("a")
+	var after store.Pos
+	for range 100 {
+		var err error
+		if after, err = l.Append(t.Context(), after, make([]byte, 64<<10)); err != nil {
+			if !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "keep less") {
+				t.Errorf("Append returns %v", err)
+			}
+			return
+		}
+	}
+	t.Error("it is never full")
 }
 
 func TestAMessageThatIsTooLargeIsNotSent(t *testing.T) {
