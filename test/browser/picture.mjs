@@ -2,7 +2,7 @@
 import { launch, open } from './browser.mjs';
 const [url, file] = process.argv.slice(2);
 const browser = await launch();
-const { page, faults } = await open(browser, url, { viewport: { width: 960, height: 400 }, colorScheme: 'light' });
+const { page, faults } = await open(browser, url, { viewport: { width: 1180, height: 430 }, colorScheme: 'light' });
 await page.waitForFunction(() => [...document.querySelectorAll('li .type')].some(type => type.textContent === 'done'));
 await page.screenshot({ path: file });
 console.log(JSON.stringify(await faults()));

@@ -28,6 +28,7 @@ var packages = map[string]string{
 	"etcd":                     "etcd-server",
 	"gpsfake":                  "gpsd-clients",
 	"gpsd":                     "gpsd",
+	"haproxy":                  "haproxy",
 	"initdb":                   "postgresql",
 	"kcat":                     "kcat",
 	"logger":                   "bsdutils",
