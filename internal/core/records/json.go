@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// The classes of bytes outside of strings in JSON (RFC 8259 §2).
+// class is the role of a byte outside of strings in JSON (RFC 8259 §2).
 type class uint8
 
 const (

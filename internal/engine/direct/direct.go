@@ -16,19 +16,18 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// maxBatch is how many bytes of frames are gathered before they are written, however many records arrived
-// together.
+// maxBatch is the size at which collected frames are written, even if more records have arrived together with them.
 const maxBatch = 64 << 10
 
-// Server serves streams that have an upstream each.
+// Server serves streams that do not share their upstreams.
 type Server struct {
 	Upstream *upstream.Config
 	Streams  *stream.Group
 	Mapping  *mapping.Mapping
-	Ending   *mapping.Ending // nil: the upstream ends by itself
+	Ending   *mapping.Ending // nil: no record ends the upstream
 }
 
-// Serve streams an upstream that is opened for this request alone.
+// Serve opens the upstream for this request alone and streams its records.
 func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.Upstream) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -41,7 +40,7 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.
 	return d.Finish(err)
 }
 
-// ServeUnchanged streams an upstream's bytes as they are.
+// ServeUnchanged opens the upstream for this request alone and streams its bytes as they are.
 func (c *Server) ServeUnchanged(w http.ResponseWriter, r *http.Request, upstream backend.Upstream) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -50,23 +49,23 @@ func (c *Server) ServeUnchanged(w http.ResponseWriter, r *http.Request, upstream
 	return s.Finish(c.Upstream.Open(ctx, upstream, stream.LastEventID(r), &unchanged{s}))
 }
 
-// Sink takes the records of an upstream to the one stream that it was opened for. It is that upstream's Sink.
+// Sink sends the records of an upstream to the stream that the upstream was opened for. It implements backend.Sink.
 type Sink struct {
 	server *Server
 	Stream *stream.Stream
 	opening
 
-	mu         sync.Mutex // held while the records of one read are taken
+	mu         sync.Mutex // held from Begin to Commit
 	inputs     []*upstream.Input
-	unfinished *records.Budget // of all inputs
+	unfinished *records.Budget // shared by all inputs
 	batch      mapping.Batch
 	selector   *mapping.Selector
 	seq        uint64
-	quiet      bool  // the upstream's heartbeat came since the last flush
-	wish       int64 // so did its retry, in milliseconds, and 1; 0 if it did not
+	blank      bool  // the upstream has sent a heartbeat since the last flush
+	retry      int64 // 1 + the upstream's reconnection time in milliseconds, or 0 if none has come since the last flush
 }
 
-// NewSink returns the sink of a stream.
+// NewSink returns the sink for a stream.
 func (c *Server) NewSink(s *stream.Stream) *Sink {
 	return &Sink{server: c, Stream: s}
 }
@@ -90,7 +89,7 @@ func (d *Sink) Open(contentType string) (backend.Input, error) {
 	return in, nil
 }
 
-// The Sink as the Consumer of its inputs.
+// The methods of upstream.Consumer.
 
 func (d *Sink) Begin()                  { d.mu.Lock() }
 func (d *Sink) Counts() *metrics.Meters { return d.server.Upstream.Report.Meters }
@@ -125,19 +124,19 @@ func (d *Sink) Skipped(why string) {
 	d.Gap(frame.GapRecordTooLarge)
 }
 
-func (d *Sink) Blank() { d.quiet = true }
+func (d *Sink) Blank() { d.blank = true }
 
 // Retry passes on the upstream's reconnection time, unless the config has one.
 func (d *Sink) Retry(ms int64) {
 	if d.server.Streams.Retry == 0 {
-		d.wish = ms + 1
+		d.retry = ms + 1
 	}
 }
 
-// Position passes on an id that comes without an event, so that a client comes back with it as it would without us. One
-// that cannot be sent is counted with the record that has it.
+// Position passes on an id without an event, so that the client reconnects with the same id as without us. An id that cannot be sent
+// is counted with the next record, which has it too.
 func (d *Sink) Position(id []byte) {
-	if !d.batch.Mapper.GivesIDs() { // else ids are the config's
+	if !d.batch.Mapper.GivesIDs() { // otherwise all ids come from the config
 		d.batch.Position(id)
 	}
 }
@@ -151,19 +150,19 @@ func (d *Sink) Commit() error {
 
 func (d *Sink) send() error {
 	b := &d.batch
-	// Once for a flush: a megabyte of blank lines is a kilobyte of gzip.
-	if d.wish > 0 {
-		b.Frames = eventstream.AppendRetry(b.Frames, time.Duration(d.wish-1)*time.Millisecond)
+	// At most one of each per flush: a kilobyte of gzip can be a megabyte of blank lines.
+	if d.retry > 0 {
+		b.Frames = eventstream.AppendRetry(b.Frames, time.Duration(d.retry-1)*time.Millisecond)
 	}
-	if d.quiet {
+	if d.blank {
 		b.Frames = append(b.Frames, eventstream.Comment...)
 	}
-	d.quiet, d.wish = false, 0
+	d.blank, d.retry = false, 0
 	if len(b.Frames) == 0 {
 		return nil
 	}
 	err := d.Stream.Write(b.Frames, b.Events)
-	b.Reset(4 * maxBatch) // there are many streams, and few large records
+	b.Reset(4 * maxBatch) // there are many streams, but few large records
 	return err
 }
 

@@ -1,2 +1,2 @@
-// Package direct serves streams that have an upstream each.
+// Package direct serves streams that do not share their upstreams: each request opens its own.
 package direct

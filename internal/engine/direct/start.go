@@ -7,16 +7,16 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 )
 
-// opening is how far a client's response has come before its first record.
+// opening is the state of a client's response before its first record.
 type opening struct {
 	starting sync.Mutex // held while the response is started
 	started  bool
 	startErr error
-	late     bool // it is too late to start early
+	late     bool // the upstream has ended, so the response must not start early any more
 }
 
-// start starts the client's response, unless it has started early. The request's placeholders are read here, where the
-// next handler waits: while it works it may change what they stand for.
+// start starts the client's response, unless it has started early. It reads the request's placeholders now, while the next handler
+// waits: at other times, that handler may change them.
 func (d *Sink) start() error {
 	d.starting.Lock()
 	defer d.starting.Unlock()
@@ -28,7 +28,7 @@ func (d *Sink) start() error {
 	return d.startOnce()
 }
 
-// StartEarly starts the client's response although the upstream has not answered, unless it is too late.
+// StartEarly starts the client's response before the upstream has answered, unless the upstream has ended.
 func (d *Sink) StartEarly() {
 	d.starting.Lock()
 	defer d.starting.Unlock()
@@ -47,8 +47,8 @@ func (d *Sink) startOnce() error {
 	return d.startErr
 }
 
-// startAfter starts the client's response after that time, unless the upstream has answered by then. The caller calls stop
-// once the upstream has ended.
+// startAfter starts the client's response after this time if the upstream has not answered by then. The caller calls stop after the
+// upstream has ended.
 func (d *Sink) startAfter(wait time.Duration) (stop func()) {
 	if wait <= 0 {
 		return func() {}

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
-// unchanged takes an upstream's bytes to one client as they are. It is that upstream's Sink and Input.
+// unchanged passes an upstream's bytes to one client as they are. It implements backend.Sink and backend.Input.
 type unchanged struct{ stream *stream.Stream }
 
 // Open starts the client's response.
@@ -31,7 +31,7 @@ func (u *unchanged) Write(p []byte) (int, error) {
 	return len(p), u.stream.FlushForwarded()
 }
 
-// The marks between records are in the bytes already.
+// The bytes pass as they are, so these methods have nothing to do.
 
 func (u *unchanged) End(bool) error                              { return nil }
 func (u *unchanged) SetOffset(int64, func([]byte, int64) []byte) {}

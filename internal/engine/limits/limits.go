@@ -1,4 +1,4 @@
-// Package limits counts streams, for max_streams and max_streams_per_client.
+// Package limits limits the number of streams: max_streams and max_streams_per_client.
 package limits
 
 import (
@@ -11,10 +11,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
-// Limits counts the streams of one sse, for max_streams and max_streams_per_client.
+// Limits counts the streams of one sse handler.
 type Limits struct {
 	Most, MostPerClient int          // 0: no limit
-	Client              argument.Key // tells clients apart
+	Client              argument.Key // identifies a client
 	Streams             *stream.Group
 
 	mu        sync.Mutex
@@ -23,11 +23,12 @@ type Limits struct {
 }
 
 var (
-	errTooManyStreams     = errors.New("max_streams is reached")
-	errTooManyForOneOfAll = errors.New("max_streams_per_client is reached")
+	errTooManyStreams   = errors.New("max_streams is reached")
+	errTooManyForClient = errors.New("max_streams_per_client is reached")
 )
 
-// Enter counts a stream in, before anything is opened for it. leave counts it out, once.
+// Enter counts a new stream. It returns an error if a limit is reached. leave must be called when the stream ends. It may be called
+// again.
 func (l *Limits) Enter(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
 	if l.Most == 0 && l.MostPerClient == 0 {
 		return func() {}, nil
@@ -42,7 +43,7 @@ func (l *Limits) Enter(w http.ResponseWriter, r *http.Request) (leave func(), er
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
 		reason := metrics.RefusedMaxStreams
-		if errors.Is(err, errTooManyForOneOfAll) {
+		if errors.Is(err, errTooManyForClient) {
 			reason = metrics.RefusedMaxStreamsPerClient
 		}
 		return nil, l.Streams.Refuse(r, reason, status, err)
@@ -58,7 +59,7 @@ func (l *Limits) count(client string) (status int, err error) {
 	}
 	if l.MostPerClient > 0 {
 		if l.perClient[client] >= l.MostPerClient {
-			return http.StatusTooManyRequests, errTooManyForOneOfAll
+			return http.StatusTooManyRequests, errTooManyForClient
 		}
 		if l.perClient == nil {
 			l.perClient = make(map[string]int)

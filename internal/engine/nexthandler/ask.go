@@ -15,12 +15,12 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// askNext runs the next handler. After its headers reverse_proxy reports every failure as a panic with
-// http.ErrAbortHandler; if catch says so, that becomes errUpstreamBroke.
+// askNext runs the next handler. After it has sent its headers, reverse_proxy reports every failure as a panic with
+// http.ErrAbortHandler. If catch returns true, askNext returns upstream.ErrBroke instead.
 //
-// The handler has a goroutine of its own, as not every one ends when its request does: over FastCGI, reverse_proxy
-// waits for its upstream to say something. A stop must not wait for that, nor may a client that has left still
-// count as one. Such a handler is left behind.
+// The handler has its own goroutine, because not every handler returns when its request is canceled: over FastCGI, reverse_proxy
+// waits until its upstream sends something. A shutdown must not wait for that, and a client that has left must not be counted
+// any longer. askNext abandons such a handler.
 func askNext(next caddyhttp.Handler, w *responseWriter, r *http.Request, catch func() bool) error {
 	type end struct {
 		err      error
@@ -65,9 +65,9 @@ func askNext(next caddyhttp.Handler, w *responseWriter, r *http.Request, catch f
 	}
 }
 
-// quietContext is the context of a request to the next handler whose end leaves no line in the log: once quiet
-// says so, it ends with io.EOF as its cause, which Go's HTTP/1 transport returns from the body's Read, so that
-// reverse_proxy sees a body that has come to its end.
+// quietContext returns a context for a request to the next handler, and its cancel function. If quiet returns true at the end, the
+// cause is io.EOF, so that the handler logs nothing: Go's HTTP/1 transport returns the cause from the body's Read, and
+// reverse_proxy takes io.EOF for the end of the body.
 func quietContext(ctx context.Context, quiet func() bool) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	return ctx, func() {
@@ -79,14 +79,14 @@ func quietContext(ctx context.Context, quiet func() bool) (context.Context, func
 	}
 }
 
-// withHeader is r, with ctx and a header map of its own.
+// withHeader returns a copy of r with ctx and its own header map.
 func withHeader(ctx context.Context, r *http.Request) *http.Request {
 	r = r.WithContext(ctx)
 	r.Header = r.Header.Clone()
 	return r
 }
 
-// restoreHeader undoes what the next handler did to the headers of a response that is not sent.
+// restoreHeader resets the headers to those in before.
 func restoreHeader(header, before http.Header) {
 	clear(header)
 	for name, values := range before {

@@ -1,3 +1,3 @@
-// Package nexthandler makes event streams of the responses of the next handler in the route. It asks the handler for one
-// client, or once for all that share it.
+// Package nexthandler turns responses of the next handler in the route into event streams. It calls the handler for each client, or
+// once for all clients that share the response.
 package nexthandler

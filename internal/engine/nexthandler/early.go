@@ -9,8 +9,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// opensEarly reports whether the client's stream opens after a time even if the next handler has not answered such a
-// request. It does not if the answer may be another one than a stream: a tunnel, say, or a part of a document.
+// opensEarly reports whether open_after applies to the request: the client's stream then opens even if the next handler has not
+// answered. It does not apply if the response may be something other than a stream, such as a tunnel or a part of a document.
 func (c *Server) opensEarly(r *http.Request) bool {
 	if c.Streams.OpenAfter <= 0 || r.Header["Upgrade"] != nil || hasAny(r.Header, partialFields) {
 		return false
@@ -19,13 +19,14 @@ func (c *Server) opensEarly(r *http.Request) bool {
 	case http.MethodHead, http.MethodConnect, http.MethodOptions, http.MethodTrace:
 		return false
 	case http.MethodGet:
-		return !hasAny(r.Header, conditionalFields) // the client has a document, which need not have changed
+		return !hasAny(r.Header, conditionalFields) // the client has a document that may be unchanged
 	}
 	return true
 }
 
-// openAfter opens the client's stream after that time, unless the next handler has answered by then. Until it answers, it
-// has headers of its own, since those of the response may be on their way. The caller calls stop once it has ended.
+// openAfter opens the client's stream after this time if the next handler has not answered by then. Until the handler answers, it
+// sets headers in a map of its own, because those of the response may be sent at any time. The caller calls stop after the
+// handler has ended.
 func (w *responseWriter) openAfter(wait time.Duration) (stop func()) {
 	w.own = w.ResponseWriter.Header().Clone()
 	timer := time.AfterFunc(wait, w.openEarly)
@@ -37,8 +38,8 @@ func (w *responseWriter) openAfter(wait time.Duration) (stop func()) {
 	}
 }
 
-// writeInterim sends a response that comes before the final one, such as 103, with the next handler's headers. Those of
-// the final response stay as they were.
+// writeInterim sends an interim response, such as 103, with the next handler's headers. The headers of the final response do not
+// change.
 func (w *responseWriter) writeInterim(status int) {
 	if w.early {
 		return
@@ -51,14 +52,14 @@ func (w *responseWriter) writeInterim(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// adoptHeader makes the headers of the next handler those of the response.
+// adoptHeader copies the next handler's headers to the response.
 func (w *responseWriter) adoptHeader() {
 	if w.own != nil {
 		restoreHeader(w.ResponseWriter.Header(), w.own)
 	}
 }
 
-// openEarly opens the client's stream although the next handler has not answered.
+// openEarly opens the client's stream before the next handler has answered.
 func (w *responseWriter) openEarly() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -71,7 +72,7 @@ func (w *responseWriter) openEarly() {
 	w.early = w.client.Stream.IsOpen()
 }
 
-// decideLate is decide for a stream that is open already.
+// decideLate is decide for a stream that has opened early.
 func (w *responseWriter) decideLate(status int) {
 	s, header := w.client.Stream, w.own
 	w.upstream.Report.Connecting()
@@ -88,7 +89,7 @@ func (w *responseWriter) decideLate(status int) {
 	}
 }
 
-// forwarder passes an event stream on to a client whose own is open already. It is the upstream's Sink and Input.
+// forwarder passes an event stream on to a client whose stream has opened early. It implements backend.Sink and backend.Input.
 type forwarder struct{ stream *stream.Stream }
 
 func (f forwarder) Open(string) (backend.Input, error) {

@@ -13,8 +13,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// request is a client's request as the next handler gets it: without what would turn the records into something
-// that cannot be converted.
+// request returns the client's request for the next handler. It removes headers that could lead to a response that cannot be
+// converted, such as a part of the records.
 func (c *Server) request(ctx context.Context, r *http.Request) *http.Request {
 	expectsStream := c.expectsStream(r)
 	r = withHeader(ctx, r)
@@ -24,21 +24,21 @@ func (c *Server) request(ctx context.Context, r *http.Request) *http.Request {
 	case expectsStream:
 		deleteAll(r.Header, partialFields)
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			deleteAll(r.Header, conditionalFields) // of other methods they protect against lost updates
+			deleteAll(r.Header, conditionalFields) // with other methods, they protect against lost updates
 		}
 	case r.Method != http.MethodGet || hasBody(r):
-		deleteAll(r.Header, partialFields) // they mean nothing there (RFC 9110 §14.2), or the request cannot be repeated
+		deleteAll(r.Header, partialFields) // they have no meaning (RFC 9110 §14.2), or the request could not be repeated without them
 	}
 	return r
 }
 
-// hasBody reports whether a GET request has a body. On HTTP/3 that is not known unless it says so.
+// hasBody reports whether a GET request has a body. Over HTTP/3, an unknown length does not mean that there is one.
 func hasBody(r *http.Request) bool {
 	return r.ContentLength > 0 || r.ContentLength < 0 && r.ProtoMajor != 3
 }
 
-// setAccept sets the accept headers of a request to the next handler. Compressed records could not be told apart, and a
-// request without Accept-Encoding would be given gzip by Go.
+// setAccept sets the Accept headers of a request to the next handler. Accept-Encoding refuses compression: the records must be
+// readable, and without the header, Go's transport would ask for gzip.
 func (c *Server) setAccept(header http.Header) {
 	header.Set("Accept-Encoding", "identity")
 	header.Set("Accept", httpbody.AcceptRecords)
@@ -47,20 +47,20 @@ func (c *Server) setAccept(header http.Header) {
 	}
 }
 
-// acceptEvents is the Accept header of a request for an event stream. The order alone says what is preferred: MCP servers
-// want to see both types, and some of them read no weights.
+// acceptEvents is the Accept header of a request for an event stream. MCP servers require both types. It has no weights, because
+// some of these servers do not understand them. The preferred type comes first.
 const acceptEvents = "text/event-stream, application/json"
 
-// expectsStream reports whether the client or the config says that the response is to be a stream. Other requests may be for
-// anything on the site, such as a video that a browser reads in parts.
+// expectsStream reports whether the client or the config asks for a stream. Other requests may be for anything on the site, such as a
+// video that a browser reads in parts.
 func (c *Server) expectsStream(r *http.Request) bool {
 	return c.Config.Format != records.Auto || upstream.NamesEventStream(r)
 }
 
-// partialFields ask for a part of the response, or for what has changed of it (RFC 9110 §14.2, RFC 3229 §10.5.3).
+// partialFields ask for a part of the response, or for the changes to it (RFC 9110 §14.2, RFC 3229 §10.5.3).
 var partialFields = []string{"Range", "If-Range", "A-Im"}
 
-// conditionalFields ask for the response only if it has changed, or has not (RFC 9110 §13.1). Streams have no validators.
+// conditionalFields ask for the response only if it has changed, or only if it has not (RFC 9110 §13.1). Streams have no validators.
 var conditionalFields = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
 
 func deleteAll(header http.Header, names []string) {
@@ -69,17 +69,17 @@ func deleteAll(header http.Header, names []string) {
 	}
 }
 
-// asksForPart reports whether the response may be a part.
+// asksForPart reports whether the request asks for a part of the response.
 func asksForPart(header http.Header) bool { return hasAny(header, partialFields) }
 
 func hasAny(header http.Header, names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return header[name] != nil })
 }
 
-// keepHopByHop keeps a client from taking away, by naming them in Connection (RFC 9110 §7.6.1), the fields that are set
-// here. And it takes away an offer to go on in another version of HTTP, or under TLS, on the same connection: the client
-// could then ask for the records past this handler. Clients that make this obsolete offer (RFC 9113 §3.1) want a
-// response all the same.
+// keepHopByHop protects the fields that are set here: a client could have them removed by naming them in Connection (RFC 9110
+// §7.6.1). It also removes an offer to upgrade the connection to another version of HTTP, or to TLS: the client could then ask
+// for the records without this handler. Clients that make this obsolete offer (RFC 9113 §3.1) also accept a response without an
+// upgrade.
 func keepHopByHop(header http.Header) {
 	switchesHTTP := false
 	for _, line := range header["Upgrade"] {

@@ -21,48 +21,47 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// responseWriter stands between the next handler and the client, or the source that asks on its own. It decides, when the
-// next handler sends its headers, whether the response becomes a stream of events.
+// responseWriter is the response writer of the next handler. When the handler sends its headers, it decides whether the response
+// becomes an event stream. The response is for a client, or for a source that makes a request of its own.
 //
-// It overrides all that caddyhttp.ResponseWriterWrapper promotes (ReadFrom above all, which would pass by Write),
-// but keeps its Unwrap for upgrades.
+// It overrides all methods that caddyhttp.ResponseWriterWrapper promotes, above all ReadFrom, which would bypass Write.
 type responseWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	upstream *upstream.Config
 	sink     backend.Sink
-	client   *client // nil: a source asks, which takes nothing but records
-	refuse   func()  // ends the next handler's request
+	client   *client // nil: the request is a source's, which takes only records
+	refuse   func()  // cancels the next handler's request
 	silence  *upstream.Silence
 
 	mu     sync.Mutex // held while the next handler writes
 	mode   responseMode
-	tunnel bool // the next handler is about to answer CONNECT with a tunnel
+	tunnel bool // the next handler may be about to answer CONNECT with a tunnel
 	body   *httpbody.Body
-	err    error       // why the next handler was refused or cut off, if it was us
-	unseen http.Header // what the next handler sets once ours are out
-	own    http.Header // what the next handler sets before, if ours may go out early; else nil
-	early  bool        // they have
-	late   bool        // it is too late for that
+	err    error       // why we have rejected or cut off the response
+	unseen http.Header // the next handler's headers after ours were sent, such as trailers
+	own    http.Header // the next handler's headers before that, if ours may be sent early; otherwise nil
+	early  bool        // the client's stream has opened early
+	late   bool        // it must not open early any more
 }
 
-// client is the client of a next handler, and how its response is to go.
+// client is the client that gets the response.
 type client struct {
 	*direct.Sink
-	quiet         *atomic.Bool // this response ends without the next handler's complaint
-	mayBePart     bool         // the request is for a part of the response
-	adoptTimeouts func()       // the next handler's are those of the response
-	leave         func()       // it is not counted as a stream
+	quiet         *atomic.Bool // the next handler must not log the end of the request
+	mayBePart     bool         // the request asks for a part of the response
+	adoptTimeouts func()       // applies the next handler's timeouts to the response
+	leave         func()       // the response does not count as a stream
 }
 
 type responseMode uint8
 
 const (
 	isUndecided responseMode = iota
-	isPassed                 // untouched
-	isEvents                 // an event stream already: untouched, but for the deadlines
+	isPassed                 // it passes unchanged
+	isEvents                 // it is an event stream already, and passes, with our deadlines and heartbeats
 	isConverted
-	isGone      // refused
-	isAbandoned // there is no response any more
+	isRejected
+	isAbandoned // the next handler was left behind
 )
 
 func (w *responseWriter) Header() http.Header {
@@ -78,7 +77,7 @@ func (w *responseWriter) Header() http.Header {
 	return header
 }
 
-// header returns what the next handler has set so far.
+// header returns the headers that the next handler has set so far.
 func (w *responseWriter) header() http.Header {
 	if w.own != nil {
 		return w.own
@@ -86,7 +85,7 @@ func (w *responseWriter) header() http.Header {
 	return w.ResponseWriter.Header()
 }
 
-// Unwrap is for upgrades, and for the other methods of http.ResponseController.
+// Unwrap makes upgrades and http.ResponseController work.
 func (w *responseWriter) Unwrap() http.ResponseWriter {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -96,8 +95,8 @@ func (w *responseWriter) Unwrap() http.ResponseWriter {
 	return w.ResponseWriter
 }
 
-// abandon cuts the next handler off from a stream or source that has ended. One that is on its way to its own response
-// to a client, or has sent it, keeps it.
+// abandon cuts the next handler off from the stream or source, which has ended. It returns false if the handler may still send the
+// client a response of its own, or has done so.
 func (w *responseWriter) abandon() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -108,10 +107,10 @@ func (w *responseWriter) abandon() bool {
 	return true
 }
 
-// isRejected reports whether nothing of the response is taken, so that err is the response.
-func (w *responseWriter) isRejected() bool { return w.err != nil && w.body == nil }
+// wasRejected reports whether nothing was taken from the response, so that err makes the response.
+func (w *responseWriter) wasRejected() bool { return w.err != nil && w.body == nil }
 
-// isLeftBehind reports whether the next handler may still run.
+// isLeftBehind reports whether the next handler may still be running.
 func (w *responseWriter) isLeftBehind() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,7 +130,7 @@ func (w *responseWriter) WriteHeader(status int) {
 func (w *responseWriter) writeHeader(status int) {
 	switch {
 	case w.mode == isPassed || w.mode == isEvents:
-		w.ResponseWriter.WriteHeader(status) // net/http says what is wrong with that
+		w.ResponseWriter.WriteHeader(status) // a second call, which net/http logs
 	case w.mode != isUndecided:
 	case w.client == nil && status < 200:
 	case 100 <= status && status < 200 && status != http.StatusSwitchingProtocols:
@@ -195,7 +194,7 @@ func (w *responseWriter) decide(status int) {
 		w.mode = isPassed
 	}
 	w.logUnchanged(status)
-	s.Release() // a stop lets it come to its own end
+	s.Release() // a shutdown lets the response end by itself
 	s.KeepRights()
 	w.client.quiet.Store(s.IsReplaced(status))
 	w.client.leave()
@@ -203,7 +202,7 @@ func (w *responseWriter) decide(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// convert makes records of the response.
+// convert starts to turn the response into records.
 func (w *responseWriter) convert(header http.Header) {
 	body, err := httpbody.Open(w.sink, header)
 	if err != nil {
@@ -213,13 +212,13 @@ func (w *responseWriter) convert(header http.Header) {
 	w.mode, w.body, w.unseen = isConverted, body, make(http.Header)
 }
 
-// reject takes nothing of the response.
+// reject rejects the whole response.
 func (w *responseWriter) reject(why error) {
-	w.mode, w.err, w.unseen = isGone, why, make(http.Header)
+	w.mode, w.err, w.unseen = isRejected, why, make(http.Header)
 	w.refuse()
 }
 
-// endSilent ends a response whose upstream has sent nothing for too long.
+// endSilent ends the response after upstream_timeout.
 func (w *responseWriter) endSilent() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -235,7 +234,7 @@ func (w *responseWriter) endSilent() {
 	}
 }
 
-// logUnchanged says at debug that a response passes as it is.
+// logUnchanged logs at debug that the response passes unchanged, and why.
 func (w *responseWriter) logUnchanged(status int) {
 	if log := w.upstream.Report.Logger.Check(zapcore.DebugLevel, "response passes unchanged"); log != nil {
 		s, header := w.client.Stream, w.ResponseWriter.Header()
@@ -267,7 +266,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 			w.refuse()
 		}
 		return written(len(p), err)
-	case isGone, isAbandoned:
+	case isRejected, isAbandoned:
 		return written(len(p), stream.ErrEnded)
 	default:
 		if w.client.Stream.LostRights() {
@@ -277,11 +276,11 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// errPartOfRecords says that the whole response has to be asked for: a part cannot be converted, and a server may ignore
-// that a client wants no more (RFC 9110 §14.2).
+// errPartOfRecords means that the request must be repeated for the whole response. A part cannot be converted, and a server may always
+// answer with the whole (RFC 9110 §14.2).
 var errPartOfRecords = errors.New("next handler answered with a part of the records")
 
-// written is what Write returns after it has taken n bytes.
+// written returns the results of a Write of n bytes.
 func written(n int, err error) (int, error) {
 	if err != nil {
 		return 0, stream.ErrNobodyWantsMore
@@ -312,14 +311,14 @@ func (w *responseWriter) FlushError() error {
 	case isEvents:
 		_ = w.client.Stream.FlushForwarded() // as in Write
 		return nil
-	case isConverted, isGone, isAbandoned:
-		return nil // each write has been flushed
+	case isConverted, isRejected, isAbandoned:
+		return nil // each write was flushed
 	default:
 		return http.NewResponseController(w.ResponseWriter).Flush()
 	}
 }
 
-// Hijack hands over the connection; from then on the response is not ours.
+// Hijack hands the connection over to the next handler.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -330,13 +329,13 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
-// ended closes the body after the next handler has ended with err. It returns why there is no more.
+// ended closes the body after the next handler has returned err. It returns the error of the upstream.
 func (w *responseWriter) ended(err error) error {
 	if w.early && w.mode == isUndecided {
 		if err != nil {
-			w.upstream.Report.Connecting() // an attempt, as those of backends that fail are
+			w.upstream.Report.Connecting() // a failed attempt counts, as for backends
 		} else {
-			w.WriteHeader(http.StatusOK) // as net/http does for a handler that says nothing
+			w.WriteHeader(http.StatusOK) // as net/http does for a handler that writes nothing
 		}
 	}
 	if w.body != nil {
@@ -350,12 +349,12 @@ func (w *responseWriter) ended(err error) error {
 	return err
 }
 
-// finish ends the client's response after the next handler has ended with err, and returns the handler's error.
+// finish ends the client's response after the next handler has returned err. It returns the error of the sse handler.
 func (w *responseWriter) finish(err error) error {
 	err = w.ended(err)
 	s := w.client.Stream
 	if err != nil && w.mode == isUndecided && s.Request.Context().Err() != nil {
-		s.End(stream.EndClientGone) // in the middle of its request's body, say, which reverse_proxy takes for a 502
+		s.End(stream.EndClientGone) // perhaps in the middle of its request's body, which reverse_proxy makes a 502
 	}
 	if w.mode != isPassed && (w.mode != isUndecided || s.Ended() || w.early) {
 		return w.client.Finish(err)
@@ -367,7 +366,7 @@ func (w *responseWriter) finish(err error) error {
 	}
 	var handlerError caddyhttp.HandlerError
 	if w.mode == isUndecided && errors.As(err, &handlerError) && handlerError.StatusCode >= http.StatusBadGateway {
-		w.upstream.Report.Connecting() // an attempt, as those of backends that fail are
+		w.upstream.Report.Connecting() // a failed attempt counts, as for backends
 		s.WarnUpstream(err)
 	}
 	return err

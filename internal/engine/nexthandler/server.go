@@ -18,22 +18,22 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// Server serves streams of the next handler's responses.
+// Server serves streams that come from responses of the next handler.
 type Server struct {
 	Config  *upstream.Config
 	Streams *stream.Group
 	Direct  *direct.Server
-	route   routeid.Identity // of the next handler, if streams share it
+	route   routeid.Identity // the next handler's route, if streams share its responses
 }
 
-// FindRoute finds out what tells the next handler from those of other routes, over reloads. It reports whether streams can
-// share it at all.
+// FindRoute finds the identity of the handler's route, which stays the same over reloads. It reports whether streams can share the
+// next handler's responses.
 func (c *Server) FindRoute(ctx caddy.Context, config string) (shareable bool) {
 	var err error
 	if c.route, err = routeid.Of(ctx); err == nil {
 		return true
 	}
-	c.route.Digest = backend.Key("config", config) // another config's next handler is another one
+	c.route.Digest = backend.Key("config", config) // not the same in another config
 	logger := c.Config.Report.Logger
 	if errors.Is(err, routeid.ErrManyPlaces) {
 		logger.Warn("share has no effect: give each route that invokes the named route an sse of its own", zap.Error(err))
@@ -43,7 +43,7 @@ func (c *Server) FindRoute(ctx caddy.Context, config string) (shareable bool) {
 	return true
 }
 
-// Serve streams the response of the next handler, if it is one of records. It calls leave if it is no stream.
+// Serve streams the next handler's response if it has records. Otherwise the response passes unchanged, and Serve calls leave.
 func (c *Server) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	before := w.Header().Clone()
 	quiet := new(atomic.Bool)
@@ -79,7 +79,7 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 		}
 		err := askNext(next, rw, request, quiet.Load)
 		_ = rw.silence.Stop(nil)
-		if rw.isRejected() {
+		if rw.wasRejected() {
 			if !rw.early {
 				restoreHeader(w.Header(), before)
 			}
@@ -95,7 +95,7 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 		request = request.WithContext(withOwnGroups(ctx))
 	}
 	if err = ask(request); err == errPartOfRecords && !rw.isLeftBehind() {
-		*whole.URL = url // handlers rewrite it in place, where placeholders see it
+		*whole.URL = url // handlers have rewritten it in place
 		quiet.Store(false)
 		err = upstream.ErrPanicked
 		err = ask(whole)
@@ -103,7 +103,7 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Ha
 	return rw.finish(err)
 }
 
-// upload is the body of a request to an upstream that is watched for its silence: while a client sends, its turn has not come.
+// upload is the body of a request to an upstream with upstream_timeout. The time in which the client sends the body does not count.
 type upload struct {
 	io.ReadCloser
 	silence *upstream.Silence

@@ -8,13 +8,13 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// ServeUnchanged answers a client that has negotiated for the next handler's own format. Records are as long for it as
-// for those who get events, and count as their streams do.
+// ServeUnchanged answers a client that prefers the next handler's own format. A response with records lasts as long as a stream, and
+// counts as one for max_streams. For any other response, it calls leave.
 func (c *Server) ServeUnchanged(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	return next.ServeHTTP(&unchangedWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, c, leave, false}, r)
 }
 
-// unchangedWriter lets go of a stream's place if the response has no records.
+// unchangedWriter calls leave if the response has no records.
 type unchangedWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	server  *Server
@@ -39,7 +39,7 @@ func (w *unchangedWriter) ReadFrom(r io.Reader) (int64, error) {
 
 func (w *unchangedWriter) decide(status int) {
 	if w.decided || status < 200 && status != http.StatusSwitchingProtocols {
-		return // the final status is yet to come
+		return // it is an interim status
 	}
 	w.decided = true
 	header := w.Header()

@@ -23,24 +23,24 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
-// nextUpstream is the next handler of a route as an upstream that streams share: it is asked once for all of them,
-// by a request of the source's own that has the URL, but none of a client's headers.
+// nextUpstream is the next handler as an upstream that streams share. It is called once for all of them, with a request of the
+// source's own. That request has the client's URL, but none of the client's headers.
 type nextUpstream struct {
 	config  *Server
 	next    caddyhttp.Handler
-	request *http.Request // to be copied for each connection
-	body    []byte        // of each of them, or of the only one
+	request *http.Request // copied for each connection
+	body    []byte        // the body of each request, or of the only one
 	vars    map[string]any
 	server  *caddyhttp.Server
 	key     string
 }
 
-// Upstream returns the next handler as an upstream that streams share. It takes from a client's request what tells
-// resources apart, and nothing that tells clients apart. All that it takes is part of the key, as any of it may be what
-// the client has made it.
+// Upstream returns the next handler as an upstream that streams share. It uses only those parts of a client's request that identify
+// the resource, not those that identify the client. All of these parts are in the key, because a client can set them to
+// anything.
 //
-// If the request opens an upstream by its method, the next handler gets that method, the body, and the body's type, too. The
-// key is the config's then, and does not have them.
+// If opens is true, the request's method opens the upstream. Then the next handler also gets the method, the body and the body's
+// type. These are not in the key, which comes from the config in that case.
 func (c *Server) Upstream(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, opens bool) (backend.Upstream, error) {
 	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -65,7 +65,7 @@ func (c *Server) Upstream(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	original.Method, original.URL, original.RemoteAddr = request.Method, resource(original.URL), request.RemoteAddr
 	if !c.route.ReadsOriginal {
-		original.URL = resource(r.URL) // a query that a rewrite has dropped widens no key
+		original.URL = resource(r.URL) // a query that a rewrite has dropped must not make another key
 	}
 	original.RequestURI = original.URL.RequestURI()
 	request.RequestURI = original.RequestURI
@@ -90,11 +90,11 @@ func (c *Server) Upstream(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}, nil
 }
 
-// longestBody is the most bytes that the body of a request which opens an upstream may have. It is kept until the upstream has
-// read it, as the client may leave.
+// longestBody is the size of the longest body in a request that opens an upstream. The body is kept until the upstream has read it,
+// because the client may leave.
 const longestBody = 10 << 20
 
-// resource returns the part of a URL that names a resource. A request to a proxy also has a host in its URL.
+// resource returns the path and query of a URL, without lastEventId. In a request to a proxy, a URL also has a host.
 func resource(u *url.URL) *url.URL {
 	plain := url.URL{Path: u.Path, RawQuery: stream.WithoutLastEventID(u.RawQuery), ForceQuery: u.ForceQuery}
 	if u.RawPath == u.EscapedPath() {
@@ -103,7 +103,8 @@ func resource(u *url.URL) *url.URL {
 	return &plain
 }
 
-// settings are other handlers' vars, such as root's. Of those that Caddy sets itself, none is for another request.
+// settings returns the vars of other handlers, such as root's. It leaves out those that Caddy sets itself, which are for this request
+// only.
 func settings(r *http.Request) map[string]any {
 	vars := make(map[string]any)
 	for name, value := range r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any) {
@@ -127,14 +128,14 @@ func keyOfSettings(vars map[string]any) string {
 	return backend.Key(parts...)
 }
 
-// nobody is the client's address in the source's own request. It is that of no host, so that no handler takes the
-// request for one of the server's own network.
+// nobody is the client's address in the source's own request. No host has this address, so that no handler takes the request for one
+// from the server's own network.
 const nobody = "0.0.0.0:0"
 
-// Key is the request's host and URI, as the client sent it and as the next handler sees it.
+// Key returns the key of the upstream. It has the host and the URI, as the client sent it and as it was rewritten.
 func (u *nextUpstream) Key() string { return u.key }
 
-// Stream asks the next handler. As an EventSource would, it says which event of the upstream's it saw last.
+// Stream calls the next handler. It sends Last-Event-ID, as an EventSource would.
 func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink backend.Sink) error {
 	quiet, cancel := quietContext(ctx, func() bool { return true })
 	defer cancel()
@@ -151,7 +152,7 @@ func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink backend.S
 		}
 		r.Header.Set("Last-Event-ID", lastID)
 	}
-	var cut atomic.Bool // a response that is cut off looks like an upstream's clean end
+	var cut atomic.Bool // we have cut the response off, which the next handler takes for a clean end
 	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		defer func() { cut.Store(quiet.Err() != nil) }()
 		return u.next.ServeHTTP(w, r)
@@ -161,7 +162,7 @@ func (u *nextUpstream) Stream(ctx context.Context, lastID string, sink backend.S
 		err = context.Canceled
 	}
 	if err == nil {
-		w.WriteHeader(http.StatusOK) // as net/http does for a handler that says nothing
+		w.WriteHeader(http.StatusOK) // as net/http does for a handler that writes nothing
 	}
 	return w.ended(err)
 }
@@ -175,13 +176,13 @@ func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *h
 	if u.body != nil {
 		r.Body, r.ContentLength = io.NopCloser(&unread{u.body}), int64(len(u.body))
 		if r.Method != http.MethodGet {
-			u.body = nil // it is asked once
+			u.body = nil // there is only one request
 		}
 	}
 	r = caddyhttp.PrepareRequest(r, repl, w, u.server)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
 	maps.Copy(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), u.vars)
-	// Routes that exclude the one that the handler is in are no more behind it than for a client's request.
+	// Routes in the same group as the handler's route must not match, as for a client's request.
 	if groups, ok := r.Context().Value(routeGroups).(map[string]struct{}); ok {
 		for _, name := range u.config.route.Groups {
 			groups[name] = struct{}{}
@@ -191,7 +192,7 @@ func (u *nextUpstream) newRequest(ctx context.Context, w http.ResponseWriter) *h
 	return r
 }
 
-// unread is the rest of a body. Once that is read, nothing of it is kept.
+// unread is the rest of a body. It releases the body after the end was read.
 type unread struct{ rest []byte }
 
 func (u *unread) Read(p []byte) (int, error) {
@@ -205,33 +206,33 @@ func (u *unread) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// routeGroups is Caddy's own key, which it does not export.
+// routeGroups is Caddy's context key for the groups of routes that have matched. Caddy does not export it.
 const routeGroups = caddy.CtxKey("route_group")
 
-// withOwnGroups is for a next handler that may be asked again: Caddy notes there which routes have matched, and would skip
-// them all the second time.
+// withOwnGroups gives a request its own groups of matched routes. Otherwise Caddy would skip these routes when the next handler is
+// called a second time.
 func withOwnGroups(ctx context.Context) context.Context {
 	groups, _ := ctx.Value(routeGroups).(map[string]struct{})
 	return context.WithValue(ctx, routeGroups, maps.Clone(groups))
 }
 
-// noResponse is the response of a source's own request: it goes nowhere.
+// noResponse is the response to a source's own request. It discards everything.
 type noResponse struct{ header http.Header }
 
 func (w noResponse) Header() http.Header       { return w.header }
 func (noResponse) WriteHeader(int)             {}
 func (noResponse) Write(p []byte) (int, error) { return len(p), nil }
 
-// SourceKey makes a source's key from the key by which clients share it. Next handlers have no identity of their own.
-// Two routes may ask different ones for the same key, be it the user's or, where matchers decide, that of host and URI;
-// so the handler's route is part of it. So is all that the source's own request takes from a client's, even if the key is
-// the user's: vars, that is.
+// SourceKey returns a source's key, made from the key that clients share it by. Next handlers have no identity of their own. Two
+// routes may have different next handlers for the same key, whether that comes from the config or from host and URI. So the
+// route is part of the source's key. So are the vars, which the source's own request takes from the client's, even if the key
+// comes from the config.
 func (u *nextUpstream) SourceKey(key string) string {
 	return backend.Key("next", u.config.route.Digest, keyOfSettings(u.vars), key)
 }
 
-// ReplacedBy reports whether a new config's upstream is to be asked at once. Routes of one config may share a source; only
-// another config's next handler is another one.
+// ReplacedBy reports whether the source must reconnect through newer at once. It must if newer comes from another config, whose next
+// handler is another one. Several routes in one config may share a source.
 func (u *nextUpstream) ReplacedBy(newer backend.Upstream) bool {
 	return u.server != newer.(*nextUpstream).server
 }

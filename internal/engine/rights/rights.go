@@ -1,4 +1,4 @@
-// Package rights decides who may have a stream, and for how long.
+// Package rights decides which clients may have a stream, and for how long: expires and recheck.
 package rights
 
 import (
@@ -21,20 +21,20 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
-// Server serves requests that have a right to their streams.
+// Server checks a client's right to a stream before the stream is served, and while it runs.
 type Server struct {
-	// Expires is text with placeholders whose value is the time at which a stream ends. It is empty for no limit.
+	// Expires is the time at which a stream ends, with placeholders. Empty means never.
 	Expires string
 
-	// Routes answer requests that have no right. They run when a stream opens, and again at each Interval. They are nil for
-	// none.
+	// Routes answer a request without the right to a stream. They run before a stream opens, and again at each Interval. Nil
+	// means that there is no check.
 	Routes   caddyhttp.RouteList
 	Interval time.Duration
 
 	Streams *stream.Group
 }
 
-// Serve lets then serve the request if that has a right to a stream.
+// Serve calls then if the client has the right to a stream.
 func (c *Server) Serve(w http.ResponseWriter, r *http.Request, then caddyhttp.Handler) (err error) {
 	if c.Routes == nil {
 		return c.serveUntil(w, r, then, new(stream.Rights))
@@ -43,7 +43,7 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, then caddyhttp.Ha
 	asked := r
 	passed := false
 	status := &statusWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
-	defer func() { // also if it panics, as abort does
+	defer func() { // also after a panic, such as that of abort
 		if !passed {
 			_ = c.Streams.Refuse(asked, metrics.RefusedUnauthorized, answer(status.status, err), errRefused)
 		}
@@ -55,12 +55,13 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, then caddyhttp.Ha
 	return err
 }
 
-// statusClientGone is how reverse_proxy answers a request that was cancelled, be it another on the same connection.
+// statusClientGone is the status with which reverse_proxy answers a canceled request. It may be the cancellation of another request on
+// the same connection.
 const statusClientGone = 499
 
 var errRefused = errors.New("recheck has answered the request")
 
-// answer is the status of routes that have answered with it or with err.
+// answer returns the status of an answer that wrote this status or returned err.
 func answer(status int, err error) int {
 	var failed caddyhttp.HandlerError
 	switch {
@@ -74,7 +75,7 @@ func answer(status int, err error) int {
 	return status
 }
 
-// statusWriter notes the status of a response.
+// statusWriter records the status of a response.
 type statusWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	status int
@@ -85,7 +86,7 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriterWrapper.WriteHeader(status)
 }
 
-// serveUntil lets then serve the request, until the time that the config gives.
+// serveUntil calls then with a request whose stream ends at the time in Expires.
 func (c *Server) serveUntil(w http.ResponseWriter, r *http.Request, then caddyhttp.Handler, rights *stream.Rights) error {
 	if c.Expires != "" {
 		repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
@@ -103,8 +104,8 @@ func (c *Server) serveUntil(w http.ResponseWriter, r *http.Request, then caddyht
 
 var errExpired = errors.New("the time that expires gives has passed")
 
-// parseTime reads a time, as RFC 3339 or as seconds since 1970, as the exp of a JSON Web Token is. Empty text is the zero
-// time.
+// parseTime parses a time in RFC 3339 or in seconds since 1970, the form of exp in a JSON Web Token (RFC 7519 §4.1.4). Empty text is
+// the zero time.
 func parseTime(text string) (time.Time, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -122,7 +123,7 @@ func parseTime(text string) (time.Time, error) {
 	return time.Unix(int64(whole), int64(fraction*1e9)), nil
 }
 
-// CheckExpires reports what is wrong with a config's Expires.
+// CheckExpires checks the option expires in a config.
 func CheckExpires(text string) error {
 	err := argument.CheckKey(text)
 	if err == nil && !strings.Contains(text, "{") {
@@ -134,12 +135,12 @@ func CheckExpires(text string) error {
 	return nil
 }
 
-// refused returns a check that runs the routes with the client's request, as it is now. Its body is not there any more.
+// refused returns the check for stream.Rights. It runs the routes with the client's request in its present state, without the body.
 func (c *Server) refused(r *http.Request) func(context.Context) bool {
 	server := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	original := r.Context().Value(caddyhttp.OriginalRequestCtxKey)
 	vars := maps.Clone(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any))
-	own, _ := stream.WithOwnTimeouts(r.Context()) // those of the response are its stream's
+	own, _ := stream.WithOwnTimeouts(r.Context()) // the check must not change the response's timeouts
 	own = context.WithValue(own, caddyhttp.VarsCtxKey, vars)
 	asked := r.Clone(context.WithoutCancel(own))
 	asked.Body, asked.ContentLength, asked.GetBody = http.NoBody, 0, nil
@@ -149,7 +150,7 @@ func (c *Server) refused(r *http.Request) func(context.Context) bool {
 		defer func() {
 			switch e := recover(); e {
 			case nil:
-			case http.ErrAbortHandler: // it is abort, or has broken off an answer
+			case http.ErrAbortHandler: // the directive abort, or an answer that broke off
 				refused = !passed && ctx.Err() == nil && refuses(answer(w.status, nil))
 			default:
 				c.Streams.Report.Logger.Error("recheck panicked", zap.Any("panic", e), zap.StackSkip("stack", 1))
@@ -169,12 +170,12 @@ func (c *Server) refused(r *http.Request) func(context.Context) bool {
 	}
 }
 
-// refuses reports whether routes that have answered with that status refuse the request. Others could not tell.
+// refuses reports whether an answer with this status refuses the request. A server error does not: the check itself failed.
 func refuses(status int) bool {
 	return status < http.StatusInternalServerError && status != statusClientGone
 }
 
-// noResponse is the response of a check: it goes nowhere.
+// noResponse is the response to a check. It discards everything.
 type noResponse struct{ header http.Header }
 
 func (w noResponse) Header() http.Header       { return w.header }

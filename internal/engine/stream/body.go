@@ -9,17 +9,17 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// DrainBody reads the request's body beside the stream, since no backend does: over HTTP/1 the server notices that a
-// client has left only once the body has been read. A client that is still sending when the stream ends has a moment left,
-// or it would be cut off from the response. The rest of the body is not waited for. An HTTP/1 connection ends with the
-// stream, so that the rest is not taken for the next request.
+// DrainBody reads and discards the request's body while the stream runs, because backends do not read it. Over HTTP/1, the server
+// notices that a client has left only after the body has been read. If the client is still sending when the stream ends, stop
+// gives it a moment, so that it can read the response. stop does not wait for the whole body. An HTTP/1 connection is closed
+// after the stream, so that the rest of the body is not taken for the next request.
 func (g *Group) DrainBody(w http.ResponseWriter, r *http.Request) (stop func()) {
 	if r.Body == nil || r.ContentLength == 0 { // Caddy wraps http.NoBody, too
 		return func() {}
 	}
 	controller := http.NewResponseController(w)
 	allowBodyAfterHeaders(w, r)
-	// The server's timeouts for reading it would end the stream.
+	// The server's read timeouts would end the stream.
 	if reader, _ := caddyhttp.IdleTimeoutsFromContext(r.Context()); reader != nil {
 		reader.Deadline.HardDeadline = time.Time{}
 		reader.Override(noLimit, 0)
@@ -36,7 +36,7 @@ func (g *Group) DrainBody(w http.ResponseWriter, r *http.Request) (stop func()) 
 		default:
 			left := LastWrite
 			if stall := g.StallTimeout; stall > 0 {
-				left = min(left, stall/2) // the response's last bytes have no longer than that
+				left = min(left, stall/2) // the deadline for the last bytes of the response is not later
 			}
 			_ = controller.SetReadDeadline(time.Now().Add(left))
 			<-done
@@ -44,8 +44,8 @@ func (g *Group) DrainBody(w http.ResponseWriter, r *http.Request) (stop func()) 
 	}
 }
 
-// ReadBody reads the whole body of a request, which may have that many bytes. A stop does not wait for a client that is slow
-// to send it.
+// ReadBody reads the whole body of a request. It returns an error with the status 413 if the body has more than limit bytes. A
+// shutdown does not wait for a client that sends slowly.
 func (g *Group) ReadBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
@@ -64,14 +64,14 @@ func (g *Group) ReadBody(w http.ResponseWriter, r *http.Request, limit int) ([]b
 	return body, nil
 }
 
-// LeaveBody lets the next handler read the request's body although the response begins before it has done so.
+// LeaveBody lets the next handler read the request's body after the response has begun.
 func (s *Stream) LeaveBody() {
 	if s.Request.Body != nil && s.Request.ContentLength != 0 {
 		allowBodyAfterHeaders(s.w, s.Request)
 	}
 }
 
-// allowBodyAfterHeaders keeps an HTTP/1 server from reading the request's body itself before it sends the headers.
+// allowBodyAfterHeaders makes an HTTP/1 server send the headers without reading the request's body first.
 func allowBodyAfterHeaders(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
 		_ = http.NewResponseController(w).EnableFullDuplex()

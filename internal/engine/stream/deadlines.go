@@ -14,47 +14,47 @@ import (
 )
 
 const (
-	// noLimit stands for "no timeout" where Caddy's idle timeouts know no such value.
+	// noLimit stands for "no timeout". Caddy's idle timeouts have no value for that.
 	noLimit = 100 * 365 * 24 * time.Hour
 
-	// LastWrite bounds what is written to a client when its stream is ended from our side: a stop must not
-	// wait for a client that does not read.
-	LastWrite = time.Second
-	lastLooks = 10 // how often it is looked at meanwhile
+	// LastWrite is how long a write may take when the server ends the stream: a shutdown must not wait for a client that does
+	// not read.
+	LastWrite  = time.Second
+	lastChecks = 10 // the number of checks in that time
 
-	// lastBytes bounds what the server sends by itself after that. On HTTP/2 it is the time after which a stream is
-	// reset, even if the server is late. A machine that has too much to do must not make it look like a failure.
+	// lastBytes is how long the server may take for the bytes that it sends itself after the handler. On HTTP/2, it resets the
+	// stream after that time, even if the machine is just too busy. That must not look like a failure.
 	lastBytes = 10 * time.Second
 )
 
-// deadlines are those of a stream's writes.
+// deadlines are the deadlines for a stream's writes.
 type deadlines struct {
-	done     func()         // of a deadline writer of our own; nil without one
-	held     time.Time      // the server's write deadline, for as long as it is not known whether it is to hold
-	deadline *writeDeadline // once the server's own are lifted
+	done     func()         // ends a deadline writer of our own; nil without one
+	held     time.Time      // the server's write deadline, removed until it is known whether the response is a stream
+	deadline *writeDeadline // set after liftDeadlines
 
 	aborting   sync.Mutex // held while the deadline of a blocked write is set
-	finished   bool       // nothing may be written, no deadline set any more
+	finished   bool       // no more writes, and no more deadlines
 	unblocking atomic.Bool
 }
 
-// liftDeadlines frees this response from the server's write timeout and minimum rate. A client that takes
-// nothing for the stall timeout still fails the write.
+// liftDeadlines frees this response from the server's write timeout and minimum rate. A write still fails if the client takes
+// nothing for the stall timeout.
 //
-// Caddy's IdleTimeoutWriter sets a new deadline before each write, never later than its HardDeadline, which is
-// the server's write timeout; a ResponseController cannot loosen it. So the field has to be cleared. It is not
-// put back: on HTTP/2 the writer arms a deadline when the handler is done, and one that has passed would reset
-// the stream before its end is sent. Read deadlines stay as they are: they do not end a response.
+// Caddy's IdleTimeoutWriter sets a new deadline before each write. The deadline is never later than its HardDeadline, which comes
+// from the server's write timeout. A ResponseController cannot change that, so the field has to be cleared. It is not restored:
+// on HTTP/2, the writer sets a deadline when the handler is done, and a deadline in the past would reset the stream before its
+// end is sent. Read deadlines stay, because they do not end a response.
 //
-// All that the writer sets goes through a writeDeadline, which ignores it once the stream is over: a timeouts
-// directive puts the server's settings back before the response's last bytes are out.
+// The writer sets its deadlines through a writeDeadline, which ignores them once the stream is over. A timeouts directive would
+// otherwise restore the server's settings before the last bytes of the response are sent.
 func (s *Stream) liftDeadlines() {
 	s.held, s.inner = time.Time{}, innermostWriter(s.w)
 	stall := s.group.StallTimeout
 	if stall <= 0 {
 		stall = noLimit
 	}
-	// What a net/http server has armed already, the write timeout of a server without idle timeouts among it.
+	// Remove the deadline that net/http has set, such as the write timeout of a server without idle timeouts.
 	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Time{})
 
 	_, writer := caddyhttp.IdleTimeoutsFromContext(s.Request.Context())
@@ -80,17 +80,17 @@ func (s *Stream) liftDeadlines() {
 	s.flush = s.flusher()
 }
 
-// slowest is the speed, in bytes a second, of a client that is slow but not stalled.
+// slowest is the lowest speed of a client that is not stalled, in bytes per second.
 const slowest = 1100
 
-// writeChunk returns how many bytes may take all of the stall timeout. The writer renews its deadline after each such
-// piece of a large write. With Caddy's own size, a short timeout would drop clients that read all the time.
+// writeChunk returns the number of bytes for which a client may take the whole stall timeout. The writer renews its deadline after
+// each such chunk of a large write. With Caddy's own chunk size, a short timeout would drop slow clients that read all the time.
 func writeChunk(stall time.Duration) int {
 	return int(min(max(stall.Seconds()*slowest, 1<<10), caddyhttp.DefaultMaxWriteChunk))
 }
 
-// holdDeadline keeps the server's write timeout from resetting a stream whose upstream takes longer for its headers: on
-// HTTP/2 it is a timer, on the others it is looked at when something is written.
+// holdDeadline removes the server's write timeout while the upstream has not answered. Only on HTTP/2 is that needed: there, the
+// timeout is a timer that resets the stream. On HTTP/1 and 3, it matters only for a write.
 func (s *Stream) holdDeadline() {
 	server, _ := s.Request.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if s.Request.ProtoMajor != 2 || server == nil || server.WriteTimeout <= 0 {
@@ -100,7 +100,7 @@ func (s *Stream) holdDeadline() {
 	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Time{})
 }
 
-// releaseDeadline puts the write timeout back, for a response that turns out not to be a stream.
+// releaseDeadline restores the write timeout for a response that is not a stream.
 func (s *Stream) releaseDeadline() {
 	if !s.held.IsZero() {
 		_ = http.NewResponseController(s.w).SetWriteDeadline(s.held)
@@ -108,9 +108,9 @@ func (s *Stream) releaseDeadline() {
 	}
 }
 
-// WithOwnTimeouts gives the next handler idle timeouts of its own to override, as a timeouts directive does when it is
-// asked and when it returns: those of the response are set while heartbeats are written. adopt makes what it has made
-// of them the response's, for one that is not a stream.
+// WithOwnTimeouts gives the next handler a copy of the idle timeouts. A timeouts directive changes them when it is called and when
+// it returns, and must not change those of the response while heartbeats are written. adopt applies the changed copy to the
+// response, if the response is not a stream.
 func WithOwnTimeouts(ctx context.Context) (own context.Context, adopt func()) {
 	reader, writer := caddyhttp.IdleTimeoutsFromContext(ctx)
 	if writer == nil {
@@ -122,16 +122,16 @@ func WithOwnTimeouts(ctx context.Context) (own context.Context, adopt func()) {
 	}
 }
 
-// writeDeadline moves a write deadline only once that makes a difference: to set it before each write and each flush, as
-// IdleTimeoutWriter does, costs an event that is sent to many clients a tenth of its time. So a client may be dropped
-// up to slack before its time.
+// writeDeadline moves a write deadline only if that makes a difference of at least slack. IdleTimeoutWriter sets the deadline before
+// each write and each flush, which would take a tenth of the time for an event that is sent to many clients. So a client may be
+// dropped up to slack too early.
 type writeDeadline struct {
-	http.ResponseWriter // none: a ResponseController asks for nothing but the deadline
+	http.ResponseWriter // nil: a ResponseController only calls SetWriteDeadline
 
 	controller *http.ResponseController
 	slack      time.Duration
 	set        time.Time
-	final      bool // it is that of the last bytes, and moves no more
+	final      bool // it is the deadline for the last bytes, and does not change any more
 }
 
 func (d *writeDeadline) SetWriteDeadline(deadline time.Time) error {
@@ -145,15 +145,15 @@ func (d *writeDeadline) SetWriteDeadline(deadline time.Time) error {
 	return nil
 }
 
-// boundLastWrites sets the deadline for what is left to be sent, net/http's own last bytes included. On HTTP/1
-// the deadline of the write before may have passed meanwhile, and would cut them off.
+// boundLastWrites sets the deadline for the remaining bytes, including those that net/http sends. On HTTP/1, the deadline of the
+// last write may have passed meanwhile, and would cut them off.
 func (s *Stream) boundLastWrites() {
 	bound := lastBytes
 	switch s.EndReason() {
 	case EndUpstreamEnd, EndUpstreamError, EndRecordTooLarge:
 		bound = s.group.StallTimeout
 	}
-	var deadline time.Time // none
+	var deadline time.Time // no deadline
 	if bound > 0 {
 		deadline = time.Now().Add(bound)
 	}
@@ -161,11 +161,11 @@ func (s *Stream) boundLastWrites() {
 	s.deadline.final = true
 }
 
-// unblockWrites fails the write that is in progress, and each one after it that takes longer than lastWrite: a
-// stream that is to end must not wait for a client that does not read.
+// unblockWrites makes a write fail if it takes longer than LastWrite, or half of that if it is in progress already. A stream that
+// ends must not wait for a client that does not read.
 //
-// The deadline is set on the server's own writer, as only that may be done while another goroutine writes. It is
-// set again and again, because the writers around it may be about to set theirs.
+// The deadline is set on the server's own writer, because only that is allowed while another goroutine writes. It is set several
+// times, because an outer writer may be about to set another one.
 func (s *Stream) unblockWrites() {
 	if !s.open.Load() || s.unblocking.Swap(true) {
 		return
@@ -173,10 +173,10 @@ func (s *Stream) unblockWrites() {
 	controller := http.NewResponseController(s.inner)
 	ended := s.clock()
 
-	// It is the looks that are counted: where the machine has too much to do, they come late as the writes do, and no
-	// client is to blame.
-	var looked int64
-	var looks int
+	// The checks are counted instead of the time: on a busy machine, they come late, as the writes do, and that is not the
+	// client's fault.
+	var checked int64
+	var checks int
 	var check func()
 	check = func() {
 		s.aborting.Lock()
@@ -185,19 +185,19 @@ func (s *Stream) unblockWrites() {
 			return
 		}
 		began := s.writing.Load()
-		if began != looked {
-			looked, looks = began, 0
+		if began != checked {
+			checked, checks = began, 0
 		}
-		looks++
-		if began != 0 && (looks >= lastLooks || began <= ended && looks >= lastLooks/2) {
+		checks++
+		if began != 0 && (checks >= lastChecks || began <= ended && checks >= lastChecks/2) {
 			_ = controller.SetWriteDeadline(time.Unix(1, 0))
 		}
-		time.AfterFunc(LastWrite/lastLooks, check)
+		time.AfterFunc(LastWrite/lastChecks, check)
 	}
-	time.AfterFunc(LastWrite/lastLooks, check)
+	time.AfterFunc(LastWrite/lastChecks, check)
 }
 
-// flusher finds the method that flushes the response, once. http.ResponseController would look for it at each flush.
+// flusher returns the method that flushes the response. http.ResponseController would search for it at each flush.
 func (s *Stream) flusher() func() error {
 	for w := s.w; ; {
 		switch t := w.(type) {
@@ -215,8 +215,8 @@ func (s *Stream) flusher() func() error {
 	}
 }
 
-// warnIfBuffered tells of a handler that holds the response back, as templates and intercept do around sse. It is known
-// once the headers are written.
+// warnIfBuffered logs an error if an outer handler buffers the response, as templates and intercept do. Call it after the headers
+// are written.
 func (s *Stream) warnIfBuffered() {
 	for w := s.w; ; {
 		if recorder, ok := w.(interface{ Buffered() bool }); ok && recorder.Buffered() {

@@ -11,15 +11,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Drain makes the streams of this group end: all of this process, if it is about to exit. grace is the time after which
-// Caddy cuts them off, 0 if it does not.
+// Drain makes the streams in this group end. If the process is about to exit, it makes all streams in the process end. grace is the
+// time after which Caddy cuts them off, or 0 if it does not.
 func (g *Group) Drain(grace time.Duration) {
 	exiting := caddy.Exiting()
 	g.grace.Store(int64(grace))
 	g.draining.Store(true)
 	ending := 0
 	for _, s := range openStreams.all() {
-		// A request without a response may wait for its upstream for ever. A reload leaves it alone.
+		// A reload does not end a request that still waits for its upstream, perhaps for ever.
 		if (exiting || s.group == g && s.open.Load()) && s.drain(grace) {
 			ending++
 		}
@@ -33,8 +33,8 @@ func (g *Group) Drain(grace time.Duration) {
 	g.Report.Logger.Info("ending streams", zap.Int("streams", ending), zap.Duration("drain", g.DrainTime))
 }
 
-// watchExit drains the streams that have outlived their config when the process exits. A last config without an sse would
-// not tell them.
+// watchExit drains the streams that outlive their config when the process exits. If the last config has no sse, nothing else would
+// tell them.
 func watchExit() {
 	if watchingExit.Swap(true) {
 		return
@@ -57,14 +57,14 @@ func watchExit() {
 
 var watchingExit atomic.Bool
 
-// StopDrain is the longest drain of a stop if the config gives none. Caddy's systemd unit kills it 5 s after it was asked to
-// stop. By then the commands of backend exec have to end, too (exec.ExitTimeout), and Caddy checks only every half second
-// whether all is done.
+// StopDrain is the longest drain on a shutdown if the config has none. Caddy's systemd unit kills the process after 5 s. The
+// commands of backend exec have to end in that time too (exec.ExitTimeout), and Caddy checks only every half second whether
+// everything has ended.
 const StopDrain = 2 * time.Second
 
-// drain makes the stream end within its group's drain, and before Caddy cuts it off after its grace period. Caddy
-// does so to all streams when the process exits, and to those of HTTP/3 on a reload, too. drain reports false for a stream
-// that is ending already, or that a reload lets live on.
+// drain makes the stream end within the drain of its group, and before the end of Caddy's grace period. Caddy then cuts off all
+// streams if the process exits, and those over HTTP/3 on a reload. drain returns false if the stream is ending already, or if
+// it may outlive the reload.
 func (s *Stream) drain(grace time.Duration) bool {
 	g, exiting := s.group, caddy.Exiting()
 	if !exiting && (g.OnReload == OnReloadKeep || g.OnReload == "" && !s.repeats()) {
@@ -78,28 +78,28 @@ func (s *Stream) drain(grace time.Duration) bool {
 		window = min(window, StopDrain)
 	}
 	if grace > 0 && (exiting || s.Request.ProtoMajor == 3) {
-		window = min(window, grace/2) // Caddy looks only every half second whether all have ended
+		window = min(window, grace/2) // Caddy checks only every half second whether all have ended
 	}
-	after := window * 9 / 10 // the last ones need time to be written, too
+	after := window * 9 / 10 // the last writes need time, too
 	if g.DrainMode == DrainSpread || g.DrainMode == "" && s.repeats() {
 		after = Jitter(after)
 	}
 	time.AfterFunc(after, func() {
 		s.End(EndShutdown)
-		s.unblockWrites() // of one that was about to end by itself, too
+		s.unblockWrites() // End does not, if the stream was ending already
 	})
 	return true
 }
 
-// repeats reports whether a client can be expected to ask again by itself, as EventSource does. A request of another method
-// may have done something, such as asking a language model, so that its answer is not to be cut off lightly.
+// repeats reports whether the client can be expected to reconnect by itself, as EventSource does. A request with another method may
+// have started something expensive, such as the answer of a language model, which should not be cut off lightly.
 func (s *Stream) repeats() bool {
 	return s.Request.Method == http.MethodGet || s.Request.Method == http.MethodHead
 }
 
-// comeBackAfter returns the reconnection time of a client whose stream is drained. It is spread out, so that clients do not
-// all come back together: up to the drain's length on top of the configured time, or of a second.
-func (g *Group) comeBackAfter() time.Duration {
+// reconnectAfter returns the reconnection time for a client whose stream is drained. It is the configured time, or else a second,
+// plus a random part of the drain, so that the clients do not all reconnect together.
+func (g *Group) reconnectAfter() time.Duration {
 	return g.retryOr(time.Second) + Jitter(g.DrainTime)
 }
 

@@ -6,20 +6,20 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/compress"
 )
 
-// encodeIn has all that is written from now on compressed.
+// encodeIn compresses everything that is written from now on.
 func (s *Stream) encodeIn(coding string) {
 	if c, err := compress.Parse(coding); err == nil {
 		s.encoder = compress.NewEncoder(c)
 	}
 }
 
-// encoded are buffers for what is written. Those of large records are not kept.
+// encoded holds buffers for compressed writes. Buffers larger than maxEncoded are not kept.
 var encoded = sync.Pool{New: func() any { return new([]byte) }}
 
 const maxEncoded = 64 << 10
 
-// encodeAndSend writes a piece of text in the client's coding. It is one that only this client gets if shared is nil. The lock
-// is held.
+// encodeAndSend writes a piece of text in the client's coding. If shared is nil, the piece is for this client alone. The lock is
+// held.
 func (s *Stream) encodeAndSend(shared *compress.Shared, p compress.Piece, events int, flush func() error) error {
 	text := p.Text[p.Start:]
 	if s.encoder == nil || len(text) == 0 || s.cut {
@@ -39,14 +39,14 @@ func (s *Stream) encodeAndSend(shared *compress.Shared, p compress.Piece, events
 	return s.transmit(*buffer, len(text), events, flush)
 }
 
-// endCoding tells the client's decoder that there is no more. The lock is held.
+// endCoding writes the end of the client's coding. The lock is held.
 func (s *Stream) endCoding() {
 	if s.encoder != nil {
-		_ = s.transmit(s.encoder.AppendEnd(nil), 0, 0, s.flush) // if it fails there is nothing more to do
+		_ = s.transmit(s.encoder.AppendEnd(nil), 0, 0, s.flush) // after a failure, there is nothing more to do
 	}
 }
 
-// encodeWhole returns a whole stream in a coding.
+// encodeWhole returns a complete stream in a coding.
 func encodeWhole(coding string, text []byte) []byte {
 	c, err := compress.Parse(coding)
 	if err != nil {

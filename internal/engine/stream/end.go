@@ -17,9 +17,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Finish ends the stream after its upstream has ended with err: it sends the last frame, if the client is there to
-// take it, and lets go of everything. It returns the handler's error, which makes the response if there is none yet. The
-// handler calls finish or close before it returns.
+// Finish ends the stream after its upstream has ended with err. It sends the last frame, if the client still listens, and releases
+// everything. If there is no response yet, it returns the error that makes one. The handler calls Finish, Close or Release
+// before it returns.
 func (s *Stream) Finish(err error) error {
 	if !s.open.Load() {
 		s.Close()
@@ -32,20 +32,20 @@ func (s *Stream) Finish(err error) error {
 	return nil
 }
 
-// Release gives back a response that is not a stream.
+// Release releases a response that is not a stream after all.
 func (s *Stream) Release() {
 	openStreams.remove(s)
 	s.releaseDeadline()
 }
 
-// Close lets go of everything, if nothing is to be sent any more.
+// Close releases everything without sending anything more from the upstream.
 func (s *Stream) Close() { s.closeAfter(nil, 0) }
 
-// lastFrame says why the stream ends, if nobody has before, after its upstream has ended with err. It returns what is to
-// be sent last, and how many events that is.
+// lastFrame sets the reason for the end, if there is none yet, after the upstream has ended with err. It returns the last frame and the
+// number of its events.
 func (s *Stream) lastFrame(err error) (tail []byte, events int) {
 	if err != nil && s.Request.Context().Err() != nil {
-		s.End(EndClientGone) // its watch may not have come to it yet
+		s.End(EndClientGone) // WatchClient may be late
 	}
 	reason := EndUpstreamEnd
 	switch {
@@ -63,7 +63,7 @@ func (s *Stream) lastFrame(err error) (tail []byte, events int) {
 		return nil, 0 // the upstream ended because the stream did
 	}
 	if reason != EndUpstreamEnd && reason != EndStopped {
-		if s.Behind == nil { // a source that many share has said it, once
+		if s.Behind == nil { // a shared source has logged it, once for all clients
 			s.WarnUpstream(err)
 		}
 		said := frame.Failure{Reason: reason, Status: failure.Status(err)}
@@ -88,7 +88,7 @@ func (s *Stream) lastFrame(err error) (tail []byte, events int) {
 	return last[:len(last):len(last)], 1
 }
 
-// refusal makes the response of a stream whose upstream has ended with err before there was one.
+// refusal returns the error for the response to a request whose upstream has ended with err before the response began.
 func (s *Stream) refusal(err error) error {
 	if err != nil && s.Request.Context().Err() != nil {
 		s.End(EndClientGone)
@@ -102,9 +102,9 @@ func (s *Stream) refusal(err error) error {
 	switch {
 	case s.EndReason() == EndShutdown:
 		s.w.Header().Set("Retry-After", "1")
-		return caddyhttp.Error(http.StatusServiceUnavailable, failure.Plain(err)) // whichever status it had
+		return caddyhttp.Error(http.StatusServiceUnavailable, failure.Plain(err)) // whatever status err has
 	case s.Ended():
-		return caddyhttp.Error(499, failure.Plain(err)) // as reverse_proxy has it; nobody is there to read it
+		return caddyhttp.Error(499, failure.Plain(err)) // as reverse_proxy does; no client will read it
 	}
 	status := failure.Status(err)
 	if status >= http.StatusBadGateway {
@@ -117,7 +117,7 @@ func (s *Stream) refusal(err error) error {
 	return caddyhttp.Error(status, err)
 }
 
-// End makes the stream end for that reason, unless it ends already: then it returns false. It does not wait for it.
+// End makes the stream end for this reason. It returns false if the stream is ending already. It does not wait for the end.
 func (s *Stream) End(reason string) bool {
 	if reason == EndClientGone && s.stalled() {
 		reason = EndClientStalled
@@ -132,10 +132,10 @@ func (s *Stream) End(reason string) bool {
 	return true
 }
 
-// Ended reports whether the stream is to end, or has ended.
+// Ended reports whether the stream is ending or has ended.
 func (s *Stream) Ended() bool { return s.reason.Load() != nil }
 
-// EndReason is why the stream ended, empty as long as it has not.
+// EndReason returns the reason for the stream's end, or "" if it is not ending.
 func (s *Stream) EndReason() string {
 	if r := s.reason.Load(); r != nil {
 		return *r
@@ -143,19 +143,19 @@ func (s *Stream) EndReason() string {
 	return ""
 }
 
-// clientListens reports whether there is a point in writing to the client once the stream has ended.
+// clientListens reports whether a client whose stream is ending may still read.
 func (s *Stream) clientListens() bool {
 	reason := s.EndReason()
 	return reason != EndClientGone && reason != EndClientStalled
 }
 
-// broken reports whether the client is to see that more was to come.
+// broken reports whether the client must notice that the stream is incomplete.
 func (s *Stream) broken() bool {
 	switch s.EndReason() {
 	case EndUpstreamError, EndRecordTooLarge:
 		return true
 	case EndClientGone, EndClientStalled:
-		return true // it may still be reading: it may have closed its own side only, or be late with the request's body
+		return true // it may still read, if it has closed only its own side, or is slow to send the request's body
 	case EndShutdown, EndMaxDuration, EndLag, EndAdmin, EndExpired, EndUnauthorized:
 		return s.cut || !s.repeats()
 	default:
@@ -163,7 +163,7 @@ func (s *Stream) broken() bool {
 	}
 }
 
-// closeAfter sends the last frame, if the client is there to take it, and lets go of everything.
+// closeAfter sends the last frame, if the client still listens, and releases everything.
 func (s *Stream) closeAfter(tail []byte, events int) {
 	if s.stopWatch != nil {
 		s.stopWatch()
@@ -173,10 +173,10 @@ func (s *Stream) closeAfter(tail []byte, events int) {
 	if s.open.Load() {
 		s.boundLastWrites()
 		if s.EndReason() == EndShutdown && s.repeats() {
-			tail = append(eventstream.AppendRetry(tail, s.group.comeBackAfter()), '\n') // SDKs that need a blank line get the field
+			tail = append(eventstream.AppendRetry(tail, s.group.reconnectAfter()), '\n') // some SDKs need the blank line to see the field
 		}
 		if len(tail) > 0 && !s.raw && s.clientListens() {
-			_ = s.send(tail, events, s.flush) // if it fails there is nothing more to do
+			_ = s.send(tail, events, s.flush) // after a failure, there is nothing more to do
 		}
 		if s.broken() {
 			s.breakOff()
@@ -204,7 +204,7 @@ func (s *Stream) closeAfter(tail []byte, events int) {
 	}
 }
 
-// report says once, everywhere, how the stream went.
+// report adds the ended stream to the metrics, the access log, the trace and the debug log.
 func (s *Stream) report() {
 	reason, lasted := s.EndReason(), time.Since(s.started)
 	meters := s.group.Report.Meters

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// The values of Config's choices.
+// The values of DrainMode and OnReload in Config.
 const (
 	DrainSpread  = "spread"
 	DrainWait    = "wait"
@@ -18,45 +18,45 @@ const (
 	OnReloadKeep = "keep"
 )
 
-// Config says how the streams of one sse start, run and end.
+// Config is the configuration of the streams of one sse handler.
 type Config struct {
 	Retry, Heartbeat, StallTimeout time.Duration
 	MaxDuration, MaxDurationJitter time.Duration
-	OpenAfter                      time.Duration // 0: a stream opens once its upstream has answered
+	OpenAfter                      time.Duration // 0: a stream opens when its upstream has answered
 
 	HasRights bool // streams end with the rights of their clients
 
 	DrainTime      time.Duration
-	DefaultDrain   bool   // it is not the config's
-	DrainMode      string // empty: by the method
-	OnReload       string // empty: by the method
+	DefaultDrain   bool   // DrainTime is the default, not from the config
+	DrainMode      string // empty: depends on the request's method
+	OnReload       string // empty: depends on the request's method
 	HeartbeatFrame []byte // nil: a comment
-	EndFrame       []byte // nil: a clean end has no event
+	EndFrame       []byte // the event for a clean end; nil: none
 	Error          *frame.ErrorEvent
 
-	Compress []string // the names of the codings to compress with, the preferred one first
+	Compress []string // the names of the codings, in order of preference; empty: streams are not compressed
 
 	Report *upstream.Reporter
 }
 
-// Group is the streams of one sse.
+// Group holds what the streams of one sse handler have in common.
 type Group struct {
 	Config
 
-	draining atomic.Bool  // another config takes over, or none
-	grace    atomic.Int64 // Caddy's grace period, once draining
+	draining atomic.Bool  // the config stops
+	grace    atomic.Int64 // Caddy's grace period, set when the config stops
 }
 
-// NewGroup returns the streams of one sse, of which there are none yet.
+// NewGroup returns a group without streams.
 func NewGroup(c Config) *Group {
 	if c.HeartbeatFrame == nil {
 		c.HeartbeatFrame = []byte(eventstream.Comment)
 	}
-	openStreams.count(c.Report.Name, total{}) // so that its series is there from the start
+	openStreams.count(c.Report.Name, total{}) // so that the metrics have its series from the start
 	return &Group{Config: c}
 }
 
-// Refuse reports a stream that a client asked for and does not get. It returns the handler's error.
+// Refuse counts and logs a stream that a client asked for and does not get. It returns the handler's error.
 func (g *Group) Refuse(r *http.Request, reason string, status int, err error) error {
 	return g.Report.Refused(askedFor(r), reason, status, err)
 }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// SetHeaders makes a response's headers those of an event stream, in the coding that the client prefers. It returns that
-// coding's name. An encode around the stream leaves one alone that has a coding already.
+// SetHeaders sets the headers of an event stream in the coding that the client prefers, and returns the coding's name. An outer
+// encode directive leaves a response that has a coding alone.
 func (g *Group) SetHeaders(header http.Header, r *http.Request) (coding string) {
 	SetHeaders(header)
 	if len(g.Compress) == 0 {
@@ -24,8 +24,8 @@ func (g *Group) SetHeaders(header http.Header, r *http.Request) (coding string) 
 	return coding
 }
 
-// SetHeaders makes a response's headers those of an event stream. It removes those that describe the upstream's bytes. The
-// others are set, not added, as the next handler may have set its own.
+// SetHeaders sets the headers of an event stream, and removes those that describe the upstream's bytes. It replaces values that the
+// next handler has set.
 func SetHeaders(header http.Header) {
 	for _, name := range []string{
 		"Content-Length", "Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Accept-Ranges",
@@ -36,12 +36,12 @@ func SetHeaders(header http.Header) {
 	}
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", cacheControl(header.Values("Cache-Control")))
-	header.Set("X-Accel-Buffering", "no") // nginx, and others that follow it
+	header.Set("X-Accel-Buffering", "no") // for nginx and others that know this header
 	header.Set("Incremental", "?1")       // RFC 10036: intermediaries must not buffer
 	AddVary(header)
 }
 
-// cacheControl returns no-cache, and the other directives of the response that forbid something.
+// cacheControl returns no-cache, and the response's own directives that forbid something.
 func cacheControl(values []string) string {
 	directives := "no-cache"
 	for _, name := range []string{"no-store", "private", "no-transform"} {
@@ -52,7 +52,7 @@ func cacheControl(values []string) string {
 	return directives
 }
 
-// AddVary adds Accept to the headers that the response depends on.
+// AddVary adds Accept to the Vary header.
 func AddVary(header http.Header) { addVary(header, "Accept") }
 
 func addVary(header http.Header, field string) {

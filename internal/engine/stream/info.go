@@ -10,22 +10,22 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Info is a stream as the API shows it.
+// Info describes a stream in the admin API.
 type Info struct {
 	ID       string    `json:"id"`
 	Server   string    `json:"server"`
 	Name     string    `json:"name,omitempty"`
 	Backend  string    `json:"backend"`
 	ClientIP string    `json:"client_ip"`
-	URI      string    `json:"uri"` // without the values in its query, which may be secret
+	URI      string    `json:"uri"` // without the values in the query, which may be secrets
 	Protocol string    `json:"protocol"`
 	Since    time.Time `json:"since"`
 	Events   int64     `json:"events"`
 	Bytes    int64     `json:"bytes"`
-	Behind   int       `json:"behind"` // events that a shared source has and the client has not yet been sent
+	Behind   int       `json:"behind"` // events in a shared source that were not sent to the client yet
 }
 
-// List describes the streams that are open, oldest first.
+// List describes the open streams, oldest first.
 func List() []Info {
 	list := []Info{}
 	for _, s := range openStreams.all() {
@@ -36,14 +36,14 @@ func List() []Info {
 	return list
 }
 
-// EndByID ends the open stream with that id for the admin API. It reports whether there is one.
+// EndByID ends the open stream with this id for the admin API. It returns false if there is none.
 func EndByID(id uint64) bool {
 	s := openStreams.get(id)
 	if s == nil || !s.open.Load() {
 		return false
 	}
 	s.End(EndAdmin)
-	s.unblockWrites() // of one that ends already, but whose client takes nothing
+	s.unblockWrites() // End does not, if the stream is ending already
 	return true
 }
 
@@ -63,10 +63,10 @@ func (s *Stream) Info() Info {
 	return info
 }
 
-// URI returns the URI that the client has asked for, without secrets.
+// URI returns the URI of the client's request, without secrets.
 func (s *Stream) URI() string { return askedFor(s.Request) }
 
-// askedFor returns the URI of the client's request before any rewrite, without secrets.
+// askedFor returns the URI of the client's request before rewrites, without secrets.
 func askedFor(r *http.Request) string {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		return withoutSecrets(original.URL)
@@ -74,7 +74,7 @@ func askedFor(r *http.Request) string {
 	return withoutSecrets(r.URL)
 }
 
-// withoutSecrets returns the URL with the names, but not the values, of its query. A part without a name is a value.
+// withoutSecrets returns the URL without the values in its query. A parameter without a name counts as a value.
 func withoutSecrets(u *url.URL) string {
 	shown := url.URL{Path: u.Path, RawPath: u.RawPath}
 	if u.RawQuery == "" {

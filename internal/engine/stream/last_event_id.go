@@ -10,8 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// LastEventID returns the id of the last event that the client has seen. The query parameter is for clients that cannot set
-// a header and cannot rely on the browser's own reconnect.
+// LastEventID returns the id of the last event that the client has received. It comes from the Last-Event-ID header (WHATWG HTML
+// §9.2.4), or from the query parameter lastEventId, for clients that cannot set a header.
 func LastEventID(r *http.Request) string {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		return id
@@ -35,13 +35,13 @@ func TakeLastEventID(r *http.Request) *http.Request {
 	r = r.WithContext(r.Context())
 	r.Header = r.Header.Clone()
 	r.Header.Set("Last-Event-ID", id)
-	r.URL.RawQuery = query // in place, as rewriting handlers do, so that placeholders see it
+	r.URL.RawQuery = query // in place, as rewriting handlers do, so that placeholders have the new value
 	hideFromOriginal(r)
 	return r
 }
 
-// hideFromOriginal gives the placeholders of the original URI the values that they have without the id. The original
-// request itself cannot be changed: others hold it already.
+// hideFromOriginal removes the id from the placeholders for the original URI. The original request itself cannot be changed, because
+// other handlers have it already.
 func hideFromOriginal(r *http.Request) {
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if !ok {
@@ -59,7 +59,7 @@ func hideFromOriginal(r *http.Request) {
 	repl.Set("http.request.orig_uri.prefixed_query", prefixed)
 }
 
-// WithoutLastEventID removes that parameter from a query and leaves the others as they are.
+// WithoutLastEventID removes the parameter lastEventId from a query. The other parameters stay as they are.
 func WithoutLastEventID(query string) string {
 	parameters := slices.DeleteFunc(strings.Split(query, "&"), func(parameter string) bool {
 		name, _, _ := strings.Cut(parameter, "=")

@@ -7,27 +7,27 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/httpbody"
 )
 
-// passedEvents follows an event stream that passes through, to know where a heartbeat would be between its events.
+// passedEvents follows an event stream that passes through, to know when a heartbeat can be sent between its events.
 type passedEvents struct {
-	tail  [3]byte // what came last
-	begun bool
-	led   bool // a heartbeat of ours has come before its first byte
-	quiet bool // nothing but comments has come since the last event
+	tail     [3]byte // the last bytes
+	begun    bool    // a byte has passed
+	led      bool    // we have sent a heartbeat before the first byte
+	comments bool    // only comments have passed since the last event
 }
 
-// TakesComments reports whether comments can be added to an event stream with these headers: its bytes are neither counted
-// nor encoded.
+// TakesComments reports whether comments can be added to an event stream with these headers. They cannot if its bytes are encoded, or
+// if it has a Content-Length.
 func TakesComments(header http.Header) bool {
 	return !httpbody.IsEncoded(header) && header.Get("Content-Length") == ""
 }
 
-// PassEvents adds heartbeats to a stream that passes through.
+// PassEvents adds heartbeats to an event stream that passes through.
 func (s *Stream) PassEvents() {
 	s.passed = &passedEvents{tail: [3]byte{'\n', '\n', '\n'}}
 	s.startHeartbeat()
 }
 
-// PassLate makes a stream that has opened early pass an event stream on from here.
+// PassLate makes a stream that opened early pass on an event stream from now on.
 func (s *Stream) PassLate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,13 +35,13 @@ func (s *Stream) PassLate() {
 	s.passed = &passedEvents{tail: [3]byte{'\n', '\n', '\n'}, led: true}
 }
 
-// take notes bytes that pass, and returns them. A byte order mark is one only where a stream begins.
+// take follows the bytes that pass, and returns them. It removes a byte order mark that is not at the beginning of the response.
 func (e *passedEvents) take(p []byte) []byte {
 	if !e.begun && e.led {
 		p = bytes.TrimPrefix(p, []byte("\uFEFF"))
 	}
 	e.begun = e.begun || len(p) > 0
-	e.quiet = endsQuietly(p, e.between(), e.tail[2] == '\n')
+	e.comments = endsWithComments(p, e.between(), e.tail[2] == '\n')
 	if n := len(p); n >= len(e.tail) {
 		copy(e.tail[:], p[n-len(e.tail):])
 	} else {
@@ -51,19 +51,19 @@ func (e *passedEvents) take(p []byte) []byte {
 	return p
 }
 
-// between reports whether the last event has ended (WHATWG HTML §9.2.5). After a CR that is not known: a LF may belong
-// to it.
+// between reports whether the last event has ended (WHATWG HTML §9.2.5). After a CR, that is not known, because an LF may follow.
 func (e *passedEvents) between() bool {
 	switch string(e.tail[:]) {
 	case "\n\r\n", "\r\r\n":
 		return true
 	}
-	return e.quiet || bytes.HasSuffix(e.tail[:], []byte("\n\n"))
+	return e.comments || bytes.HasSuffix(e.tail[:], []byte("\n\n"))
 }
 
-// endsQuietly reports whether p ends with whole lines that belong to no event. Such lines are comments, and the upstream's
-// retry: many servers send them without a blank line. What came before p may have ended between events, or a line at least.
-func endsQuietly(p []byte, between, lineEnded bool) bool {
+// endsWithComments reports whether the bytes so far end with whole lines that belong to no event: comments and retry fields, which
+// many servers send without a blank line. between and lineEnded say whether the bytes before p ended between events, or with a
+// line end.
+func endsWithComments(p []byte, between, lineEnded bool) bool {
 	for len(p) > 0 {
 		if p[len(p)-1] != '\n' {
 			return false

@@ -7,14 +7,14 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 )
 
-// openStreams holds the streams of this process, of all configs.
+// openStreams holds all streams in this process.
 var openStreams registry
 
 type registry struct {
 	mu      sync.Mutex
 	streams map[uint64]*Stream
 	last    uint64
-	ended   map[string]total // what was sent to streams that have ended, by the name of their sse
+	ended   map[string]total // totals of streams that have ended, by the name of their sse handler
 }
 
 func init() {
@@ -24,10 +24,10 @@ func init() {
 		SentBytes)
 }
 
-// total counts what was sent to clients.
+// total counts events and bytes that were sent to clients.
 type total struct{ events, bytes int64 }
 
-// SentBytes returns how many bytes have been sent, by the name of the sse.
+// SentBytes returns the number of bytes sent to clients, by the name of the sse handler.
 func SentBytes() map[string]float64 {
 	return openStreams.sent(func(t total) int64 { return t.bytes })
 }
@@ -52,7 +52,7 @@ func (reg *registry) remove(s *Stream) {
 	}
 }
 
-// count adds to what was sent to streams that have ended.
+// count adds to the totals of streams that have ended.
 func (reg *registry) count(name string, more total) {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
@@ -67,8 +67,8 @@ func (reg *registry) countLocked(name string, more total) {
 	reg.ended[name] = total{before.events + more.events, before.bytes + more.bytes}
 }
 
-// sent returns how much has ever been sent to streams, by name. It is added up on demand: one counter for all, which every
-// processor writes to for each event of each client, would cost more than the rest of the accounting.
+// sent returns the totals for all streams ever, by name. It adds them up on demand: a single counter, which all processors would write
+// to for each event and client, would cost more than all other metrics.
 func (reg *registry) sent(amount func(total) int64) map[string]float64 {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
@@ -88,7 +88,7 @@ func (reg *registry) get(id uint64) *Stream {
 	return reg.streams[id]
 }
 
-// All returns the streams of this process, oldest first. It includes those whose response has not begun.
+// All returns all streams in this process, oldest first. It includes those whose response has not begun.
 func All() []*Stream { return openStreams.all() }
 
 // all returns every stream, oldest first.
@@ -103,7 +103,7 @@ func (reg *registry) all() []*Stream {
 	return streams
 }
 
-// outliveConfig reports whether there are streams of a config that another has replaced.
+// outliveConfig reports whether there are streams whose config has stopped.
 func (reg *registry) outliveConfig() bool {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()

@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// Rights say how long a client may have its stream.
+// Rights limit a client's right to its stream.
 type Rights struct {
-	Until time.Time // zero: no limit
+	Until time.Time // when the right expires; zero: never
 
-	// Refused reports, at each interval, whether the client has lost its right. It is nil if nobody checks.
+	// Refused is called at each interval. It reports whether the client has lost its right. If it is nil, nothing is checked.
 	Refused  func(context.Context) bool
 	Interval time.Duration
 }
 
 type rightsKey struct{}
 
-// WithRights returns a request whose stream ends with these rights.
+// WithRights returns a request whose stream ends when these rights end.
 func WithRights(r *http.Request, rights *Rights) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), rightsKey{}, rights))
 }
 
-// keeper ends a stream with its rights.
+// keeper ends a stream when its client loses its rights.
 type keeper struct {
 	stream *Stream
 	rights *Rights
@@ -37,14 +37,14 @@ type keeper struct {
 	check  *time.Timer
 }
 
-// KeepRights ends the response with its client's rights, be it a stream or one that passes unchanged.
+// KeepRights makes the response end when its client loses its rights. The response may be a stream, or pass unchanged.
 func (s *Stream) KeepRights() {
 	if s.group.HasRights {
 		s.keeper = s.keepRights()
 	}
 }
 
-// EndsWithRights reports whether the response ends with its client's rights.
+// EndsWithRights reports whether the response ends when its client loses its rights.
 func (s *Stream) EndsWithRights() bool { return s.keeper != nil }
 
 // LostRights reports whether the client has lost its rights.
@@ -53,7 +53,7 @@ func (s *Stream) LostRights() bool {
 	return reason == EndExpired || reason == EndUnauthorized
 }
 
-// keepRights ends the stream with its client's rights. It returns nil if there are none.
+// keepRights makes the stream end when its client loses its rights. It returns nil if the request has none.
 func (s *Stream) keepRights() *keeper {
 	rights, _ := s.Request.Context().Value(rightsKey{}).(*Rights)
 	if rights == nil {
@@ -72,8 +72,8 @@ func (s *Stream) keepRights() *keeper {
 	return k
 }
 
-// untilNext returns the time until the next check: the interval, give or take a fifth, so that the checks of many streams
-// do not come together.
+// untilNext returns the time until the next check. It is the interval, up to a fifth shorter or longer, so that the checks for many
+// streams do not come together.
 func (k *keeper) untilNext() time.Duration {
 	fifth := min(k.rights.Interval, noLimit) / 5
 	return 4*fifth + rand.N(2*fifth+1)
@@ -93,7 +93,7 @@ func (k *keeper) look() {
 	}
 }
 
-// end stops the clocks of a stream that has ended.
+// end stops the timers and a running check.
 func (k *keeper) end() {
 	if k == nil {
 		return

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/compress"
 )
 
-// Why a stream ended: the values of {http.sse.end_reason} and of the metric's label.
+// The reasons for the end of a stream: the values of {http.sse.end_reason} and of the label in the metrics.
 const (
 	EndUpstreamEnd    = "upstream_end"
 	EndUpstreamError  = "upstream_error"
@@ -35,32 +35,32 @@ const (
 	EndStopped        = "stopped"
 )
 
-// EndReasons is every reason why a stream may end.
+// EndReasons are all reasons for the end of a stream.
 var EndReasons = []string{
 	EndUpstreamEnd, EndUpstreamError, EndClientGone, EndClientStalled, EndMaxDuration, EndLag, EndShutdown,
 	EndRecordTooLarge, EndAdmin, EndExpired, EndUnauthorized, EndStopped,
 }
 
-// ErrEnded is the error of writes to a stream that is to end.
+// ErrEnded is returned by writes to a stream that is ending.
 var ErrEnded = errors.New("stream has ended")
 
 // ErrEndedByAdmin ends the upstream of a stream through the admin API.
 var ErrEndedByAdmin = errors.New("ended through the admin API")
 
-// ErrNobodyWantsMore ends a next handler whose response has ended. The stream says why. reverse_proxy takes it for the error
-// of an HTTP/3 client that has left, the one that it does not warn of.
+// ErrNobodyWantsMore stops a next handler whose response has ended. The stream's end reason says why. reverse_proxy takes this error
+// for that of an HTTP/3 client that has left, the only one that it does not log as a warning.
 var ErrNobodyWantsMore = fmt.Errorf("%w: %w", ErrEnded, &http3.Error{Remote: true, ErrorCode: http3.ErrCodeRequestCanceled})
 
-// Stream is one client's event stream, and the only place that writes to that client.
+// Stream is one client's event stream. Nothing else writes to the client.
 type Stream struct {
 	group    *Group
 	Request  *http.Request
 	clientIP string
 	id       uint64     // in openStreams
-	Behind   func() int // events not yet taken from a shared source; nil without one
+	Behind   func() int // returns the number of events in a shared source that were not sent yet; nil without one
 
-	open   atomic.Bool // the headers of an event stream are out
-	headed bool        // so are those for HEAD, which has no more
+	open   atomic.Bool // the headers of an event stream were sent
+	headed bool        // the headers for HEAD were sent, which is the whole response
 
 	response
 	progress
@@ -70,11 +70,11 @@ type Stream struct {
 
 // response is the response that a stream is written to.
 type response struct {
-	mu    sync.Mutex // held while writing
+	mu    sync.Mutex // held for a write
 	w     http.ResponseWriter
-	inner http.ResponseWriter // the server's own, below those of all handlers
+	inner http.ResponseWriter // the server's own writer
 	flush func() error
-	cut   bool // a write has failed: what came before ends anywhere, so nothing may follow
+	cut   bool // a write has failed: the bytes may end anywhere in an event, so nothing may follow
 
 	encoder *compress.Encoder // nil: the client gets the text as it is
 
@@ -84,41 +84,41 @@ type response struct {
 	deadlines
 }
 
-// progress is how far a stream has come.
+// progress holds the times and counts of a stream.
 type progress struct {
 	started  time.Time
-	lastByte atomic.Int64 // when the client was last written to, by clock
-	writing  atomic.Int64 // when the write in progress began, by clock, or 0
+	lastByte atomic.Int64 // the time of the last write, by clock
+	writing  atomic.Int64 // the start of the write in progress, by clock, or 0
 	events   atomic.Int64
 	bytes    atomic.Int64
 }
 
-// lifetime keeps a stream alive, and ends it.
+// lifetime holds what keeps a stream alive, and what ends it.
 type lifetime struct {
-	reason             atomic.Pointer[string] // why it has ended; nil before
+	reason             atomic.Pointer[string] // the reason for the end; nil before
 	cancel             func()                 // ends the upstream, or wakes the delivery from a shared one
 	heartbeat, longest *time.Timer
-	keeper             *keeper // nil: no rights of the client end it
+	keeper             *keeper // nil: it does not end with rights
 	stopWatch          func() bool
-	draining           atomic.Bool // it ends within its group's drain
-	stopping           atomic.Bool // and within that of a stop
-	unanswered         atomic.Bool // its upstream has not answered, although it is open
+	draining           atomic.Bool // it will end within the drain
+	stopping           atomic.Bool // it will end within the drain of a shutdown
+	unanswered         atomic.Bool // it is open, but its upstream has not answered
 }
 
-// passing is for a stream that was one already, and passes through.
+// passing is the state of a response that passes through.
 type passing struct {
-	raw    bool          // nothing may be put in
-	passed *passedEvents // but for heartbeats between its events
+	raw    bool          // nothing may be added, except heartbeats if passed is set
+	passed *passedEvents // finds the gaps between its events
 }
 
-// New makes the stream of a request. cancel is called once, when the stream is to end.
+// New returns the stream for a request. cancel is called once, when the stream is to end.
 func (g *Group) New(w http.ResponseWriter, r *http.Request, cancel func()) *Stream {
 	s := &Stream{group: g, Request: r}
 	s.w, s.started, s.cancel = w, time.Now(), cancel
 	s.clientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	openStreams.add(s)
 	s.holdDeadline()
-	if g.draining.Load() { // the drain has passed it by, and its upstream may not answer for ever
+	if g.draining.Load() { // Drain did not see it, and its upstream may never answer
 		if caddy.Exiting() {
 			s.drain(time.Duration(g.grace.Load()))
 		} else {
@@ -133,7 +133,8 @@ func (s *Stream) WatchClient() {
 	s.stopWatch = context.AfterFunc(s.Request.Context(), func() { s.End(EndClientGone) })
 }
 
-// Start sends the headers, the configured opening, and block. From then on the client is kept alive.
+// Start sends the headers, the configured retry, a comment, and block. From then on, the client gets heartbeats. For a HEAD request,
+// it sends only the headers.
 func (s *Stream) Start(block []byte) error {
 	s.encodeIn(s.group.SetHeaders(s.w.Header(), s.Request))
 	s.liftDeadlines()
@@ -141,7 +142,7 @@ func (s *Stream) Start(block []byte) error {
 	s.warnIfBuffered()
 	if s.Request.Method == http.MethodHead {
 		s.headed = true
-		return s.flush() // or else HTTP/3 says that the stream has no byte
+		return s.flush() // without it, an HTTP/3 response would have a Content-Length of 0
 	}
 
 	s.register()
@@ -162,19 +163,19 @@ func (s *Stream) startHeartbeat() {
 	}
 }
 
-// NotAnswered notes that the stream opens before its upstream has answered.
+// NotAnswered records that the stream opens before its upstream has answered.
 func (s *Stream) NotAnswered() { s.unanswered.Store(true) }
 
-// Answered notes that the upstream has answered with records.
+// Answered records that the upstream has answered with records.
 func (s *Stream) Answered() { s.unanswered.Store(false) }
 
-// IsOpen reports whether the client has the headers of an event stream.
+// IsOpen reports whether the headers of an event stream were sent.
 func (s *Stream) IsOpen() bool { return s.open.Load() }
 
-// Header returns the headers of the response, before it begins.
+// Header returns the headers of the response. Change them only before it begins.
 func (s *Stream) Header() http.Header { return s.w.Header() }
 
-// PassThrough registers a stream that is one already: its headers go out as they are, without the deadlines.
+// PassThrough starts a response that passes through unchanged. It sends the headers as they are, and lifts the server's deadlines.
 func (s *Stream) PassThrough(status int) {
 	s.raw = true
 	s.liftDeadlines()
@@ -183,7 +184,7 @@ func (s *Stream) PassThrough(status int) {
 	s.register()
 }
 
-// Forward sends bytes of an upstream's own event stream. They are flushed when the upstream flushes.
+// Forward sends bytes that pass through. FlushForwarded flushes them.
 func (s *Stream) Forward(p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,7 +207,7 @@ func (s *Stream) FlushForwarded() error {
 	return s.send(nil, 0, s.flush)
 }
 
-// register makes the stream known to the process and starts the clock of its life.
+// register marks the stream as open, and starts its timers.
 func (s *Stream) register() {
 	s.lastByte.Store(s.clock())
 	s.open.Store(true)
@@ -217,16 +218,17 @@ func (s *Stream) register() {
 	}
 	s.KeepRights()
 	if s.group.draining.Load() {
-		s.drain(time.Duration(s.group.grace.Load())) // came in while the listeners were closing
+		s.drain(time.Duration(s.group.grace.Load())) // the request came while the listeners were closing
 	}
 }
 
-// Write sends p, which holds that many events, and flushes. An error means that the stream is over.
+// Write sends p and flushes. p must have whole frames. events is the number of events in p. An error means that the stream is
+// over.
 func (s *Stream) Write(p []byte, events int) error {
 	return s.WriteShared(nil, compress.Piece{Text: p}, events)
 }
 
-// WriteShared is Write for a piece of a text that other clients get too, so that it is compressed once for all of them.
+// WriteShared is Write for a piece of a text for many clients. The piece is compressed once for all of them.
 func (s *Stream) WriteShared(shared *compress.Shared, p compress.Piece, events int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -240,15 +242,15 @@ func (s *Stream) WriteShared(shared *compress.Shared, p compress.Piece, events i
 	return s.encodeAndSend(shared, p, events, s.flush)
 }
 
-// A write this large fills the server's own buffers, so that nearly all of it is on its way to the client without a
-// flush. What may be left follows after flushDelay at the latest. At full speed that makes one flush a millisecond
-// instead of one for each read of the upstream, and a flush costs as much as a fifth of everything else.
+// A write of largeWrite fills the server's own buffers, so nearly all of it is sent without a flush. The rest is flushed after
+// flushDelay at the latest. At full speed, that makes one flush per millisecond instead of one for each read from the upstream. A
+// flush costs a fifth of everything else.
 const (
 	largeWrite = 8 << 10
 	flushDelay = time.Millisecond
 )
 
-// flushSoon is a flush after a large write.
+// flushSoon schedules a flush after a large write.
 func (s *Stream) flushSoon() error {
 	if s.unflushed {
 		return nil
@@ -271,12 +273,12 @@ func (s *Stream) flushLeft() {
 	}
 }
 
-// send writes what only this client gets. The lock is held.
+// send writes text for this client alone. The lock is held.
 func (s *Stream) send(p []byte, events int, flush func() error) error {
 	return s.encodeAndSend(nil, compress.Piece{Text: p}, events, flush)
 }
 
-// transmit writes p, which stands for that many bytes of text. The lock is held.
+// transmit writes p and flushes. size is the number of bytes before compression. The lock is held.
 func (s *Stream) transmit(p []byte, size, events int, flush func() error) error {
 	if s.cut {
 		return ErrEnded
@@ -307,8 +309,8 @@ func (s *Stream) transmit(p []byte, size, events int, flush func() error) error 
 	return nil
 }
 
-// writeFailure tells a client that has gone from one that takes nothing. HTTP/2 resets the stream when its
-// deadline passes, which looks as if the client had: only the time the write took tells.
+// writeFailure returns the end reason for a failed write: the client has left, or it takes nothing. On HTTP/2, a deadline resets the
+// stream, which looks as if the client had done so. Only the duration of the write shows the difference.
 func (s *Stream) writeFailure(err error) string {
 	if errors.Is(err, os.ErrDeadlineExceeded) || s.stalled() {
 		return EndClientStalled
@@ -321,10 +323,10 @@ func (s *Stream) stalled() bool {
 	return limit > 0 && s.WritingFor() >= limit*8/10
 }
 
-// clock is the time since the stream has been there, in nanoseconds, which no change of the system's clock moves.
+// clock returns the time since the start of the stream, in nanoseconds. It does not depend on the system's clock.
 func (s *Stream) clock() int64 { return int64(time.Since(s.started)) }
 
-// WritingFor is how long the write in progress has taken, 0 if there is none.
+// WritingFor returns the duration of the write in progress, or 0 if there is none.
 func (s *Stream) WritingFor() time.Duration {
 	if began := s.writing.Load(); began != 0 {
 		return time.Duration(s.clock() - began)
@@ -332,22 +334,22 @@ func (s *Stream) WritingFor() time.Duration {
 	return 0
 }
 
-// beat sends a heartbeat if the client has heard nothing for the time of a heartbeat.
+// beat sends a heartbeat if nothing was sent to the client for the heartbeat's interval.
 func (s *Stream) beat() {
 	interval := s.group.Heartbeat
-	quiet := time.Duration(s.clock() - s.lastByte.Load())
-	// A write in progress is a sign of life as good, and waiting for it would pile up goroutines.
+	idle := time.Duration(s.clock() - s.lastByte.Load())
+	// A write in progress serves the same purpose. Waiting for it would pile up goroutines.
 	if !s.mu.TryLock() {
-		quiet = 0
+		idle = 0
 	} else {
 		defer s.mu.Unlock()
 		if s.Ended() {
 			return
 		}
 		switch {
-		case quiet < interval:
+		case idle < interval:
 		case s.passed != nil && !s.passed.between():
-			quiet = 0 // a heartbeat would be in an event of the upstream's
+			idle = 0 // a heartbeat would be in the middle of an event
 		default:
 			if s.passed != nil {
 				s.passed.led = true
@@ -355,13 +357,13 @@ func (s *Stream) beat() {
 			if s.send(s.group.HeartbeatFrame, 0, s.flush) != nil {
 				return
 			}
-			quiet = 0
+			idle = 0
 		}
 	}
-	s.heartbeat.Reset(interval - quiet)
+	s.heartbeat.Reset(interval - idle)
 }
 
-// WarnUpstream counts and logs that the stream's upstream has failed.
+// WarnUpstream counts and logs a failure of the stream's upstream.
 func (s *Stream) WarnUpstream(err error) {
 	s.group.Report.Failed(err, zap.String("uri", s.URI()))
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 )
 
-// isUnavailable reports whether a status says that the same request may succeed later.
+// isUnavailable reports whether the same request may succeed later.
 func isUnavailable(status int) bool {
 	switch status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -23,8 +23,8 @@ func isUnavailable(status int) bool {
 	return false
 }
 
-// RetryUnavailable serves a request whose client gives up for good at any status but 200, as EventSource does. Where serve
-// answers that the stream is unavailable, the client gets a stream that tells it so, and when to come back.
+// RetryUnavailable serves a request from a client that gives up for good at any status other than 200, as EventSource does. If serve
+// answers that the stream is unavailable, the client gets a short stream instead, with an error event and a reconnection time.
 func (g *Group) RetryUnavailable(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request) error) (err error) {
 	ctx, cut := context.WithCancelCause(r.Context())
 	defer cut(nil)
@@ -37,7 +37,7 @@ func (g *Group) RetryUnavailable(w http.ResponseWriter, r *http.Request, serve f
 			return
 		}
 		switch e := recover(); e {
-		case nil, http.ErrAbortHandler: // the client has its answer, and the rest of the other is of no interest
+		case nil, http.ErrAbortHandler: // the client has its answer; the replaced response does not matter
 			err = nil
 		default:
 			panic(e)
@@ -51,7 +51,7 @@ func (g *Group) RetryUnavailable(w http.ResponseWriter, r *http.Request, serve f
 	return err
 }
 
-// retryAfter returns the time that a Retry-After header asks for (RFC 9110 §10.2.3), and 0 if there is none.
+// retryAfter returns the delay in a Retry-After header (RFC 9110 §10.2.3), at most an hour. It returns 0 if there is none.
 func retryAfter(value string) time.Duration {
 	const longest = time.Hour
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
@@ -63,28 +63,28 @@ func retryAfter(value string) time.Duration {
 	return 0
 }
 
-// unavailableWriter is a response that is replaced if it says that the stream is unavailable.
+// unavailableWriter is the response writer of RetryUnavailable. It replaces a response that says that the stream is unavailable.
 type unavailableWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	group   *Group
 	request *http.Request
-	before  http.Header // the response's headers at first
+	before  http.Header // the headers before serve
 
-	begun     bool // the client has the headers, or something else has
-	status    int  // of the response that is replaced; 0: it is not
-	discarded int  // bytes of its body
+	begun     bool // the response has begun, and cannot be replaced any more
+	status    int  // the status of the replaced response; 0: it is not replaced
+	discarded int  // the number of discarded bytes of its body
 	cut       *time.Timer
 }
 
-// retriesUnavailable is the key of a request whose response is replaced if it says that the stream is unavailable.
+// retriesUnavailable is the context key that marks a request in RetryUnavailable.
 type retriesUnavailable struct{}
 
-// IsReplaced reports whether the client does not get a response of that status.
+// IsReplaced reports whether RetryUnavailable will replace a response with this status.
 func (s *Stream) IsReplaced(status int) bool {
 	return isUnavailable(status) && s.Request.Context().Value(retriesUnavailable{}) != nil
 }
 
-// answer sends the stream that says that there is none.
+// answer sends the short stream that replaces a response with this status.
 func (w *unavailableWriter) answer(status int) {
 	w.status = status
 	header := w.Header()
@@ -113,7 +113,7 @@ func (w *unavailableWriter) WriteHeader(status int) {
 	}
 }
 
-// maxDiscarded is how much is read of a body that is replaced, so that the upstream's connection can be used again.
+// maxDiscarded is how much of a replaced body is read, so that the upstream's connection can be reused.
 const maxDiscarded = 64 << 10
 
 func (w *unavailableWriter) Write(p []byte) (int, error) {

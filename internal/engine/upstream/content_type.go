@@ -14,8 +14,9 @@ func (c *Config) Converts(status int, header http.Header, asksForStream bool) bo
 	return c.WhyUnchanged(status, header, asksForStream) == ""
 }
 
-// WhyUnchanged says why a response of the next handler does not become an event stream; it is empty if it does. A type that
-// may be records or a document is converted only for a client that asks for a stream: a site also has JSON and text that are documents.
+// WhyUnchanged returns the reason why a response of the next handler does not become an event stream, or "" if it does. A type that
+// may be records or a document is converted only for a client that asks for a stream: JSON and text on a site are usually
+// documents.
 func (c *Config) WhyUnchanged(status int, header http.Header, asksForStream bool) string {
 	switch status {
 	case http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:
@@ -38,7 +39,7 @@ func (c *Config) WhyUnchanged(status int, header http.Header, asksForStream bool
 	case format == records.EventStream && c.Format != records.EventStream:
 		return "it is an event stream already: format event_stream converts it"
 	case c.Format == records.EventStream && format.IsJSON():
-		return "it is a JSON document, not an event stream" // as MCP servers answer with
+		return "it is a JSON document, not an event stream" // MCP servers answer with either
 	case format == records.EventStream, announced == records.AreRecords:
 		return ""
 	case announced != records.MaybeRecords:
@@ -50,13 +51,13 @@ func (c *Config) WhyUnchanged(status int, header http.Header, asksForStream bool
 	}
 }
 
-// NamesEventStream reports whether the client asks for a stream, as EventSource does, and fetch does not.
+// NamesEventStream reports whether the client asks for text/event-stream by name, as EventSource does. fetch does not by default.
 func NamesEventStream(r *http.Request) bool {
 	return accept.Named(r.Header["Accept"], "text/event-stream") > 0
 }
 
-// IsPartOfRecords reports whether this is a part of a response that would become an event stream, or be one, if it were whole.
-// Of several parts in one response the type is not known, nor need an answer to If-Range name it (RFC 9110 §15.3.7).
+// IsPartOfRecords reports whether the response is a part of one that would be an event stream or become one. If it has several
+// parts, or answers If-Range, its type may be unknown (RFC 9110 §15.3.7). Then the result is true.
 func (c *Config) IsPartOfRecords(status int, header http.Header, asksForStream bool) bool {
 	switch status {
 	case http.StatusPartialContent, http.StatusIMUsed:
@@ -75,7 +76,7 @@ func IsEventStream(header http.Header) bool {
 	return mediaType(httpbody.ContentType(header)) == "text/event-stream"
 }
 
-// mediaType is a Content-Type without its parameters.
+// mediaType returns a Content-Type without its parameters, in lower case.
 func mediaType(contentType string) string {
 	name, _, _ := strings.Cut(contentType, ";")
 	return strings.ToLower(strings.TrimSpace(name))

@@ -1,3 +1,3 @@
-// Package upstream opens upstreams and makes records of their bytes. It knows which responses have records, shares a
-// single-instance upstream, and reports failures.
+// Package upstream opens upstreams and turns their bytes into records. It decides which responses have records, shares
+// single-instance upstreams, and reports failures.
 package upstream

@@ -9,41 +9,41 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
-// fanOut shares a single-instance upstream, such as a socket, among sources that frame it differently (sources of one
-// config, or of two while one takes over). It is opened once. Each source gets every byte.
+// fanOut shares a single-instance upstream, such as a socket, among sources that frame it differently. They are in one config, or in
+// two configs while one takes over. The upstream is opened once. Each source gets every byte.
 type fanOut struct {
 	cancel context.CancelFunc
-	done   chan struct{} // closed when the upstream has been let go
-	err    error         // then: how it ended
+	done   chan struct{} // closed when Stream has returned
+	err    error         // the result of Stream, valid after done is closed
 
-	mu      sync.RWMutex // held for reading while something is handed on
+	mu      sync.RWMutex // held for reading while bytes are passed on
 	takers  []*taker
-	version int       // of takers
-	first   *fanInput // says to all that the upstream is there
+	version int       // incremented when takers change
+	first   *fanInput // the first input; a new taker gets one too, as a sign that the upstream is open
 	closing bool      // the last taker has left
 }
 
 // taker is a source that gets the upstream's bytes.
 type taker struct {
 	sink   backend.Sink
-	failed chan error
+	failed chan error // receives the first error of its inputs
 }
 
 func (t *taker) fail(err error) {
 	select {
 	case t.failed <- err:
-	default: // it knows already
+	default: // it has an error already
 	}
 }
 
-// fanOuts holds those of this process, by the key of their upstream.
+// fanOuts holds the fan-outs in this process, by the key of their upstream.
 var fanOuts = struct {
 	mu    sync.Mutex
 	byKey map[string]*fanOut
 }{byKey: make(map[string]*fanOut)}
 
-// streamOnly is Upstream.Stream for a single-instance upstream.
-func streamOnly(ctx context.Context, upstream backend.Upstream, sink backend.Sink) error {
+// streamSingle is Upstream.Stream for a single-instance upstream.
+func streamSingle(ctx context.Context, upstream backend.Upstream, sink backend.Sink) error {
 	t := &taker{sink: sink, failed: make(chan error, 1)}
 	f := joinFanOut(upstream, t)
 	defer f.leave(t)
@@ -86,7 +86,7 @@ func (f *fanOut) run(ctx context.Context, upstream backend.Upstream, key string)
 	close(f.done)
 }
 
-// add adds a taker. It reports false if the upstream is being let go.
+// add adds a taker. It returns false if the upstream is being closed.
 func (f *fanOut) add(t *taker) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -101,7 +101,7 @@ func (f *fanOut) add(t *taker) bool {
 	return true
 }
 
-// leave lets the upstream go with the last taker. When it returns, t is handed nothing more.
+// leave removes a taker. It closes the upstream with the last taker. After it has returned, t gets no more bytes.
 func (f *fanOut) leave(t *taker) {
 	f.mu.Lock()
 	f.takers = slices.DeleteFunc(f.takers, func(other *taker) bool { return other == t })
@@ -115,7 +115,7 @@ func (f *fanOut) leave(t *taker) {
 	}
 }
 
-// Open opens an input of each taker.
+// Open opens an input at each taker.
 func (f *fanOut) Open(contentType string) (backend.Input, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -127,22 +127,23 @@ func (f *fanOut) Open(contentType string) (backend.Input, error) {
 	return in, nil
 }
 
-// fanInput is an input of each taker.
+// fanInput passes everything on to an input at each taker.
 type fanInput struct {
 	fanOut      *fanOut
 	contentType string
 	taps        []tap
-	version     int  // of the takers that taps are of
-	within      bool // a line
+	version     int  // the version of the takers that have taps
+	within      bool // the last byte was within a line
 }
 
+// tap is the input at one taker.
 type tap struct {
 	taker  *taker
 	input  backend.Input
-	within bool // the line that its taker has come into is not for it
+	within bool // the taker joined within a line, and must not get the rest of it
 }
 
-// refresh opens inputs of takers that are new, and forgets those of takers that have left. The fanOut is locked.
+// refresh opens inputs at new takers, and drops those of takers that have left. The fanOut is locked.
 func (in *fanInput) refresh() {
 	taps := make([]tap, 0, len(in.fanOut.takers))
 	for _, t := range in.fanOut.takers {
@@ -157,7 +158,8 @@ func (in *fanInput) refresh() {
 	in.taps, in.version = taps, in.fanOut.version
 }
 
-// each hands something to each taker, after which the input is within a line or not. The failure of one is no other's.
+// each calls hand for each taker. within says whether the input is within a line after that. The failure of one taker does not
+// affect the others.
 func (in *fanInput) each(within bool, hand func(*tap) error) error {
 	in.fanOut.mu.RLock()
 	defer in.fanOut.mu.RUnlock()

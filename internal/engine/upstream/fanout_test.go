@@ -18,7 +18,7 @@ import (
 type only struct{ backend.Upstream }
 
 func (u only) Stream(ctx context.Context, _ string, sink backend.Sink) error {
-	return streamOnly(ctx, u.Upstream, sink)
+	return streamSingle(ctx, u.Upstream, sink)
 }
 
 func TestAnInputOfWhichThereIsOneIsHeardByAllWhoTakeIt(t *testing.T) {

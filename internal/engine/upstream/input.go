@@ -10,60 +10,60 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// Errors that end a stream because of a record, by config.
+// Errors that end a stream because of a record.
 var (
 	ErrRecordTooLarge = errors.New("a record is larger than max_record_size")
 	ErrRecordInvalid  = errors.New("a record is not what format or parse says, and on_invalid is error")
 )
 
-// ErrLastRecord ends an upstream after the record that end_when has selected. It is a clean end.
+// ErrLastRecord ends an upstream after the record that end_when selected. It is a clean end.
 var ErrLastRecord = errors.New("end_when has selected the last record")
 
-// ErrStopped ends an upstream that a client has stopped. It is a clean end.
+// ErrStopped ends an upstream that a client stopped. It is a clean end.
 var ErrStopped = errors.New("a client has stopped the source")
 
-// FailureRecord ends an upstream whose record, selected by error_when, says that it has failed.
+// FailureRecord is the error that ends an upstream after the record that error_when selected.
 type FailureRecord struct{ Text []byte }
 
 func (*FailureRecord) Error() string {
 	return "upstream says that it has failed: error_when selects its record"
 }
 
-// NewFailureRecord returns the error of a record, of which it keeps a copy.
+// NewFailureRecord returns the error for a record. It copies the record's text.
 func NewFailureRecord(rec *records.Record) error { return &FailureRecord{bytes.Clone(rec.Text)} }
 
-// Reasons for which a record is skipped, as the log says them.
+// The reasons for a skipped record, as log messages.
 const (
 	RecordTooLarge   = "record is larger than max_record_size"
 	tooLargeTogether = "unfinished record dropped, as those of all senders are too large together"
 )
 
-// unfinishedSize is how much an upstream's senders may leave unfinished together.
+// unfinishedSize is the most bytes of unfinished records from all senders of an upstream.
 const unfinishedSize = 64 << 20
 
-// NewBudget returns the budget of an upstream's inputs.
+// NewBudget returns the budget for the inputs of one upstream.
 func NewBudget() *records.Budget { return records.NewBudget(unfinishedSize) }
 
-// Consumer is where records go: a stream of its own, or a source that streams share.
+// Consumer takes the records of an upstream: one stream, or a source that streams share. Call its methods between Begin and Commit.
 type Consumer interface {
-	Counts() *metrics.Meters          // of the config, between begin and commit
-	Begin()                           // the records of one read follow; no other input's come between
-	Record(rec *records.Record) error // takes it; sets its number
-	Skipped(why string)               // a record was larger than allowed
-	Blank()                           // the upstream's heartbeat
-	Retry(ms int64)                   // the upstream says when to come back
-	Position(id []byte)               // an event stream's id without an event; the next record has it too
-	Gap(reason string)                // records were lost
-	Commit() error                    // what came together leaves together
+	Begin()                           // starts the records of one read; no other input can start until Commit
+	Counts() *metrics.Meters          // returns the meters to count with
+	Record(rec *records.Record) error // takes a record, and sets its number
+	Skipped(why string)               // says that a record was too large
+	Blank()                           // says that the upstream has sent a heartbeat
+	Retry(ms int64)                   // says that the upstream has sent a reconnection time
+	Position(id []byte)               // says that the upstream has sent an id without an event; the next record has it too
+	Gap(reason string)                // says that records were lost
+	Commit() error                    // ends the records of one read, which are sent together
 }
 
-// Input makes records of an upstream's bytes. It implements Input.
+// Input turns an upstream's bytes into records. It implements backend.Input.
 type Input struct {
 	to       Consumer
 	options  records.Options
 	splitter *records.Splitter
 	rec      records.Record
-	err      error // nobody wants more
+	err      error // the Consumer's error: nobody wants more
 
 	// After SetOffset, each record's id is made from its offset.
 	appendID func(dst []byte, offset int64) []byte
@@ -72,7 +72,7 @@ type Input struct {
 	offsetID []byte // scratch
 }
 
-// NewInput returns an input. The budget bounds the unfinished records of all inputs of an upstream. Nil does not.
+// NewInput returns an input. The budget limits the unfinished records in all inputs of an upstream. Nil means no limit.
 func NewInput(to Consumer, o records.Options, budget *records.Budget) *Input {
 	o.Budget = budget
 	return &Input{to: to, options: o, splitter: records.New(o), rec: records.Record{WantsJSON: o.Format.IsJSON(), IsLine: o.Format.IsLines()}}
@@ -162,7 +162,7 @@ func (in *Input) next() error {
 	}
 }
 
-// lost reports records that were dropped to make room for this input. They may be those of other inputs.
+// lost reports records that were dropped for the budget. They may be from other inputs.
 func (in *Input) lost() error {
 	for range in.options.Budget.TakeLost() {
 		in.to.Counts().RecordsDropped.TooLarge.Inc()
@@ -174,8 +174,8 @@ func (in *Input) lost() error {
 	return nil
 }
 
-// EndInputs ends an upstream's inputs after it has ended with err. It returns how it has ended, records in progress
-// included. What comes after the last record does not count.
+// EndInputs ends the inputs of an upstream whose Stream returned err, and so sends or drops the records in progress. It returns the
+// final result, in which an error of those records replaces a clean end. After ErrLastRecord, there is nothing more to send.
 func EndInputs(inputs []*Input, err error) error {
 	clean := EndedCleanly(err)
 	for _, in := range inputs {

@@ -10,17 +10,18 @@ import (
 	"go.uber.org/zap"
 )
 
-// Reporter counts the events of the upstreams and streams of one sse, and logs their failures.
+// Reporter keeps the metrics and logs the failures of the upstreams and streams of one sse handler.
 type Reporter struct {
-	Name, Backend string // of the sse, and of its backend, as metrics and logs call them
+	Name, Backend string // the names of the handler and of its backend, in metrics and logs
 	Logger        *zap.Logger
 	Meters        *metrics.Meters
 
-	record                    []zap.Field // what the config says of large records
+	record                    []zap.Field // the options for large records
 	failures, sizes, refusals *ratelog.Limiter
 }
 
-// NewReporter returns the reporter of an sse with this name and backend, whose records may have maxRecordSize bytes.
+// NewReporter returns a Reporter for a handler with this name and backend. maxRecordSize, in bytes, and oversize are logged with
+// records that are too large.
 func NewReporter(name, backend string, logger *zap.Logger, meters *metrics.Meters, maxRecordSize int64, oversize string) *Reporter {
 	return &Reporter{
 		Name: name, Backend: backend, Logger: logger, Meters: meters,
@@ -32,7 +33,7 @@ func NewReporter(name, backend string, logger *zap.Logger, meters *metrics.Meter
 // Connecting counts an attempt to open an upstream.
 func (r *Reporter) Connecting() { r.Meters.Connects.Inc() }
 
-// Failed counts an upstream's failure and logs it, with these fields.
+// Failed counts the failure of an upstream and logs it with these fields.
 func (r *Reporter) Failed(err error, about ...zap.Field) {
 	r.Meters.Failures.Inc()
 	if log := r.warnings(r.failures); log != nil {
@@ -40,8 +41,8 @@ func (r *Reporter) Failed(err error, about ...zap.Field) {
 	}
 }
 
-// FailedAgain counts the failure of an upstream that is to be opened anew. It logs the first of several in a row, within
-// the limit, and reports whether it has.
+// FailedAgain counts the failure of an upstream that will be opened again. It logs the failure if it is the first of several in a row,
+// and if the limit allows. It reports whether it has logged.
 func (r *Reporter) FailedAgain(err error, first bool, limit *ratelog.Limiter) (logged bool) {
 	r.Meters.Failures.Inc()
 	if !first {
@@ -55,15 +56,15 @@ func (r *Reporter) FailedAgain(err error, first bool, limit *ratelog.Limiter) (l
 	return true
 }
 
-// TooLarge logs that a record is larger than the config allows, or than there is room for.
+// TooLarge logs a record that is too large. why is the message.
 func (r *Reporter) TooLarge(why string) {
 	if log := r.warnings(r.sizes); log != nil {
 		log.Warn(why, r.record...)
 	}
 }
 
-// Refused counts a stream that a client asked for and does not get, and logs why: at warn, as Caddy does, if it is not the
-// client's fault. It returns the handler's error.
+// Refused counts a stream that a client asked for and does not get, and logs it: as a warning if the status is a server error, and
+// otherwise at debug. It returns the handler's error.
 func (r *Reporter) Refused(uri, reason string, status int, err error) error {
 	r.Meters.StreamsRefused[reason].Inc()
 	about := []zap.Field{zap.String("reason", reason), zap.Int("status", status), zap.String("uri", uri), zap.Error(err)}
@@ -75,8 +76,8 @@ func (r *Reporter) Refused(uri, reason string, status int, err error) error {
 	return caddyhttp.Error(status, err)
 }
 
-// warnings returns the log for a warning of a kind, which says how many were left out since the last one. It is nil if
-// there have been too many.
+// warnings returns the logger for a warning, or nil if the limit does not allow one now. The logger adds the number of warnings that
+// were left out since the last one.
 func (r *Reporter) warnings(limit *ratelog.Limiter) *zap.Logger {
 	ok, dropped := limit.Allow()
 	if !ok {

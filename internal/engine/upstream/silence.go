@@ -9,24 +9,25 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
-// ErrSilent ends an upstream that has sent nothing for upstream_timeout.
+// ErrSilent is the error of an upstream that has sent nothing for upstream_timeout.
 var ErrSilent = fmt.Errorf("upstream has sent nothing for upstream_timeout: %w", context.DeadlineExceeded)
 
-// Silence watches an upstream, and ends it once it has sent nothing for too long. The time in which its bytes wait for a
-// slow client does not count. A nil Silence watches nothing.
+// Silence ends an upstream that sends nothing for upstream_timeout. The time in which its bytes wait for a slow client does not count.
+// The methods Takes, Taken and Stop work on a nil Silence, which watches nothing.
 type Silence struct {
 	timeout time.Duration
 	end     func()
 
 	mu      sync.Mutex
 	timer   *time.Timer
-	heard   time.Time // when it last sent something
-	taking  int       // pieces that are being taken
+	heard   time.Time // when its last bytes were taken
+	taking  int       // the number of calls that are taking bytes
 	stopped bool
-	broken  bool // it was silent for too long
+	expired bool // it was silent for too long
 }
 
-// WatchSilence begins to watch an upstream. end is called once if it is silent for too long, not later than Stop returns.
+// WatchSilence starts to watch an upstream. It calls end, once, if the upstream is silent for too long. It does not call end after Stop
+// has returned. It returns nil if there is no timeout.
 func (c *Config) WatchSilence(end func()) *Silence {
 	if c.Timeout <= 0 {
 		return nil
@@ -38,7 +39,7 @@ func (c *Config) WatchSilence(end func()) *Silence {
 	return s
 }
 
-// Takes notes that the upstream has sent something, which is being taken.
+// Takes says that bytes of the upstream have come and are being taken.
 func (s *Silence) Takes() {
 	if s == nil {
 		return
@@ -48,7 +49,7 @@ func (s *Silence) Takes() {
 	s.taking++
 }
 
-// Taken notes that it has been taken.
+// Taken says that the bytes have been taken.
 func (s *Silence) Taken() {
 	if s == nil {
 		return
@@ -59,7 +60,7 @@ func (s *Silence) Taken() {
 	s.heard = time.Now()
 }
 
-// Heard begins to wait anew, as if the upstream had sent something.
+// Heard restarts the timeout, as if the upstream had sent something.
 func (s *Silence) Heard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,12 +78,13 @@ func (s *Silence) look() {
 	case left > 0:
 		s.timer.Reset(left)
 	default:
-		s.stopped, s.broken = true, true
+		s.stopped, s.expired = true, true
 		s.end()
 	}
 }
 
-// Stop ends the watch after the upstream has ended with err. It returns ErrSilent if the upstream was ended for its silence.
+// Stop ends the watch after the upstream has returned err. It returns ErrSilent if the upstream was ended for its silence, and err
+// otherwise.
 func (s *Silence) Stop(err error) error {
 	if s == nil {
 		return err
@@ -91,13 +93,13 @@ func (s *Silence) Stop(err error) error {
 	defer s.mu.Unlock()
 	s.stopped = true
 	s.timer.Stop()
-	if s.broken && err != nil {
+	if s.expired && err != nil {
 		return ErrSilent
 	}
 	return err
 }
 
-// watchedSink tells a Silence of all that its upstream sends.
+// watchedSink tells a Silence when its upstream sends something.
 type watchedSink struct {
 	backend.Sink
 	silence *Silence

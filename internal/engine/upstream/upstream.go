@@ -15,7 +15,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// Config says how one sse opens its upstreams, and how their bytes become records.
+// Config says how one sse handler opens its upstreams, and how their bytes become records.
 type Config struct {
 	IsNext bool // the upstream is the next handler, not a backend
 	Shared bool // all streams share the backend's one upstream
@@ -24,13 +24,13 @@ type Config struct {
 	Charset  *records.Charset // nil: from Content-Type
 	MaxSize  int
 	Oversize records.Oversize
-	Timeout  time.Duration // after which an upstream that sends nothing has failed; 0: none
+	Timeout  time.Duration // upstream_timeout: an upstream that sends nothing for so long fails; 0: none
 
-	Match  *caddyhttp.ResponseMatcher // responses of the next handler that are converted; nil: by their content type
+	Match  *caddyhttp.ResponseMatcher // selects the responses of the next handler to convert; nil: their content type decides
 	Report *Reporter
 }
 
-// Options returns the options of an upstream with this Content-Type, which decides where the config does not.
+// Options returns the options for records with this Content-Type. The config's options take precedence over the Content-Type.
 func (c *Config) Options(contentType string) records.Options {
 	o := records.Options{Format: c.Format, Charset: c.Charset, MaxSize: c.MaxSize, Oversize: c.Oversize}
 	if o.Format == records.Auto {
@@ -42,7 +42,7 @@ func (c *Config) Options(contentType string) records.Options {
 	return o
 }
 
-// Open opens an upstream and counts that.
+// Open opens an upstream and returns when it has ended. It counts the attempt, recovers panics and applies upstream_timeout.
 func (c *Config) Open(ctx context.Context, upstream backend.Upstream, lastID string, sink backend.Sink) (err error) {
 	defer func() {
 		// net/http recovers a panic in a request's goroutine. A source runs on its own, where a panic would end the process.
@@ -53,7 +53,7 @@ func (c *Config) Open(ctx context.Context, upstream backend.Upstream, lastID str
 	}()
 	c.Report.Connecting()
 	if c.Shared {
-		return streamOnly(ctx, upstream, sink)
+		return streamSingle(ctx, upstream, sink)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -64,7 +64,8 @@ func (c *Config) Open(ctx context.Context, upstream backend.Upstream, lastID str
 	return upstream.Stream(ctx, lastID, sink)
 }
 
-// CheckType rejects content types that cannot be records: HTML always, other non-text unless the config has a format. The next handler's responses are checked by Converts instead.
+// CheckType rejects content types that cannot be records: HTML always, and other non-text types unless the config has a format. For
+// the next handler's responses, Converts decides instead.
 func (c *Config) CheckType(contentType string) error {
 	name := mediaType(contentType)
 	_, announced := records.ForContentType(contentType)
@@ -84,7 +85,7 @@ func AlwaysShared(b backend.Backend) bool {
 // EndedCleanly reports whether Stream succeeded: nil or exactly ErrEnded. An error that wraps ErrEnded is a failure.
 func EndedCleanly(err error) bool { return err == nil || err == backend.ErrEnded }
 
-// Errors of upstreams that do not come to their end.
+// Errors of upstreams that did not come to their end.
 var (
 	ErrBroke    = errors.New("upstream broke off its response")
 	ErrPanicked = errors.New("upstream panicked")

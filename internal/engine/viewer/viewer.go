@@ -21,12 +21,12 @@ import (
 //go:embed viewer.html
 var viewerPage string
 
-// viewerPolicy lets the page run its own script and style, and talk to its own server, and nothing else: whatever
-// an upstream sends can neither run nor fetch anything.
+// viewerPolicy allows only the page's own script and style, and connections to its own server. So data from an upstream can neither
+// run nor fetch anything.
 var viewerPolicy = "default-src 'none'; script-src " + inlineHash("script") + "; style-src " + inlineHash("style") +
 	"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// inlineHash is the source expression of the page's one element of that name (CSP Level 3 §2.3.1).
+// inlineHash returns the source expression for the page's only element with this name (CSP Level 3 §2.3.1).
 func inlineHash(element string) string {
 	_, rest, _ := strings.Cut(viewerPage, "<"+element+">")
 	text, _, _ := strings.Cut(rest, "</"+element+">")
@@ -34,8 +34,8 @@ func inlineHash(element string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// WantsPage reports whether a browser navigates here: it asks for HTML by name, and for an event stream at most as one
-// of whatever else there may be.
+// WantsPage reports whether the request is a browser's navigation. A browser asks for HTML by name, and does not prefer an event stream
+// by name.
 func WantsPage(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
@@ -44,14 +44,14 @@ func WantsPage(r *http.Request) bool {
 	return accept.Named(values, "text/html") > accept.Named(values, "text/event-stream")
 }
 
-// Types are the types of a config's own events. A type that is empty is none, or the default.
+// Types are the types of the server's own events in a config. Empty means the default, or no such event.
 type Types struct {
 	Error     string `json:"error,omitempty"`
 	Live      string `json:"live,omitempty"`
 	Heartbeat string `json:"heartbeat,omitempty"`
 }
 
-// Page is the page of one config.
+// Page is the viewer page for one config.
 type Page string
 
 // New returns a page that knows these types.
@@ -59,7 +59,7 @@ func New(types Types) Page {
 	const empty = `content="{}"`
 	known, err := json.Marshal(types)
 	if err != nil {
-		panic(err) // strings only: cannot be
+		panic(err) // impossible: the types are strings
 	}
 	return Page(strings.Replace(viewerPage, empty, `content="`+html.EscapeString(string(known))+`"`, 1))
 }
