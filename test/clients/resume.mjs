@@ -1,15 +1,15 @@
 // The page of a language model's answer, as its clients would write it.
 //
-//   node resume.mjs <client> <begin | resume> <URL>
+//   node resume.mjs <client> <begin | ask | resume> <URL>
 //
-// begin asks by POST, prints the first pieces of the answer, each on a line, and leaves, as a page that is closed does. resume
-// takes the answer up again by GET, and prints all of it.
+// begin asks by POST, prints the first pieces of the answer, each on a line, and leaves, as a page that is closed does. ask prints
+// all pieces. resume takes the answer up again by GET, and prints all of it.
 import OpenAI from 'openai';
 import { AbstractChat, DefaultChatTransport } from 'ai';
 
 const [client, action, url] = process.argv.slice(2);
 const say = piece => new Promise(done => process.stdout.write(`${piece}\n`, done));
-const leaveAfter = 3;
+const leaveAfter = action === 'begin' ? 3 : Infinity;
 
 async function begin(pieces) {
   let said = 0;
@@ -75,4 +75,4 @@ const clients = {
     },
   },
 };
-await clients[client][action]();
+await clients[client][action === 'ask' ? 'begin' : action]();

@@ -161,7 +161,7 @@ handle {
 
 func page(t *testing.T, client, action, url string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	output, err := exec.CommandContext(ctx, "node", "resume.mjs", client, action, url).Output()
 	if err != nil {
@@ -172,7 +172,7 @@ func page(t *testing.T, client, action, url string) string {
 
 func curl(t *testing.T, args ...string) string {
 	t.Helper()
-	output, err := exec.Command("curl", append([]string{"-sS", "--max-time", "60"}, args...)...).Output()
+	output, err := exec.Command("curl", append([]string{"-sS", "--max-time", "120"}, args...)...).Output()
 	if err != nil {
 		t.Errorf("curl %s: %v", args, err)
 	}
