@@ -327,20 +327,24 @@ func balancer(t *testing.T, server string, patience time.Duration) (address stri
 	return strings.Replace(listener.Addr().String(), "127.0.0.1", "localhost", 1) // the site's host
 }
 
-func TestASlowUpstreamSurvivesAProxyThatCutsSilentConnections(t *testing.T) {
+// In a soak run, the proxy cuts after five seconds, and the upstream is silent for twenty.
+func TestSoakASlowUpstreamSurvivesAProxyThatCutsSilentConnections(t *testing.T) {
 	ssetest.NoLeaks(t)
-	const patience = time.Second
+	patience, silence := time.Second, 3*time.Second/2
+	if soaking() {
+		patience, silence = 5*time.Second, 20*time.Second
+	}
 	slow := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(3 * patience / 2)
+		time.Sleep(silence)
 		w.Header().Set("Content-Type", r.URL.Query().Get("type"))
 		_, _ = io.WriteString(w, "data: 1\n\n")
 		_ = http.NewResponseController(w).Flush()
-		time.Sleep(3 * patience / 2)
+		time.Sleep(silence)
 		_, _ = io.WriteString(w, "data: 2\n\n")
 	})
-	const options = "heartbeat 50ms\nformat event_stream\n"
+	options := fmt.Sprintf("heartbeat %s\nformat event_stream\n", patience/20)
 	server := ssetest.Start(t, ssetest.Site(beatingRoute("/converted", options+"open_after 50ms", "reverse_proxy "+slow)+
-		beatingRoute("/passed", "heartbeat 50ms\nopen_after 50ms", "reverse_proxy "+slow)+beatingRoute("/late", options, "reverse_proxy "+slow)))
+		beatingRoute("/passed", strings.Replace(options, "format event_stream\n", "open_after 50ms", 1), "reverse_proxy "+slow)+beatingRoute("/late", options, "reverse_proxy "+slow)))
 	address := balancer(t, strings.TrimPrefix(server.URL("h1", ""), "http://"), patience)
 	late := make(chan error)
 	go func() {
@@ -355,6 +359,8 @@ func TestASlowUpstreamSurvivesAProxyThatCutsSilentConnections(t *testing.T) {
 		streams = append(streams, ssetest.Get(t, ssetest.Client(t, "h1"), "http://"+address+path+"?type=text/event-stream"))
 	}
 	for _, s := range streams {
+		s.WaitEvents(1) // each may take as long as a test waits
+		s.WaitEvents(2)
 		if raw := strings.ReplaceAll(wholeBody(t, s), ":\n", ""); raw != "data: 1\n\ndata: 2\n\n" {
 			t.Errorf("got %q", raw)
 		}

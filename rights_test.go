@@ -3,8 +3,10 @@ package sse_test
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -92,10 +94,26 @@ func TestARequestWhoseTimeIsOverOrUnreadableIsRefused(t *testing.T) {
 type guard struct {
 	revoked, down atomic.Bool
 	asked         atomic.Int64
+	byURI         sync.Map // how often about which, as an *atomic.Int64
+}
+
+// least is how often the guard was asked about the stream about which it was asked least.
+func (g *guard) least(uris map[string]*ssetest.Stream) int64 {
+	least := int64(math.MaxInt64)
+	for uri := range uris {
+		n := int64(0)
+		if count, ok := g.byURI.Load(uri); ok {
+			n = count.(*atomic.Int64).Load()
+		}
+		least = min(least, n)
+	}
+	return least
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.asked.Add(1)
+	count, _ := g.byURI.LoadOrStore(r.Header.Get("X-Forwarded-Uri"), new(atomic.Int64))
+	count.(*atomic.Int64).Add(1)
 	switch {
 	case g.down.Load():
 		w.WriteHeader(http.StatusInternalServerError)
@@ -108,9 +126,13 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func TestARevokedSessionEndsItsStreamsAndAServerThatIsDownEndsNone(t *testing.T) {
+// In a soak run there are two hundred of them, and an interval of five seconds.
+func TestSoakARevokedSessionEndsItsStreamsAndAServerThatIsDownEndsNone(t *testing.T) {
 	ssetest.NoLeaks(t)
-	const interval, clients = time.Second, 60
+	interval, clients := time.Second, 60
+	if soaking() {
+		interval, clients = 5*time.Second, 200
+	}
 	var sessions guard
 	recheck := fmt.Sprintf("recheck %s {\nforward_auth %s {\nuri /check\ncopy_headers X-User\n}\n}\n", interval, ssetest.Upstream(t, sessions.ServeHTTP))
 	asked := make(chan string, 9)
@@ -159,13 +181,20 @@ func TestARevokedSessionEndsItsStreamsAndAServerThatIsDownEndsNone(t *testing.T)
 		s.WaitEvents(1)
 	}
 	sessions.down.Store(true)
-	before := sessions.asked.Load()
-	ssetest.Wait(t, "two checks of each stream", func() bool { return sessions.asked.Load()-before > 5*clients/2 })
+	sessions.byURI.Clear()
+	ssetest.Wait(t, "two checks of each stream", func() bool { return sessions.least(streams) >= 2 })
 	if n := len(stream.List()); n != clients+1 {
 		t.Fatalf("%d streams are open, want %d: %v", n, clients+1, ended(server))
 	}
 	sessions.down.Store(false)
 	sessions.revoked.Store(true)
+	revoked := time.Now()
+	ssetest.Wait(t, "all streams to end", func() bool { return len(stream.List()) == 0 })
+	took := time.Since(revoked)
+	t.Logf("%d streams have ended %v after their session, with an interval of %v", clients+1, took.Round(time.Millisecond), interval)
+	if soaking() && took > interval*6/5+time.Second {
+		t.Errorf("they have ended %v after their session, want it within %v", took, interval*6/5)
+	}
 	for path, s := range streams {
 		_ = wholeBody(t, s)
 		if access := waitAccessLog(server, path); access.Fields["end_reason"] != stream.EndUnauthorized {
