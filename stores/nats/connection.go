@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -26,6 +27,7 @@ type connection struct {
 	mu         sync.Mutex
 	current    *session      // nil while NATS cannot be used
 	came       chan struct{} // closed when there is a session
+	reason     error         // why there is none
 	discovered []string      // servers of which the last one told
 }
 
@@ -91,9 +93,19 @@ func (c *connection) session(ctx context.Context) (*session, error) {
 		case <-c.ctx.Done():
 		case <-came:
 		case <-timer.C:
-			return nil, errAbsent
+			return nil, c.absent()
 		}
 	}
+}
+
+// absent returns an error that says why there is no session.
+func (c *connection) absent() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason == nil {
+		return errAbsent
+	}
+	return fmt.Errorf("%w: %w", errAbsent, c.reason)
 }
 
 // set says which session can be used: none if it is nil.
@@ -129,6 +141,9 @@ func (c *connection) run(report func(error)) {
 	}
 	for c.ctx.Err() == nil {
 		err := c.connect(say)
+		c.mu.Lock()
+		c.reason = err
+		c.mu.Unlock()
 		say(err)
 		wait := retryAfter
 		if errors.Is(err, store.ErrRefused) {
@@ -143,34 +158,44 @@ func (c *connection) run(report func(error)) {
 
 // connect has a session until it fails.
 func (c *connection) connect(say func(error)) error {
+	var failed error
+	for _, server := range c.servers() {
+		s, err := c.open(server)
+		if err == nil {
+			return s.live(say)
+		}
+		if !errors.Is(failed, store.ErrRefused) {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// open connects to a server.
+func (c *connection) open(server string) (*session, error) {
 	s := &session{connection: c, calls: make(map[*call]struct{}), closed: make(chan struct{})}
+	d := &dialer{ctx: c.ctx}
 	options := nats.GetDefaultOptions()
-	options.Servers = c.servers()
+	options.Servers = []string{server}
 	for _, option := range append([]nats.Option{
-		nats.Name("caddy-sse"), nats.NoReconnect(), nats.DontRandomize(), nats.Timeout(timeout),
+		nats.Name("caddy-sse"), nats.NoReconnect(), nats.Timeout(timeout), nats.SetCustomDialer(d), nats.SkipHostLookup(),
 		nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2), nats.PermissionErrOnSubscribe(true),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.denied(err) }),
 		nats.ClosedHandler(func(*nats.Conn) { close(s.closed) }),
-		nats.SetCustomDialer(&dialer{ctx: c.ctx}),
 	}, c.config.login...) {
 		if err := option(&options); err != nil {
-			return explain(err)
+			return nil, explain(err)
 		}
 	}
 	var err error
-	if s.nc, err = options.Connect(); err != nil {
-		return explain(err)
+	s.nc, err = options.Connect()
+	if errors.Is(err, nats.ErrNoServers) && d.failed != nil {
+		err = d.failed // which says more
 	}
-	defer func() {
-		c.set(nil)
-		c.mu.Lock()
-		c.discovered = s.nc.DiscoveredServers()
-		c.mu.Unlock()
-		s.nc.Close()
-		<-s.closed
-		s.fail(func(*call) bool { return true }, errLost)
-	}()
-	return s.run(say)
+	if err != nil {
+		return nil, explain(fmt.Errorf("%s: %w", server, err))
+	}
+	return s, nil
 }
 
 // servers returns the servers in the order in which to try them: first those that the config names.

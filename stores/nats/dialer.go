@@ -6,14 +6,17 @@ import (
 )
 
 // dialer makes connections that end with a context, so that closing does not wait for a server that is silent.
-type dialer struct{ ctx context.Context }
+type dialer struct {
+	ctx    context.Context
+	failed error // of the last attempt
+}
 
 // Dial implements nats.CustomDialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(d.ctx, timeout)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	if err != nil {
+	if d.failed = err; err != nil {
 		return nil, err
 	}
 	ended := &endedConn{Conn: conn}

@@ -24,7 +24,7 @@ func (p presence) Announce(data []byte) error {
 	case p.ctx.Err() != nil:
 		return errClosed
 	case s == nil:
-		return errAbsent
+		return p.absent()
 	}
 	return explain(s.nc.Publish(p.subject.presence, data))
 }

@@ -22,14 +22,15 @@ type session struct {
 	nc     *nats.Conn
 	closed chan struct{} // closed when nc is
 
-	mu    sync.Mutex
-	calls map[*call]struct{}
+	waiting sync.Mutex
+	calls   map[*call]struct{}
 }
 
 var (
 	errLost    = errors.New("the connection to NATS is lost")
 	errChanged = errors.New("the stream has another leader, or is another one")
 	errRewound = errors.New("the stream has lost messages")
+	errCutOff  = errors.New("the stream's leader does not hear from the other servers")
 )
 
 const (
@@ -39,6 +40,22 @@ const (
 	// badFor is how long JetStream may fail until another connection is tried, perhaps to a server that is not cut off.
 	badFor = 3 * time.Second
 )
+
+// live is the whole life of a session. It returns why it is over.
+func (s *session) live(say func(error)) error {
+	defer func() {
+		s.set(nil)
+		s.mu.Lock()
+		if s.discovered = s.nc.DiscoveredServers(); s.nc.TLSRequired() {
+			s.discovered = nil // their certificates have other names, perhaps
+		}
+		s.mu.Unlock()
+		s.nc.Close()
+		<-s.closed
+		s.fail(func(*call) bool { return true }, errLost)
+	}()
+	return s.run(say)
+}
 
 // run looks after the stream until the connection is lost, or NATS refuses.
 func (s *session) run(say func(error)) error {
@@ -103,10 +120,34 @@ func (s *session) look(first bool) (*jetstream.StreamInfo, error) {
 	if err == nil {
 		err = s.config.check(&info.Config)
 	}
+	if err == nil && isCutOff(info.Cluster) {
+		err = errCutOff
+	}
 	if err == nil && first {
 		err = s.checkRights(s.ctx)
 	}
 	return info, err
+}
+
+// silentFor is how long a stream's leader may have heard nothing from another server until that one does not count. They
+// talk once a second. NATS itself waits for longer until a leader that is cut off is none.
+const silentFor = 3 * time.Second
+
+// isCutOff reports whether the stream's leader hears from too few of the others, so that another one may lead by now.
+func isCutOff(cluster *jetstream.ClusterInfo) bool {
+	if cluster == nil {
+		return false
+	}
+	all, heard := 1, 1
+	for _, r := range cluster.Replicas {
+		if r.Pending {
+			continue // it does not belong to them yet
+		}
+		if all++; !r.Offline && r.Active < silentFor {
+			heard++
+		}
+	}
+	return heard <= all/2
 }
 
 // changed reports whether a stream has got another leader, or has been made anew.
@@ -139,24 +180,24 @@ func (c *call) follows() bool { return c.told != nil }
 func (s *session) begin(ctx context.Context, subject string, told chan uint64) (*call, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c := &call{subject, ctx, cancel, told}
-	s.mu.Lock()
+	s.waiting.Lock()
 	s.calls[c] = struct{}{}
-	s.mu.Unlock()
+	s.waiting.Unlock()
 	if s.nc.IsClosed() {
 		cancel(errLost) // it was closed before the call was noted, perhaps
 	}
 	return c, func() {
-		s.mu.Lock()
+		s.waiting.Lock()
 		delete(s.calls, c)
-		s.mu.Unlock()
+		s.waiting.Unlock()
 		cancel(nil)
 	}
 }
 
 // fail ends some calls.
 func (s *session) fail(which func(*call) bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.waiting.Lock()
+	defer s.waiting.Unlock()
 	for c := range s.calls {
 		if which(c) {
 			c.cancel(err)
@@ -166,8 +207,8 @@ func (s *session) fail(which func(*call) bool, err error) {
 
 // tell tells those who follow how far the stream is.
 func (s *session) tell(last uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.waiting.Lock()
+	defer s.waiting.Unlock()
 	for c := range s.calls {
 		select {
 		case c.told <- last:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -186,4 +187,41 @@ func TestAnotherLeaderLosesAndDoublesNothing(t *testing.T) {
 	count := next(t, added)
 	whole(t, open(t, servers, three), count)
 	m.whole(t, count)
+}
+
+// It would say for a while that there is nothing new, although another one may lead.
+func TestALeaderThatIsCutOffIsNoticed(t *testing.T) {
+	servers := startCluster(t)
+	open(t, servers, three).awaitUp(t)
+	l := leader(t, admin(t, servers...), servers)
+	o := open(t, []*server{l}, three)
+	o.awaitUp(t)
+	log := o.Log("a")
+	first := add(t, log, 0, "one")
+	_, ended := follow(t, log, 0)
+	time.Sleep(5 * time.Second) // in which it is not taken for one that is cut off
+	if len(o.reports) > 0 {
+		t.Errorf("while all is well it is reported that %v", <-o.reports)
+	}
+	began := time.Now()
+	for _, s := range servers {
+		if s != l {
+			s.signal(syscall.SIGSTOP)
+			defer s.signal(syscall.SIGCONT)
+		}
+	}
+	if _, err := log.Append(t.Context(), first, []byte("two")); err == nil || errors.Is(err, store.ErrConflict) {
+		t.Errorf("without the other servers, Append returns %v", err)
+	}
+	if err := next(t, ended); err == nil {
+		t.Error("Follow returns no error")
+	}
+	o.awaitDown(t)
+	t.Logf("it is noticed after %v", time.Since(began))
+	for _, s := range servers {
+		if s != l {
+			s.signal(syscall.SIGCONT)
+		}
+	}
+	o.awaitUp(t)
 }

@@ -2,6 +2,7 @@ package nats_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -78,31 +79,38 @@ func TestManyFollowTheSameAndOtherLogsAtDifferentServers(t *testing.T) {
 	}
 }
 
+// What has no place is lost. The follower learns of it from the next message, or from the length of the stream.
 func TestAFollowerThatIsTooSlowMissesNothing(t *testing.T) {
 	o := open(t, []*server{startServer(t)})
 	o.awaitUp(t)
-	l := o.Log("a")
-	const all = 2000 // more than wait for it
-	goOn, begun := make(chan struct{}), make(chan struct{})
-	got := make(chan store.Message, all)
-	var first sync.Once
-	go l.Follow(t.Context(), 0, func(m store.Message) error {
-		got <- m
-		first.Do(func() {
-			close(begun)
-			<-goOn
+	for _, more := range []int{0, 1, 1, 1} {
+		l := o.Log(fmt.Sprint("a", rand.Uint64()))
+		const all = 2000 // more than wait for it
+		goOn, begun := make(chan struct{}), make(chan struct{})
+		got := make(chan store.Message, all+more)
+		var first sync.Once
+		go l.Follow(t.Context(), 0, func(m store.Message) error {
+			got <- m
+			first.Do(func() {
+				close(begun)
+				<-goOn
+			})
+			return nil
 		})
-		return nil
-	})
-	pos := add(t, l, 0, "0")
-	<-begun
-	for i := 1; i < all; i++ {
-		pos = add(t, l, pos, fmt.Sprint(i))
-	}
-	close(goOn)
-	for i := range all {
-		if m := next(t, got); string(m.Data) != fmt.Sprint(i) {
-			t.Fatalf("message %d is %q", i, m.Data)
+		pos := add(t, l, 0, "0")
+		<-begun
+		for i := 1; i < all; i++ {
+			pos = add(t, l, pos, fmt.Sprint(i))
+		}
+		close(goOn)
+		if more > 0 {
+			eventually(t, "it has what waited", func() bool { return len(got) > 100 })
+			add(t, l, pos, fmt.Sprint(all))
+		}
+		for i := range all + more {
+			if m := next(t, got); string(m.Data) != fmt.Sprint(i) {
+				t.Fatalf("message %d is %q", i, m.Data)
+			}
 		}
 	}
 }

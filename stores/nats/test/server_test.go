@@ -43,10 +43,17 @@ func freePort(t *testing.T) string {
 func newServer(t *testing.T, name string, lines ...string) *server {
 	t.Helper()
 	s := &server{t: t, name: name, port: freePort(t), config: filepath.Join(t.TempDir(), "nats.conf")}
-	t.Cleanup(s.kill)
+	t.Cleanup(func() {
+		s.kill()
+		if said, err := os.ReadFile(s.log()); t.Failed() && err == nil {
+			t.Logf("%s: %s", name, said[max(0, len(said)-4000):])
+		}
+	})
 	s.configure(lines...)
 	return s
 }
+
+func (s *server) log() string { return filepath.Join(filepath.Dir(s.config), "log") }
 
 // configure writes the config, with these lines in it.
 func (s *server) configure(lines ...string) {
@@ -54,7 +61,7 @@ func (s *server) configure(lines ...string) {
 	dir := filepath.Dir(s.config)
 	own := []string{
 		"listen: 127.0.0.1:" + s.port, "server_name: " + s.name,
-		fmt.Sprintf("log_file: %q", filepath.Join(dir, "log")),
+		fmt.Sprintf("log_file: %q", s.log()),
 		fmt.Sprintf("jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 4GB }", dir),
 	}
 	if err := os.WriteFile(s.config, []byte(strings.Join(append(own, lines...), "\n")), 0o600); err != nil {
