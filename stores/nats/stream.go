@@ -101,8 +101,10 @@ func (s *session) streamInfo(ctx context.Context, create bool) (*jetstream.Strea
 	case errors.Is(err, nats.ErrNoResponders):
 		err = fmt.Errorf("%w: turn on JetStream at the server and for the account (%w)", store.ErrRefused, err)
 	case create && errors.As(err, &failure) && failure.ErrorCode == jetstream.JSErrCodeStreamNotFound:
-		answer = infoAnswer{}
-		err = s.api(ctx, "STREAM.CREATE", s.config.streamConfig(), &answer)
+		if err := s.api(ctx, "STREAM.CREATE", s.config.streamConfig(), new(infoAnswer)); err != nil {
+			return nil, err
+		}
+		return s.streamInfo(ctx, false) // the first answer has another time of creation than those that follow
 	}
 	return &answer.StreamInfo, err
 }

@@ -200,6 +200,9 @@ func TestALeaderThatIsCutOffIsNoticed(t *testing.T) {
 	first := add(t, log, 0, "one")
 	_, ended := follow(t, log, 0)
 	time.Sleep(5 * time.Second) // in which it is not taken for one that is cut off
+	if len(ended) > 0 {
+		t.Errorf("while all is well, Follow returns %v", <-ended)
+	}
 	if len(o.reports) > 0 {
 		t.Errorf("while all is well it is reported that %v", <-o.reports)
 	}

@@ -89,14 +89,17 @@ func TestAFollowerThatIsTooSlowMissesNothing(t *testing.T) {
 		goOn, begun := make(chan struct{}), make(chan struct{})
 		got := make(chan store.Message, all+more)
 		var first sync.Once
-		go l.Follow(t.Context(), 0, func(m store.Message) error {
-			got <- m
-			first.Do(func() {
-				close(begun)
-				<-goOn
+		ended := make(chan error, 1)
+		go func() {
+			ended <- l.Follow(t.Context(), 0, func(m store.Message) error {
+				got <- m
+				first.Do(func() {
+					close(begun)
+					<-goOn
+				})
+				return nil
 			})
-			return nil
-		})
+		}()
 		pos := add(t, l, 0, "0")
 		<-begun
 		for i := 1; i < all; i++ {
@@ -104,13 +107,16 @@ func TestAFollowerThatIsTooSlowMissesNothing(t *testing.T) {
 		}
 		close(goOn)
 		if more > 0 {
-			eventually(t, "it has what waited", func() bool { return len(got) > 100 })
+			eventually(t, "it has what waited", func() bool { return len(got) > 100 || len(ended) > 0 })
 			add(t, l, pos, fmt.Sprint(all))
 		}
 		for i := range all + more {
 			if m := next(t, got); string(m.Data) != fmt.Sprint(i) {
 				t.Fatalf("message %d is %q", i, m.Data)
 			}
+		}
+		if len(ended) > 0 {
+			t.Errorf("Follow returns %v", <-ended)
 		}
 	}
 }
