@@ -154,7 +154,10 @@ func TestWhoFollowsAStreamThatIsMadeAnewIsToldSo(t *testing.T) {
 	o.awaitUp(t)
 	l := o.Log("a")
 	first := add(t, l, 0, "one")
-	_, ended := follow(t, l, 0)
+	messages, ended := follow(t, l, 0)
+	next(t, messages)
+	second := add(t, l, first, "two")
+	next(t, messages)
 	stream, err := js.Stream(t.Context(), "SSE")
 	if err != nil {
 		t.Fatal(err)
@@ -165,6 +168,11 @@ func TestWhoFollowsAStreamThatIsMadeAnewIsToldSo(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), stream.CachedInfo().Config); err != nil && !strings.Contains(err.Error(), "in use") {
 		t.Fatal(err)
 	}
+	for range 10 { // or it would be shorter than the other one
+		if _, err := js.Publish(t.Context(), "sse.log.b", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := next(t, ended); err == nil {
 		t.Error("Follow returns no error")
 	}
@@ -172,8 +180,8 @@ func TestWhoFollowsAStreamThatIsMadeAnewIsToldSo(t *testing.T) {
 		_, err := l.Head(t.Context())
 		return errors.Is(err, store.ErrEmpty)
 	})
-	if _, err := l.Append(t.Context(), first, []byte("two")); !errors.Is(err, store.ErrConflict) {
+	if _, err := l.Append(t.Context(), second, []byte("three")); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("after a message that is lost, Append returns %v", err)
 	}
-	add(t, l, 0, "two")
+	add(t, l, 0, "three")
 }
