@@ -128,6 +128,18 @@ func (s *server) signal(signal syscall.Signal) {
 	if err := s.process.Process.Signal(signal); err != nil {
 		s.t.Fatal(err)
 	}
+	if signal != syscall.SIGSTOP {
+		return
+	}
+	eventually(s.t, "all threads stop", func() bool {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.process.Process.Pid))
+		for _, task := range tasks {
+			if stat, err := os.ReadFile(task); err == nil && !strings.Contains(string(stat), ") T ") {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func (s *server) url() string { return "nats://127.0.0.1:" + s.port }
