@@ -1,9 +1,12 @@
 package sse_test
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
@@ -64,6 +67,40 @@ func TestASocketOfSendersStaysOpenAfterAStreamsEnd(t *testing.T) {
 					list := share.List()
 					return len(list) == 1 && list[0].ID != id && list[0].State == share.IsLive
 				})
+			}
+		})
+	}
+}
+
+// Whoever it was that has failed, the others who send have not.
+func TestARecordThatSaysThatASenderHasFailedCutsNoSenderOff(t *testing.T) {
+	for name, options := range map[string]string{"for all": "", "for each client": "data {record}{query.x}\n"} {
+		t.Run(name, func(t *testing.T) {
+			ssetest.NoLeaks(t)
+			address := ssetest.FreeAddress(t)
+			server := ssetest.Start(t, site("error_when record==\"no\"\n"+options+"backend listen "+address, ""))
+			streams := []*ssetest.Stream{get(t, server, "/?x="), get(t, server, "/")}
+			sender := ssetest.Send(t, "tcp", address, "1\n")
+			for _, s := range streams {
+				wantEvents(t, s, "1")
+			}
+			id, source := streams[0].Events()[0].ID, theSource(t).ID
+			failures := counted(t, metrics.Failures.WithLabelValues("", "listen"))
+			fmt.Fprint(sender, "2\nno\n3\n")
+			for _, s := range streams {
+				if body := brokenBody(t, s); !strings.HasSuffix(body, "data: 2\n\nevent: sse-error\ndata: no\n\n") {
+					t.Errorf("got %q", body)
+				}
+			}
+			returned := get(t, server, "/", ssetest.LastEventID(id))
+			wantEvents(t, returned, "2 3")
+			fmt.Fprint(sender, "4\n")
+			wantEvents(t, returned, "2 3 4")
+			if strings.Contains(returned.Raw(), "sse-") || theSource(t).ID != source {
+				t.Errorf("got %q from source %s, which was %s", returned.Raw(), theSource(t).ID, source)
+			}
+			if n := counted(t, metrics.Failures.WithLabelValues("", "listen")) - failures; n != 1 {
+				t.Errorf("%v failures are counted, want 1", n)
 			}
 		})
 	}

@@ -250,7 +250,15 @@ func (s *source) Record(rec *records.Record) error {
 	selected := s.selector.Select(rec)
 	if selected == mapping.SelectedError {
 		s.skip(rec.Seq)
-		return upstream.NewFailureRecord(rec)
+		failed := upstream.NewFailureRecord(rec)
+		if !s.newest.Upstream.Shared {
+			return failed
+		}
+		// To open a socket again would cut off its senders.
+		s.publish()
+		s.newest.report.Failed(failed)
+		s.breakOff(failed)
+		return nil
 	}
 	s.fallback = s.appendID(s.fallback[:0], rec.Seq)
 	if rec.ID != nil { // an empty one takes it back
@@ -321,9 +329,8 @@ func (s *source) Commit() error {
 		s.heartbeats.Add(1)
 	}
 	wish := s.wish.Load()
-	s.records.Publish()
+	s.publish()
 	for _, f := range s.taking {
-		f.frames.Publish()
 		if s.quiet || wish != s.wished {
 			f.frames.Wake()
 		}
@@ -337,6 +344,14 @@ func (s *source) Commit() error {
 		time.AfterFunc(lagInterval, s.endLaggards)
 	}
 	return s.ctx.Err()
+}
+
+// publish shows the streams the records so far.
+func (s *source) publish() {
+	s.records.Publish()
+	for _, f := range s.taking {
+		f.frames.Publish()
+	}
 }
 
 // breakOff ends the streams of a source whose upstream has said that it has failed, once they have what came before. The
