@@ -126,3 +126,57 @@ func TestAnUnavailableStreamEndsAlthoughTheResponseThatSaysSoDoesNot(t *testing.
 	}
 	wantQuiet(t, server)
 }
+
+func TestAStreamThatHasOpenedTellsEventSourceToComeBackIfItIsUnavailable(t *testing.T) {
+	ssetest.NoLeaks(t)
+	release := make(chan struct{})
+	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		<-release
+		var status int
+		_, _ = fmt.Sscan(r.URL.RawQuery, &status)
+		if status == http.StatusTooManyRequests {
+			w.Header().Set("Retry-After", "60")
+		}
+		w.WriteHeader(status)
+	})
+	const options = "on_unavailable retry\nopen_after 1ms\nretry 7s\n"
+	server := ssetest.Start(t, ssetest.Site(route("/next", options, "reverse_proxy "+upstream)+
+		route("/backend", options+"backend http http://"+upstream+"?{query}", "")))
+	type answer struct {
+		stream *ssetest.Stream
+		status int
+		least  time.Duration // of the retry in the end; 0: there is none
+	}
+	var answers []answer
+	for _, protocol := range ssetest.Protocols {
+		for _, path := range []string{"/next", "/backend"} {
+			for _, status := range []int{404, 429, 500, 502, 503, 504} {
+				url := server.URL(protocol, fmt.Sprintf("%s?%d", path, status))
+				least := 7 * time.Second
+				switch {
+				case status == http.StatusNotFound || status == http.StatusInternalServerError:
+					least = 0
+				case status == http.StatusTooManyRequests && path == "/next":
+					least = time.Minute
+				}
+				answers = append(answers, answer{ssetest.Get(t, ssetest.Client(t, protocol), url), status, least},
+					answer{ssetest.Get(t, ssetest.Client(t, protocol), url, ssetest.With("Accept", "*/*")), status, 0})
+			}
+		}
+	}
+	for _, a := range answers {
+		a.stream.WaitComments(1)
+	}
+	close(release)
+	for _, a := range answers {
+		raw := brokenBody(t, a.stream)
+		want := fmt.Sprintf("event: sse-error\ndata: {\"reason\":\"upstream_error\",\"status\":%d}\n\n", a.status)
+		retries := strings.Count(raw, "retry: ")
+		if !strings.HasSuffix(raw, want) || retries != map[bool]int{true: 2, false: 1}[a.least > 0] {
+			t.Errorf("%d: got %q, want %q after %v", a.status, raw, want, a.least)
+		}
+		if got := a.stream.State().Retry; a.least > 0 && (got < a.least || got > 2*a.least) {
+			t.Errorf("%d: retry after %v, want it within %v and twice that", a.status, got, a.least)
+		}
+	}
+}

@@ -85,6 +85,7 @@ func (w *responseWriter) decideLate(status int) {
 		w.sink = forwarder{s}
 		w.convert(header)
 	default:
+		s.AnsweredUnavailable(header.Get("Retry-After"))
 		w.reject(errNoRecords(status, header))
 	}
 }

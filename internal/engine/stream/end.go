@@ -79,7 +79,10 @@ func (s *Stream) lastFrame(err error) (tail []byte, events int) {
 		case errors.Is(err, upstream.ErrSilent):
 			said.Reason = "upstream_timeout"
 		}
-		return s.group.Error.AppendTo(nil, said), 0
+		if said.TellStatus && s.IsReplaced(said.Status) {
+			tail = s.group.appendComeBack(tail, s.wait)
+		}
+		return s.group.Error.AppendTo(tail, said), 0
 	}
 	last := s.group.EndFrame
 	if last == nil {

@@ -100,9 +100,10 @@ type lifetime struct {
 	heartbeat, longest *time.Timer
 	keeper             *keeper // nil: it does not end with rights
 	stopWatch          func() bool
-	draining           atomic.Bool // it will end within the drain
-	stopping           atomic.Bool // it will end within the drain of a shutdown
-	unanswered         atomic.Bool // it is open, but its upstream has not answered
+	draining           atomic.Bool   // it will end within the drain
+	stopping           atomic.Bool   // it will end within the drain of a shutdown
+	unanswered         atomic.Bool   // it is open, but its upstream has not answered
+	wait               time.Duration // the late answer's Retry-After
 }
 
 // passing is the state of a response that passes through.
@@ -168,6 +169,9 @@ func (s *Stream) NotAnswered() { s.unanswered.Store(true) }
 
 // Answered records that the upstream has answered with records.
 func (s *Stream) Answered() { s.unanswered.Store(false) }
+
+// AnsweredUnavailable notes the Retry-After header of an upstream that has answered, but with no records.
+func (s *Stream) AnsweredUnavailable(wait string) { s.wait = retryAfter(wait) }
 
 // IsOpen reports whether the headers of an event stream were sent.
 func (s *Stream) IsOpen() bool { return s.open.Load() }

@@ -51,6 +51,12 @@ func (g *Group) RetryUnavailable(w http.ResponseWriter, r *http.Request, serve f
 	return err
 }
 
+// appendComeBack adds a random reconnection time to an unavailable stream: wait or the configured time at least, and twice that at most.
+func (g *Group) appendComeBack(dst []byte, wait time.Duration) []byte {
+	base := max(g.retryOr(3*time.Second), wait)
+	return eventstream.AppendRetry(dst, base+Jitter(base))
+}
+
 // retryAfter returns the delay in a Retry-After header (RFC 9110 §10.2.3), at most an hour. It returns 0 if there is none.
 func retryAfter(value string) time.Duration {
 	const longest = time.Hour
@@ -88,13 +94,13 @@ func (s *Stream) IsReplaced(status int) bool {
 func (w *unavailableWriter) answer(status int) {
 	w.status = status
 	header := w.Header()
-	base := max(w.group.retryOr(3*time.Second), retryAfter(header.Get("Retry-After")))
+	wait := retryAfter(header.Get("Retry-After"))
 	clear(header)
 	maps.Copy(header, w.before)
 	coding := w.group.SetHeaders(header, w.request)
 	w.ResponseWriter.WriteHeader(http.StatusOK)
 	if w.request.Method != http.MethodHead {
-		body := append([]byte(eventstream.Comment), eventstream.AppendRetry(nil, base+Jitter(base))...)
+		body := w.group.appendComeBack([]byte(eventstream.Comment), wait)
 		body = w.group.Error.AppendTo(body, frame.Failure{Reason: "unavailable", Status: status, TellStatus: true})
 		_, _ = w.ResponseWriter.Write(encodeWhole(coding, body))
 	}
