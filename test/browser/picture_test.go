@@ -56,6 +56,9 @@ func TestThePictureOfTheFrontPageIsOneOfTheViewer(t *testing.T) {
 	}
 }
 
+// TestTheViewerIsAccessibleInEachState needs no Caddy.
+func TestTheViewerIsAccessibleInEachState(t *testing.T) { runNode(t, "viewer-looks.test.mjs") }
+
 // shrink leaves a picture the 64 colours that it has most of, which a page of text does not miss.
 func shrink(t *testing.T, name string) {
 	file, err := os.Open(name)

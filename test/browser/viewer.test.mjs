@@ -61,6 +61,25 @@ test('the filter shows only events with the text and of the chosen types', async
   await context.close();
 });
 
+test('chosen fields of JSON are columns, and other events are shown whole', async () => {
+  const records = ['{"id":12345678901234567890,"user":{"name":"Ann\\u202e"},"tags":["a","b"],"a.b":true}', '{"user":"<b>Bob</b>"}', 'text, not JSON', '[1,{"name":2}]'];
+  const { page, context, faults } = await open(browser, ownBase + '/columns', { before: answer(ownBase + '/columns', events(records.map(record => `data: ${record}\n\n`).join(''))) });
+  await atLeast(page, 4);
+  const rows = () => page.locator('li .data').allTextContents();
+  const whole = await rows();
+  await page.getByRole('textbox', { name: /columns/ }).fill(' id, user.name ,tags.1,a\\.b, tags,');
+  await until(page, () => document.querySelectorAll('.cells').length === 3);
+  assert.deepEqual(await rows(), ['id 12345678901234567890user.name AnnU+202Etags.1 ba.b truetags ["a","b"]',
+    'id –user.name –tags.1 –a.b –tags –', whole[2], 'id –user.name –tags.1 –a.b –tags –']);
+  await page.getByRole('textbox', { name: /columns/ }).fill('user');
+  assert.deepEqual(await rows(), ['user {"name":"Ann\\u202e"}', 'user <b>Bob</b>', whole[2], 'user –']);
+  await page.getByRole('textbox', { name: /columns/ }).fill('');
+  assert.deepEqual(await rows(), whole);
+  assert.equal(await page.locator('li b').count(), 0);
+  assert.deepEqual(await faults(), []);
+  await context.close();
+});
+
 test('one checkbox shows all types or none', async () => {
   const { page, context } = await open(browser, server.normal);
   await atLeast(page, 15);
@@ -249,6 +268,8 @@ test('everything can be done with the keyboard alone', async () => {
   await press('Tab');
   assert.equal(await name(), 'filter');
   await page.keyboard.type('symbol');
+  await press('Tab');
+  assert.equal(await name(), 'fields');
   await press('Tab');
   assert.equal(await page.evaluate(() => document.activeElement.type), 'checkbox');
   await press('Space');
