@@ -9,7 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// ParseAddress parses an address that leads to exactly one socket of one of the networks. choice names them in the error.
+// ParseAddress parses the address of one socket. Its network must be one of networks. choice names these in the error.
 func ParseAddress(text, choice string, networks ...string) (caddy.NetworkAddress, error) {
 	if strings.Contains(text, "://") { // a URL may hold a password, so none of it is repeated
 		return caddy.NetworkAddress{}, errors.New("must be a network address such as host:port, not a URL: backend http takes URLs")

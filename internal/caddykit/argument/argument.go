@@ -1,5 +1,5 @@
-// Package argument expands the placeholders of a backend's arguments. It keeps each value in the place it was written
-// in.
+// Package argument expands the placeholders in a backend's arguments. It ensures that a value stays a value: it cannot become
+// another part of a URL or another line of a header, for example.
 package argument
 
 import (
@@ -14,52 +14,52 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 )
 
-// lastID is the placeholder of the id of the last event that was delivered. It is empty at first.
+// lastID is the placeholder for the id of the last event that was delivered. The id is empty at first.
 const lastID = "last_id"
 
-// Argument is an argument of a backend. Its placeholders are expanded in two steps: those of the request when the
-// request comes; {last_id} and those of the server (env., system., time., file.) each time the upstream is opened. No
-// value is expanded again.
+// Argument is an argument of a backend. Its placeholders are expanded in two steps. Bind expands those of the request. Expand
+// expands {last_id} and those of the server (env., system., time., file.), each time the upstream is opened. A value is never
+// expanded again.
 type Argument struct {
 	parts []*mapping.Template
 	place Place
 }
 
-// Place is where an argument's values go.
+// Place is the kind of text that the values become a part of.
 type Place struct {
-	Escape  func(name, value string) string // keeps a value from being more than a value; nil takes it as it is
+	Escape  func(name, value string) string // escapes a value; nil: values stay as they are
 	Refused string                          // characters that a client's value must not have
 }
 
 var (
-	// Text is a place where a value is nothing but text, such as an argument of a command.
+	// Text is a place where no character has a special meaning, such as an argument of a command.
 	Text = Place{}
-	// Line is a place where a client's value must not begin another line: that would be another header or command.
+	// Line is a place where a client's value must not start another line, such as another header or command.
 	Line = Place{Refused: "\r\n"}
-	// Host is a host or a network address, in which a client's value must not become anything else, such as another
-	// network or the path of a socket.
+	// Host is a host or a network address. A client's value must not turn it into something else, such as another network or
+	// the path of a socket.
 	Host = Place{Refused: "/\\?#@ \t\r\n"}
 )
 
 // errRecord does not repeat the argument, which may hold a password.
 var errRecord = errors.New(`{record}, {line} and {seq} are for templates: an upstream is opened before it has a record (write \{ for a brace that is text)`)
 
-// Parse compiles an argument. {record}, {line} and {seq} are errors, since there is no record yet when a backend is opened.
+// Parse compiles an argument. {record}, {line} and {seq} are errors, because an upstream is opened before it has a record.
 func Parse(text string, p Place) (Argument, error) {
 	t, err := mapping.ParseTemplate(text)
-	if err != nil || t.UsesRecord() { // a mistake in a template is always one in a placeholder of these
+	if err != nil || t.UsesRecord() { // an error is always about one of these placeholders
 		return Argument{}, errRecord
 	}
 	return Argument{parts: []*mapping.Template{t}, place: p}, nil
 }
 
-// Check reports what is wrong with an argument that is text.
+// Check returns an error for an invalid argument in the place Text.
 func Check(text string) error {
 	_, err := Parse(text, Text)
 	return err
 }
 
-// Join makes one argument of several. All its values go to the same place.
+// Join joins arguments to one. All of its values are in the same place.
 func Join(p Place, arguments ...Argument) Argument {
 	joined := Argument{place: p}
 	for _, a := range arguments {
@@ -68,7 +68,7 @@ func Join(p Place, arguments ...Argument) Argument {
 	return joined
 }
 
-// placeholders returns the names in braces that are still to be expanded.
+// placeholders returns the names of the placeholders that are not expanded yet.
 func (a Argument) placeholders() []string {
 	var names []string
 	for _, t := range a.parts {
@@ -77,10 +77,10 @@ func (a Argument) placeholders() []string {
 	return names
 }
 
-// IsFixed reports whether there is nothing to expand.
+// IsFixed reports whether the argument has no placeholders to expand.
 func (a Argument) IsFixed() bool { return len(a.placeholders()) == 0 }
 
-// CheckGlobal rejects placeholders that have no value without a request.
+// CheckGlobal returns an error for a placeholder that has no value without a request.
 func (a Argument) CheckGlobal() error {
 	names := a.placeholders()
 	if i := slices.IndexFunc(names, dependsOnRequest); i >= 0 {
@@ -91,7 +91,7 @@ func (a Argument) CheckGlobal() error {
 
 func dependsOnRequest(name string) bool { return mapping.DependOnRequest([]string{name}) }
 
-// Bind expands the placeholders of a request. The error is a 400: the request has a value that cannot stand here.
+// Bind expands the placeholders of the request. It returns an error with the status 400 if a value has a refused character.
 func (a Argument) Bind(r *http.Request) (Argument, error) {
 	if a.IsFixed() {
 		return a, nil
@@ -110,8 +110,8 @@ func (a Argument) Bind(r *http.Request) (Argument, error) {
 	})
 }
 
-// Expand expands what is left when the upstream is opened, where the last event has the id last. The error is a 400:
-// that id cannot stand here.
+// Expand expands the remaining placeholders when the upstream is opened. last is the id of the last event. It returns an error
+// with the status 400 if that id has a refused character.
 func (a Argument) Expand(last string) (string, error) {
 	if a.IsFixed() {
 		return a.Text(), nil
@@ -131,9 +131,9 @@ func (a Argument) Expand(last string) (string, error) {
 	return expanded.Text(), err
 }
 
-// put makes a client's value fit its place.
+// put checks and escapes a client's value.
 func (p Place) put(name, value string) (string, error) {
-	// NUL ends paths and arguments early in many places, and marks what is not expanded yet in keys.
+	// NUL ends paths and arguments in many system calls. In Argument.Key, it marks placeholders.
 	if i := strings.IndexAny(value, "\x00"+p.Refused); i >= 0 {
 		return "", caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("value of {%s} must not have %q in it here", name, value[i]))
 	}
@@ -158,7 +158,7 @@ func (a Argument) replace(find func(name string) (value string, known bool, err 
 	return bound, failed
 }
 
-// Text returns the argument. Placeholders that are not expanded stay as they were written.
+// Text returns the argument. Placeholders that are not expanded yet stay as they were written.
 func (a Argument) Text() string {
 	var text []byte
 	for _, t := range a.parts {
@@ -167,7 +167,7 @@ func (a Argument) Text() string {
 	return string(text)
 }
 
-// Key returns the argument with its unexpanded placeholders marked, so that no text looks like one.
+// Key returns the argument for a key. It marks placeholders that are not expanded yet, so that no value looks like one.
 func (a Argument) Key() string {
 	marked, _ := a.replace(func(name string) (string, bool, error) { return "\x00" + name + "\x00", true, nil })
 	return marked.Text()

@@ -8,11 +8,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Key tells requests apart by its placeholders.
+// Key is text with placeholders whose values tell requests apart.
 type Key struct{ argument Argument }
 
-// ParseKey compiles a key. It comes before any record: {record} would be the same nothing for all requests, and a
-// placeholder that is not closed the same text.
+// ParseKey compiles a key. {record} is an error, because it would be empty for all requests. A placeholder that is not closed is an
+// error too, because it would be the same text for all requests.
 func ParseKey(text string) (Key, error) {
 	if open := unclosed(text); open != "" {
 		return Key{}, fmt.Errorf("key %q: the placeholder %s is not closed: write a } after it, or \\{ for a brace that is text", text, open)
@@ -21,14 +21,14 @@ func ParseKey(text string) (Key, error) {
 	return Key{a}, err
 }
 
-// CheckKey reports what is wrong with a key.
+// CheckKey returns an error for an invalid key.
 func CheckKey(text string) error {
 	_, err := ParseKey(text)
 	return err
 }
 
-// Expand gives the key the values of a request. A placeholder that nobody knows is an error, since it would be the same
-// text for all requests.
+// Expand returns the key with the values of a request. An unknown placeholder is an error, because it would be the same text for all
+// requests.
 func (k Key) Expand(r *http.Request) (string, error) {
 	find := Lookup(r)
 	bound, err := k.argument.replace(func(name string) (string, bool, error) {

@@ -1,5 +1,5 @@
-// Package directive parses Caddyfile options strictly: each option is given once, with exactly the arguments it takes.
-// Its errors name the file and the line.
+// Package directive parses Caddyfile options strictly. An option can be given once, and must have the right number of arguments.
+// Errors name the file and the line.
 package directive
 
 import (
@@ -15,16 +15,16 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// Off is the JSON value of an option that is turned off where zero stands for the default.
+// Off is the value of a duration that is turned off, in JSON too. Zero means the default.
 const Off = caddy.Duration(-1)
 
-// ShortestDuration is the shortest duration an option takes. A shorter one has the wrong unit.
+// ShortestDuration is the shortest duration that an option takes. A shorter one probably has the wrong unit.
 const ShortestDuration = time.Millisecond
 
-// MaxSize is the largest size an option takes. A larger one is a mistake.
+// MaxSize is the largest size that an option takes, in bytes. A larger one is probably a mistake.
 const MaxSize = 1 << 30
 
-// SetDefault sets an option that the config does not give.
+// SetDefault sets an option that is zero.
 func SetDefault[T comparable](option *T, value T) {
 	var zero T
 	if *option == zero {
@@ -32,10 +32,10 @@ func SetDefault[T comparable](option *T, value T) {
 	}
 }
 
-// Seen holds the names of the options that a block has given.
+// Seen holds the names of the options that were given in a block.
 type Seen map[string]bool
 
-// Add rejects an option that was given before.
+// Add adds the option at d. It returns an error if the option was given before.
 func (seen Seen) Add(d *caddyfile.Dispenser) error {
 	name := d.Val()
 	if seen[name] {
@@ -62,7 +62,7 @@ func OneArg(d *caddyfile.Dispenser) (string, error) {
 	return value, NoArgs(d)
 }
 
-// Args takes between least and most arguments. Those that are not given are empty, so none that is given may be.
+// Args takes from least to most arguments, none of them empty. It returns most arguments: those that were not given are empty.
 func Args(d *caddyfile.Dispenser, least, most int) ([]string, error) {
 	given := d.RemainingArgs()
 	if len(given) < least || len(given) > most || slices.Contains(given, "") {
@@ -94,8 +94,7 @@ func Checked(d *caddyfile.Dispenser, check func(string) error) (string, error) {
 	return value, nil
 }
 
-// Compiled compiles the options that have been parsed, so that a mistake is reported with its file and line. Caddy's own
-// call of Provision comes later and knows neither.
+// Compiled calls compile, and adds the file and line to its error. Caddy calls Provision later, when file and line are not known.
 func Compiled(d *caddyfile.Dispenser, compile func() error) error {
 	if err := compile(); err != nil {
 		return d.WrapErr(err)
@@ -156,7 +155,7 @@ func ParseDurationOrZero(d *caddyfile.Dispenser, name, value string) (caddy.Dura
 	return ParseDuration(d, name, value)
 }
 
-// Count takes a whole number that is at least least.
+// Count takes a whole number, at least least.
 func Count(d *caddyfile.Dispenser, least int) (int, error) {
 	name := d.Val()
 	value, err := OneArg(d)
@@ -166,7 +165,7 @@ func Count(d *caddyfile.Dispenser, least int) (int, error) {
 	return ParseCount(d, name, value, least)
 }
 
-// ParseCount parses a whole number that is at least least.
+// ParseCount parses a whole number, at least least.
 func ParseCount(d *caddyfile.Dispenser, name, value string, least int) (int, error) {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < least {

@@ -1,4 +1,4 @@
-// Package failure says what the failure of an upstream means for a request.
+// Package failure derives a response's status from the failure of an upstream.
 package failure
 
 import (
@@ -14,12 +14,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// BadStatus is the status of an upstream's answer that has no records.
+// BadStatus is the error for an answer of an upstream that has no records. It is the status of that answer.
 type BadStatus int
 
 func (s BadStatus) Error() string { return "status " + strconv.Itoa(int(s)) }
 
-// Status returns the status of the response if its upstream has failed before the response began.
+// Status returns the status of the response if its upstream has failed before the response began: that of a
+// caddyhttp.HandlerError, 504 for a timeout, and 502 otherwise.
 func Status(err error) int {
 	var handlerError caddyhttp.HandlerError
 	var netError net.Error
@@ -34,8 +35,8 @@ func Status(err error) int {
 	}
 }
 
-// AnswerStatus is Status, but for an upstream's answer that has no records it is that answer's own. One that says that all
-// is well is a 502.
+// AnswerStatus is Status, but if the upstream has answered without records, it returns the status of that answer. If that status says
+// that all is well, it returns 502.
 func AnswerStatus(err error) int {
 	var status BadStatus
 	if errors.As(err, &status) && status >= 300 {
@@ -44,8 +45,8 @@ func AnswerStatus(err error) int {
 	return Status(err)
 }
 
-// Plain returns err without what Caddy and net/http put around it: a place in the code, and the URL, which may hold a
-// secret.
+// Plain returns err without the errors that Caddy and net/http wrap it in. These add a place in the code, and the URL, which may hold
+// a secret.
 func Plain(err error) error {
 	var handlerError caddyhttp.HandlerError
 	if errors.As(err, &handlerError) && handlerError.Err != nil {
@@ -58,8 +59,8 @@ func Plain(err error) error {
 	return err
 }
 
-// RefusesRequest reports whether an upstream failed because of the way it was asked. Asked in another way, it may
-// answer.
+// RefusesRequest reports whether an upstream has rejected the request itself, so that it may answer another request. An id that it
+// does not accept can be the reason.
 func RefusesRequest(err error) bool {
 	if errors.Is(err, syscall.E2BIG) {
 		return true

@@ -1,4 +1,4 @@
-// Package httpbody feeds the body of an upstream's HTTP response to a sink.
+// Package httpbody decodes the body of an upstream's HTTP response and writes it to a sink.
 package httpbody
 
 import (
@@ -12,13 +12,13 @@ import (
 // AcceptRecords is the Accept header of a request for records.
 const AcceptRecords = "application/x-ndjson, application/jsonl, application/stream+json, application/json-seq;q=0.9, application/json;q=0.8, text/plain;q=0.7, text/event-stream;q=0.3, */*;q=0.1"
 
-// Body is the body of a response. What is written to it goes to the sink, decoded.
+// Body is the body of a response. It decodes the bytes that are written to it, and writes them to the sink.
 type Body struct {
 	input backend.Input
 	dec   *decoder // nil if the body is not compressed
 }
 
-// Open opens the sink for a response with these headers. The error is a 502 if the body's encoding is not one that can be
+// Open opens the sink for a response with these headers. It returns an error with the status 502 if the body's encoding cannot be
 // decoded.
 func Open(sink backend.Sink, header http.Header) (*Body, error) {
 	open, err := decoding(header.Values("Content-Encoding"))
@@ -36,7 +36,7 @@ func Open(sink backend.Sink, header http.Header) (*Body, error) {
 	return b, nil
 }
 
-// Write feeds bytes of the body.
+// Write writes bytes of the body. The sink has all of them when it returns.
 func (b *Body) Write(p []byte) (int, error) {
 	if b.dec != nil {
 		return b.dec.Write(p)
@@ -44,7 +44,7 @@ func (b *Body) Write(p []byte) (int, error) {
 	return b.input.Write(p)
 }
 
-// Close ends the body. clean says that all of it has come.
+// Close ends the body. clean says whether the body is complete.
 func (b *Body) Close(clean bool) error {
 	if b.dec != nil {
 		return b.dec.close(clean)
@@ -52,8 +52,8 @@ func (b *Body) Close(clean bool) error {
 	return nil
 }
 
-// ContentType returns the Content-Type of a response. It is the last one, because reverse_proxy adds its upstream's to
-// one that is there already, from a header directive for example.
+// ContentType returns the Content-Type of a response. If there are several, it returns the last one: reverse_proxy adds its
+// upstream's to one that is there already, for example from a header directive.
 func ContentType(header http.Header) string {
 	if values := header["Content-Type"]; len(values) > 0 {
 		return values[len(values)-1]
@@ -61,7 +61,7 @@ func ContentType(header http.Header) string {
 	return ""
 }
 
-// IsEncoded reports whether a body with these headers is anything but the bytes of its content type.
+// IsEncoded reports whether a body with these headers has a content coding.
 func IsEncoded(header http.Header) bool {
 	open, err := decoding(header.Values("Content-Encoding"))
 	return open != nil || err != nil

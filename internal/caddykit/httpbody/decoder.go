@@ -8,13 +8,13 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
-// decoder feeds decoded bytes to an input. Compressed bytes are written to it, but a decompressor reads, so it reads on a
-// goroutine of its own, which ends with close. That goroutine runs only while a Write waits for it: what is wrong with
-// bytes is the error of the Write that brought them. io.Pipe would not do, since its Write returns too early.
+// decoder decodes the bytes that are written to it, and writes the result to an input. A decompressor reads instead, so it has a
+// goroutine of its own, which ends with close. The goroutine runs only while a Write waits for it. So an error in the bytes is
+// returned by the Write that brought them. io.Pipe does less: its Write returns too early.
 type decoder struct {
-	chunks chan []byte   // closed when there are no more
-	hungry chan struct{} // gets a value once all that was written is decoded
-	done   chan struct{} // closed when the goroutine has ended, with err
+	chunks chan []byte   // closed after the last chunk
+	hungry chan struct{} // receives a value when a chunk is decoded
+	done   chan struct{} // closed when the goroutine has ended; err is valid then
 	err    error
 	clean  bool
 }
@@ -31,7 +31,7 @@ func newDecoder(open newReader, to io.Writer) *decoder {
 func decode(open newReader, from io.Reader, to io.Writer) error {
 	r, err := open(from)
 	if err == io.EOF {
-		return nil // nothing at all
+		return nil // an empty body
 	}
 	if err != nil {
 		return fmt.Errorf("decoding upstream's response: %w", err)
@@ -44,10 +44,10 @@ func decode(open newReader, from io.Reader, to io.Writer) error {
 	return w.Err
 }
 
-// errCutOff ends the decoder of a body that does not come to its end.
+// errCutOff ends the decoder of an incomplete body.
 var errCutOff = errors.New("upstream broke off its response")
 
-// chunkReader is what the decoder's goroutine reads.
+// chunkReader provides the chunks to the decoder's goroutine.
 type chunkReader struct {
 	decoder *decoder
 	chunk   []byte
@@ -95,8 +95,7 @@ func (d *decoder) failure() error {
 	return d.err
 }
 
-// close ends the decoder. If clean is true, the upstream had sent all of its bytes, and close returns what was wrong with
-// them.
+// close ends the decoder. If clean is true, the body is complete, and close returns the error of its end.
 func (d *decoder) close(clean bool) error {
 	d.clean = clean
 	close(d.chunks)

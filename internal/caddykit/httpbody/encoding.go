@@ -12,14 +12,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// decoderWindow bounds the memory that a zstd upstream can make us use. RFC 8878 §3.1.1.1.2 recommends that every decoder
-// supports this window.
+// decoderWindow limits the memory for a zstd decoder. RFC 8878 §3.1.1.1.2 recommends that decoders support at least this window.
 const decoderWindow = 8 << 20
 
-// newReader makes a reader that decodes another.
+// newReader returns a reader that decodes another one.
 type newReader func(io.Reader) (io.ReadCloser, error)
 
-// decoding returns what decodes a Content-Encoding, or nil if there is nothing to decode.
+// decoding returns the decoder for a Content-Encoding, or nil if there is none.
 func decoding(values []string) (newReader, error) {
 	encodings := strings.Split(strings.ToLower(strings.Join(values, ",")), ",")
 	for i, name := range encodings {
@@ -33,7 +32,7 @@ func decoding(values []string) (newReader, error) {
 		return newGzipReader, nil
 	case "zstd":
 		return func(r io.Reader) (io.ReadCloser, error) {
-			// One block after the other, as they come: look-ahead would hold records back.
+			// Concurrency 1 decodes each block as it arrives. Look-ahead would delay records.
 			d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(decoderWindow))
 			if err != nil {
 				return nil, err
@@ -45,8 +44,8 @@ func decoding(values []string) (newReader, error) {
 	}
 }
 
-// gzipReader reads one member after the other, each as soon as it has arrived. gzip.Reader would hold back the end of a
-// member until the next begins. Like gzip itself and browsers, it ignores anything else after the last member.
+// gzipReader reads several members. gzip.Reader would hold back the end of a member until the next one begins. As gzip itself and
+// browsers do, it ignores other bytes after the last member.
 type gzipReader struct {
 	from   *bufio.Reader
 	member *gzip.Reader

@@ -1,4 +1,4 @@
-// Package lifecycle tells a module of the http app when its config starts and when it stops.
+// Package lifecycle tells a module in the http app when its config starts and stops.
 package lifecycle
 
 import (
@@ -10,11 +10,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Watch calls started once the config has started, and stopping as soon as it stops. An app's Stop would be too late for
-// a stream, which never ends by itself: Caddy waits for all responses first. stopping gets the grace period, after which
-// Caddy cuts off the responses that have not ended. It is 0 if Caddy does not.
+// Watch calls started when the config has started, and stopping when it begins to stop. Cleanup and an app's Stop are too late for
+// streams, which do not end by themselves: Caddy first waits for all responses. grace is the time after which Caddy cuts off the
+// responses that have not ended, or 0 if it does not.
 //
-// Outside of a server there is no lifecycle, and nothing is called.
+// Outside of a server, Watch calls nothing.
 func Watch(ctx caddy.Context, started func(), stopping func(grace time.Duration)) error {
 	if ctx.Value(caddyhttp.ServerCtxKey) == nil {
 		return nil
@@ -38,7 +38,7 @@ func gracePeriod(ctx caddy.Context) time.Duration {
 	return time.Duration(app.(*caddyhttp.App).GracePeriod)
 }
 
-// listener is a struct, not a func, because Caddy's log shows it as JSON.
+// listener is a struct and not a func, because Caddy logs it as JSON.
 type listener struct{ hear func() }
 
 func (l *listener) Handle(context.Context, caddy.Event) error {

@@ -1,4 +1,4 @@
-// Package metrics holds the collectors of the sse handler, and what one handler counts with them.
+// Package metrics has the metrics of the sse handler.
 package metrics
 
 import (
@@ -13,11 +13,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 )
 
-// The collectors are made once: each reload makes a new registry, and the counts go on. No label takes a value from a
-// client or an upstream, so this file and the configs bound the number of series.
+// The collectors live as long as the process, so that the counts continue after a reload, which makes a new registry. No label has
+// a value from a client or an upstream. So only this file and the configs determine the number of series.
 //
-// Each has the label `name`, the option of that name. It is empty if the config has none. Prometheus stores an empty
-// label as none.
+// Each collector has the label `name`: the value of the option name, or empty. Prometheus treats an empty label as a missing one.
 var (
 	StreamsActive   = gauge("streams_active", "Number of event streams that are open.")
 	StreamsEnded    = counter("streams_ended_total", "Number of event streams that have ended, by reason.", "reason")
@@ -32,7 +31,7 @@ var (
 	ClientsLagged   = counter("clients_lagged_total", "Number of times a client fell behind the history.")
 )
 
-// The reasons why a stream was refused, as the metric's label has them.
+// The reasons for a refused stream: the values of the metric's label.
 const (
 	RefusedAccept              = "accept"
 	RefusedMaxStreams          = "max_streams"
@@ -42,10 +41,10 @@ const (
 	RefusedUnauthorized        = "unauthorized"
 )
 
-// Refusals is every reason why a stream may be refused.
+// Refusals are all reasons for a refused stream.
 var Refusals = []string{RefusedAccept, RefusedMaxStreams, RefusedMaxStreamsPerClient, RefusedMaxSources, RefusedExpired, RefusedUnauthorized}
 
-// Meters is what one handler counts. Its series are looked up once, when the config loads.
+// Meters are the series of one handler. They are looked up once, when the config loads.
 type Meters struct {
 	StreamsActive, SourcesActive prometheus.Gauge
 	StreamsEnded, StreamsRefused map[string]prometheus.Counter // by reason
@@ -57,8 +56,8 @@ type Meters struct {
 	ClientsLagged                prometheus.Counter
 }
 
-// New returns the meters of a handler with this name and backend, whose streams end for these reasons. It also makes
-// each series, so that Prometheus sees its first increase.
+// New returns the meters of a handler with this name and backend. endReasons are all reasons for the end of a stream. New creates all
+// series with the value 0, so that Prometheus sees their first increase.
 func New(name, backend string, endReasons []string) *Meters {
 	m := &Meters{
 		StreamsActive:   StreamsActive.WithLabelValues(name),
@@ -86,7 +85,7 @@ func New(name, backend string, endReasons []string) *Meters {
 	return m
 }
 
-// CountMapped counts a record that was not sent, and the fields that were not. It counts nothing if m is nil.
+// CountMapped counts a record or fields that were not sent. It does nothing if m is nil.
 func (m *Meters) CountMapped(r mapping.Result) {
 	if m != nil && !r.Whole() {
 		m.countHeldBack(r)
@@ -110,7 +109,7 @@ func (m *Meters) countHeldBack(r mapping.Result) {
 	}
 }
 
-// Collectors returns every collector.
+// Collectors returns all collectors.
 func Collectors() []prometheus.Collector {
 	return append([]prometheus.Collector{
 		StreamsActive, StreamsEnded, StreamsRefused, StreamDuration, RecordsFiltered, RecordsDropped, FieldsDropped,
@@ -118,7 +117,7 @@ func Collectors() []prometheus.Collector {
 	}, onDemand...)
 }
 
-// Register makes the collectors known to the config's registry. Every sse handler of the config calls it.
+// Register registers the collectors in the config's registry. Each sse handler in a config calls it.
 func Register(ctx caddy.Context) error {
 	registry := ctx.GetMetricsRegistry()
 	if registry == nil {
@@ -133,7 +132,8 @@ func Register(ctx caddy.Context) error {
 	return nil
 }
 
-// CheckName rejects a name that no label's value should be. A placeholder's value would make a series for each request.
+// CheckName returns an error for a name that is not fit for a label. A placeholder, for example, would make a series for each
+// request.
 func CheckName(name string) error {
 	if name == "" || strings.ContainsFunc(name, unicode.IsControl) || strings.ContainsAny(name, "{}") {
 		return fmt.Errorf("must be plain text without placeholders, not %q", name)

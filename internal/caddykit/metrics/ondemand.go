@@ -2,16 +2,16 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// onDemand holds the metrics that are worked out when somebody asks for them.
+// onDemand holds the metrics that are computed when they are collected.
 var onDemand []prometheus.Collector
 
-// CountOnDemand adds a counter whose values, by the name of the handler, are worked out when somebody asks for them. It
-// is called while the program starts.
+// CountOnDemand adds a counter. byName computes its values, by the name of the handler, when they are collected. Call it from an init
+// function.
 func CountOnDemand(name, help string, byName func() map[string]float64) {
 	addOnDemand(prometheus.CounterValue, name, help, byName)
 }
 
-// MeasureOnDemand adds a gauge in the same way.
+// MeasureOnDemand is CountOnDemand for a gauge.
 func MeasureOnDemand(name, help string, byName func() map[string]float64) {
 	addOnDemand(prometheus.GaugeValue, name, help, byName)
 }

@@ -1,6 +1,6 @@
-// Package routeid tells one route of Caddy's config from another by what it is: its matchers, and the handlers around
-// and behind one of its handlers. Its place among other routes does not count, so that a route is the same after a
-// reload that adds or removes others.
+// Package routeid identifies the route of a handler in Caddy's config by its content: the matchers, and the handlers before and after
+// the handler. The index in the list of routes does not count, so a route keeps its identity over a reload that adds or removes
+// others.
 package routeid
 
 import (
@@ -9,7 +9,7 @@ import (
 	"fmt"
 )
 
-// server is what of a server's config decides who gets to its routes.
+// server holds the parts of a server's config that decide which requests reach a route.
 type server struct {
 	Listen      []string          `json:"listen"`
 	Routes      []config          `json:"routes"`
@@ -30,7 +30,7 @@ type config struct {
 	Terminal bool              `json:"terminal"`
 }
 
-// subroute is a handler that has routes of its own.
+// subroute is a handler with routes of its own.
 type subroute struct {
 	Routes []config     `json:"routes"`
 	Errors *errorRoutes `json:"errors"`
@@ -50,7 +50,7 @@ func (e *errorRoutes) list() []config {
 	return e.Routes
 }
 
-// handlerName is the name of a handler's module. Caddy looks for it in the same way.
+// handlerName returns the name of a handler's module. Caddy finds it in the same way.
 func handlerName(raw json.RawMessage) string {
 	var fields map[string]json.RawMessage
 	var name string
@@ -60,7 +60,7 @@ func handlerName(raw json.RawMessage) string {
 	return name
 }
 
-// decode is JSON as it was written, numbers included.
+// decode decodes JSON. Numbers stay as they were written.
 func decode(raw json.RawMessage) (any, error) {
 	if len(raw) == 0 {
 		return nil, nil
@@ -77,12 +77,12 @@ type step struct {
 	routes  []config
 	route   int
 	handler int
-	errors  bool // the list is of a subroute's or the server's error routes
+	errors  bool // the list is the error routes of a subroute or of the server
 }
 
 func (s step) current() config { return s.routes[s.route] }
 
 func (s step) raw() json.RawMessage { return s.current().Handle[s.handler] }
 
-// chain is the way from a server's routes to a handler, the outermost level first.
+// chain is the path from a server's routes to a handler, the outermost level first.
 type chain []step

@@ -10,24 +10,25 @@ import (
 	"strings"
 )
 
-// What Caddy's own handlers do that matters here. Handlers that are not listed may do anything.
+// Properties of Caddy's own handlers and matchers. Handlers that are not listed may do anything.
 var (
-	// passesOn are those that let every request through, and whose settings reach what stands behind them only by the
-	// request's host, URI and vars.
+	// passesOn are the handlers that pass on every request, and that affect later handlers only through the request's host, URI
+	// and vars.
 	passesOn = setOf("sse", "encode", "headers", "log_append", "map", "request_body", "rewrite", "timeouts", "tracing", "vars")
 
-	// keepsURL are those of them that change neither host nor URI.
+	// keepsURL are those in passesOn that change neither host nor URI.
 	keepsURL = setOf("sse", "encode", "log_append", "map", "request_body", "timeouts", "tracing", "vars")
 
-	// asksByRequest are those that look neither at vars nor at the request as it was before it was rewritten, unless a
-	// placeholder or a matcher does.
+	// asksByRequest are the handlers that use neither vars nor the original request before rewrites, unless a placeholder or a
+	// matcher does.
 	asksByRequest = setOf("sse", "encode", "headers", "log_append", "map", "request_body", "rewrite", "timeouts",
 		"vars", "subroute", "invoke", "reverse_proxy", "static_response", "error")
 
-	// goesByURL are the matchers that go by nothing but a request's host and path.
+	// goesByURL are the matchers that depend only on a request's host and path.
 	goesByURL = setOf("host", "path", "path_regexp")
 
-	// sameForAll are those that tell no client from another that asks for the same: a source is shared by GET alone.
+	// sameForAll are the matchers that give the same result for all clients that ask for the same resource. Only GET requests
+	// share a source.
 	sameForAll = setOf("host", "path", "path_regexp", "method", "query")
 )
 
@@ -39,7 +40,7 @@ func setOf(names ...string) map[string]bool {
 	return set
 }
 
-// reads is what handlers may look at beside the request.
+// reads says what handlers may use besides the request.
 type reads struct{ vars, original bool }
 
 func (r *reads) text(raw json.RawMessage) {
@@ -47,17 +48,17 @@ func (r *reads) text(raw json.RawMessage) {
 	r.original = r.original || bytes.Contains(raw, []byte("orig_"))
 }
 
-// digest is of what a request passes on its way to the last handler of the chain, and of what stands behind that:
+// digest hashes everything that affects a request on its way to the last handler in a chain and after it:
 //
-//   - of each route around it the matchers, and the handlers before it and behind it
-//   - routes before those, if it depends on them which clients get past them
-//   - routes after those, if a request may get there
+//   - the matchers and handlers of each route in the chain
+//   - routes before those, if they may hold some clients back
+//   - routes after those, if a request may reach them
 //
 // Other routes do not count.
 type digest struct {
 	server   *server
-	groups   map[string]int // by name: Caddyfile adapters number them, so that others change when one comes or goes
-	named    []string       // routes that are invoked
+	groups   map[string]int // numbers for names: the Caddyfile adapter's own numbers change when another group is added
+	named    []string       // the named routes that are invoked
 	material []any
 	reads    reads
 }
@@ -78,7 +79,7 @@ func (s *server) digest(c chain) (sum string, r reads, err error) {
 			return "", reads{}, err
 		}
 	}
-	// A named route may invoke others, which come to this list then.
+	// A named route may invoke others, which adds these to the list.
 	for i := 0; i < len(d.named); i++ {
 		if err := d.addRoute(s.NamedRoutes[d.named[i]], true); err != nil {
 			return "", reads{}, err
@@ -92,10 +93,10 @@ func (s *server) digest(c chain) (sum string, r reads, err error) {
 	return hex.EncodeToString(hash[:]), d.reads, nil
 }
 
-// addLevel adds a level. ended says that nothing stands behind it, as something further inside never passes on.
+// addLevel adds a level of the chain. ended means that no request gets past an inner level.
 func (d *digest) addLevel(s step, ended *bool) error {
 	r := s.current()
-	d.add("level", s.errors, r.Terminal) // a Caddyfile adapter gives a route a group only if there are others
+	d.add("level", s.errors, r.Terminal) // without the group: the Caddyfile adapter sets it only if there are other routes
 	if err := d.addRaw(r.Match); err != nil {
 		return err
 	}
@@ -171,7 +172,7 @@ func (d *digest) addRoute(r config, behind bool) error {
 	return nil
 }
 
-// addBehind adds a handler that stands behind ours.
+// addBehind adds a handler that comes after ours.
 func (d *digest) addBehind(raw json.RawMessage) error {
 	value, err := decode(raw)
 	if err != nil {
@@ -180,7 +181,7 @@ func (d *digest) addBehind(raw json.RawMessage) error {
 	others := count(value, func(object map[string]any) bool {
 		name, ok := object["handler"].(string)
 		if transport, ok := object["transport"].(map[string]any); ok && transport["protocol"] != "http" {
-			return true // FastCGI tells its application
+			return true // FastCGI passes them to its application
 		}
 		return ok && !asksByRequest[name]
 	})
@@ -199,7 +200,7 @@ func (d *digest) addRaw(raw json.RawMessage) error {
 	return err
 }
 
-// normalize makes names of groups numbers, and notes which routes are invoked.
+// normalize replaces the names of groups with numbers, and collects the named routes that are invoked.
 func (d *digest) normalize(value any) any {
 	switch value := value.(type) {
 	case []any:
@@ -235,7 +236,7 @@ func (d *digest) group(name string) int {
 	return d.groups[name]
 }
 
-// ends is whether a request that gets to these handlers surely gets no further.
+// ends reports whether no request gets past these handlers.
 func ends(handlers []json.RawMessage) bool {
 	return slices.ContainsFunc(handlers, func(raw json.RawMessage) bool {
 		switch handlerName(raw) {
@@ -245,7 +246,7 @@ func ends(handlers []json.RawMessage) bool {
 			var proxy map[string]json.RawMessage
 			_ = json.Unmarshal(raw, &proxy)
 			return !slices.ContainsFunc(slices.Collect(maps.Keys(proxy)), func(key string) bool {
-				return strings.EqualFold(key, "handle_response") // whose routes may pass on
+				return strings.EqualFold(key, "handle_response") // its routes may pass a request on
 			})
 		case "subroute":
 			sub, err := parseSubroute(raw)
@@ -257,7 +258,8 @@ func ends(handlers []json.RawMessage) bool {
 	})
 }
 
-// holdsBack is whether a route may decide which clients get to those after it. One that ends does so by its matcher.
+// holdsBack reports whether a route may decide which clients reach the routes after it. If no request gets past its handlers, its
+// matcher decides.
 func holdsBack(r config) bool {
 	if r.Terminal || ends(r.Handle) {
 		return !matchesBy(r.Match, sameForAll)
@@ -265,7 +267,7 @@ func holdsBack(r config) bool {
 	return !passOn(r.Handle)
 }
 
-// refuses is whether these handlers do nothing but answer by themselves.
+// refuses reports whether these handlers only answer requests themselves.
 func refuses(handlers []json.RawMessage) bool {
 	return len(handlers) > 0 && !slices.ContainsFunc(handlers, func(raw json.RawMessage) bool {
 		switch handlerName(raw) {
@@ -279,7 +281,7 @@ func refuses(handlers []json.RawMessage) bool {
 	})
 }
 
-// passOn is whether these handlers let every request through.
+// passOn reports whether these handlers pass on every request.
 func passOn(handlers []json.RawMessage) bool {
 	return !slices.ContainsFunc(handlers, func(raw json.RawMessage) bool {
 		if handlerName(raw) != "subroute" {
@@ -294,7 +296,7 @@ func only(handlers []json.RawMessage, names map[string]bool) bool {
 	return !slices.ContainsFunc(handlers, func(raw json.RawMessage) bool { return !names[handlerName(raw)] })
 }
 
-// matchesBy is whether there are no other matchers than these.
+// matchesBy reports whether all matchers are among these.
 func matchesBy(match json.RawMessage, names map[string]bool) bool {
 	var sets []map[string]json.RawMessage
 	if json.Unmarshal(match, &sets) != nil {

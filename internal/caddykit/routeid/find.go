@@ -19,9 +19,9 @@ var (
 	errAmbiguous = errors.New("handler stands in a place that cannot be told from another")
 )
 
-// rawConfig is the http app's config as it was written. Caddy keeps it until the app is provisioned, but the matchers of
-// a server's routes are cleared from the app's own struct before the first handler is provisioned, and no exported
-// method leads to the original. If a later Caddy has it elsewhere, nothing is known about any route.
+// rawConfig returns the http app's original config. Caddy keeps it until the app is provisioned, in an unexported field. The app's own
+// struct does not help: it loses the matchers before the first handler is provisioned. If a later version of Caddy keeps the
+// config elsewhere, rawConfig fails, and no route is identified.
 func rawConfig(ctx caddy.Context) (raw json.RawMessage, err error) {
 	defer func() {
 		if recover() != nil {
@@ -35,7 +35,7 @@ func rawConfig(ctx caddy.Context) (raw json.RawMessage, err error) {
 	return raw, nil
 }
 
-// serverConfig is the config of the server that a module is being provisioned for.
+// serverConfig returns the server that a module is being provisioned for, and its config.
 func serverConfig(ctx caddy.Context) (*caddyhttp.Server, *server, json.RawMessage, error) {
 	provisioned, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if provisioned == nil {
@@ -58,23 +58,23 @@ func serverConfig(ctx caddy.Context) (*caddyhttp.Server, *server, json.RawMessag
 	return provisioned, configured, app.Servers[provisioned.Name()], nil
 }
 
-// modulesBelowApp are the modules that are being provisioned now, from the one that a server's route has to the handler.
+// modulesBelowApp returns the modules that are being provisioned now, from the handler in a server's route to the innermost one.
 func modulesBelowApp(ctx caddy.Context) []caddy.Module {
 	modules := ctx.Modules()
 	i := slices.IndexFunc(modules, func(m caddy.Module) bool { _, ok := m.(*caddyhttp.App); return ok })
 	return modules[i+1:]
 }
 
-// find finds the handler that is being provisioned: the last of the modules. Caddy clears a route's handlers from its
-// struct once they are all provisioned, and does one route after the other, so that the first one with handlers is
-// that of the first module.
+// find finds the handler that is being provisioned, which is the last module. Caddy provisions one route after the other, and removes
+// the raw handlers from a route's struct when they are all provisioned. So the first route that still has raw handlers is that of
+// the first module.
 func find(provisioned caddyhttp.RouteList, configured []config, modules []caddy.Module) (chain, error) {
 	i := slices.IndexFunc(provisioned, isPending)
 	if i < 0 || len(modules) == 0 {
 		return nil, errNotHere
 	}
-	// Caddy inserts routes of its own for redirects to HTTPS. They are never pending, so counted from the end the pending
-	// ones are those of the config.
+	// Caddy inserts its own routes for redirects to HTTPS. These are never pending. So the pending routes, counted from the end,
+	// correspond to those in the config.
 	pending := 0
 	for _, r := range provisioned[i:] {
 		if isPending(r) {
@@ -132,8 +132,8 @@ func findWithin(module caddy.Module, raw json.RawMessage, modules []caddy.Module
 	return rest, err
 }
 
-// findInOpaque is for a module that has routes in fields of its own: all of it stands around the handler, which must be
-// the only one of its kind in there.
+// findInOpaque checks a module that has routes in fields of its own. The whole module becomes part of the identity. The handler must be
+// the only one of its kind in it.
 func findInOpaque(raw json.RawMessage, modules []caddy.Module) error {
 	value, err := decode(raw)
 	if err != nil {
@@ -148,7 +148,7 @@ func findInOpaque(raw json.RawMessage, modules []caddy.Module) error {
 
 func isPending(r caddyhttp.Route) bool { return len(r.HandlersRaw) > 0 }
 
-// mayBe is whether a module can be what that config says.
+// mayBe reports whether the module can have this config.
 func mayBe(module caddy.Module, raw json.RawMessage) bool {
 	sub, ok := module.(*caddyhttp.Subroute)
 	if !ok {
@@ -181,7 +181,7 @@ func equal(a, b []json.RawMessage) bool {
 	return slices.EqualFunc(a, b, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) })
 }
 
-// count is how many objects in value are so.
+// count returns the number of objects in value for which is returns true.
 func count(value any, is func(map[string]any) bool) (n int) {
 	switch value := value.(type) {
 	case map[string]any:
@@ -199,8 +199,7 @@ func count(value any, is func(map[string]any) bool) (n int) {
 	return n
 }
 
-// invokers are the chains to the handlers that invoke a named route. within are the named routes that are being looked
-// at already.
+// invokers returns the chains to the handlers that invoke a named route. within are the named routes that are being searched already.
 func (s *server) invokers(name string, within ...string) ([]chain, error) {
 	if slices.Contains(within, name) {
 		return nil, errAmbiguous // it invokes itself
@@ -225,7 +224,8 @@ func (s *server) invokers(name string, within ...string) ([]chain, error) {
 	return found, nil
 }
 
-// invokersIn are the chains from a list of routes to the handlers in it that invoke that route, or any if it is "".
+// invokersIn returns the chains from a list of routes to the handlers in it that invoke the named route, or any named route if name is
+// "".
 func invokersIn(routes []config, name string) (found []chain) {
 	for i, r := range routes {
 		for j, raw := range r.Handle {
@@ -253,7 +253,7 @@ func markErrors(chains []chain) []chain {
 	return chains
 }
 
-// invoked is the name of the route that a handler invokes.
+// invoked returns the name of the route that a handler invokes.
 func invoked(raw json.RawMessage) string {
 	var handler struct {
 		Name string `json:"name"`

@@ -9,29 +9,27 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Identity is what tells a handler's route from others.
+// Identity identifies a handler's route.
 type Identity struct {
-	// Digest is the same for routes that have the same around the handler and behind it, and for no others. It is empty
-	// if that is not known.
+	// Digest is the same for routes with the same content, and differs otherwise. It is empty if the route is not known.
 	Digest string
 
-	// Groups are those of the routes around the handler: requests that get to it pass no other route of them.
+	// Groups are the groups of the routes in the chain. A request that reaches the handler matches no other route in them.
 	Groups []string
 
-	// ReadsOriginal says that what stands behind the handler may look at the request as it was before it was rewritten.
+	// ReadsOriginal says whether later handlers may use the original request before rewrites.
 	ReadsOriginal bool
 
-	// ReadsVars says that it may look at vars that other handlers have set.
+	// ReadsVars says whether later handlers may use vars that other handlers have set.
 	ReadsVars bool
 }
 
 var unknown = Identity{ReadsOriginal: true, ReadsVars: true}
 
-// ErrManyPlaces is of a named route that is invoked in places that differ: what stands behind its handlers is another
-// thing for each.
+// ErrManyPlaces is returned for a named route that is invoked from different routes. The handlers after it differ between these.
 var ErrManyPlaces = errors.New("named route is invoked from different routes")
 
-// Of finds out in which route the handler stands that is being provisioned. An error says why that is not known.
+// Of returns the identity of the route whose handler is being provisioned. An error says why it is not known.
 func Of(ctx caddy.Context) (Identity, error) {
 	provisioned, configured, raw, err := serverConfig(ctx)
 	if err != nil {
@@ -54,7 +52,7 @@ func Of(ctx caddy.Context) (Identity, error) {
 	return configured.identity(chains)
 }
 
-// identity is that of a handler to which these chains lead.
+// identity returns the identity of the handler at the end of these chains.
 func (s *server) identity(chains []chain) (Identity, error) {
 	var id Identity
 	for i, c := range chains {
@@ -96,7 +94,7 @@ func findNamed(provisioned *caddyhttp.Server, configured *server, raw []byte, mo
 	if err != nil {
 		return nil, ErrManyPlaces
 	}
-	// Those that stand in fields of other modules are not among them.
+	// A handler in the field of another module may invoke the route too. Then there are more invoke handlers than are known.
 	value, err := decode(raw)
 	if err != nil {
 		return nil, err
@@ -114,7 +112,7 @@ func findNamed(provisioned *caddyhttp.Server, configured *server, raw []byte, mo
 		chains = append(chains, slices.Concat(outer, inner))
 	}
 	if len(chains) == 0 {
-		chains = append(chains, inner) // nobody gets there
+		chains = append(chains, inner) // no request reaches it
 	}
 	return chains, nil
 }
