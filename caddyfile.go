@@ -22,8 +22,7 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("sse", parseCaddyfile)
-	// Inside of encode, which compresses what we write, and outside of handle, route and reverse_proxy, whose
-	// response we convert.
+	// After encode, which can compress the stream, and before handle, route and reverse_proxy, whose responses are converted.
 	httpcaddyfile.RegisterDirectiveOrder("sse", httpcaddyfile.After, "encode")
 }
 
@@ -88,7 +87,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    max_sources            <n>
 //	}
 //
-// Only an HTTP Caddyfile has the directives of recheck.
+// The directives of recheck work only in an HTTP Caddyfile.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return h.unmarshalCaddyfile(d, nil)
 }
@@ -252,7 +251,7 @@ func parseShare(d *caddyfile.Dispenser) (*Share, error) {
 	return share, nil
 }
 
-// parseBackend takes the backend's name; its module takes the rest.
+// parseBackend parses the backend's name. The backend's module parses the rest.
 func parseBackend(d *caddyfile.Dispenser) (Backend, json.RawMessage, error) {
 	if !d.NextArg() {
 		return nil, nil, d.ArgErr()

@@ -21,10 +21,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
-// This file parses options that have more than one argument, or arguments of their own kind.
+// This file parses the options with several arguments, or with special ones.
 
-// parseExpression takes an expression in one argument, or, as the expression matcher does, written without quotes
-// around it, in as many as it has words; these keep the quotes that are part of it.
+// parseExpression parses an expression. It is one argument or, as with the expression matcher, several arguments if it was written
+// without quotes around it. These keep the quotes in the expression.
 func parseExpression(d *caddyfile.Dispenser) (string, error) {
 	name, expr := d.Val(), ""
 	switch d.CountRemainingArgs() {
@@ -209,7 +209,7 @@ func parseRecheck(d *caddyfile.Dispenser, helper *httpcaddyfile.Helper) (*Rechec
 	if err != nil {
 		return nil, err
 	}
-	block := d.NewFromNextSegment() // the interval, and what is in braces after it
+	block := d.NewFromNextSegment() // the interval and the block after it
 	handler, err := httpcaddyfile.ParseSegmentAsSubroute(helper.WithDispenser(block))
 	if err != nil {
 		return nil, err
@@ -236,7 +236,7 @@ func parseMatch(d *caddyfile.Dispenser) (*caddyhttp.ResponseMatcher, error) {
 	return &matcher, nil
 }
 
-// parseReplay takes a count, or all, for which it returns -1.
+// parseReplay parses a count, or all, for which it returns -1.
 func parseReplay(d *caddyfile.Dispenser) (int, error) {
 	name := d.Val()
 	value, err := directive.OneArg(d)

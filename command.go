@@ -69,7 +69,7 @@ history holds, until Ctrl-C.
 			flags.BoolP("debug", "v", false, "Enable verbose debug-level logging")
 			_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(records.FormatNames(), cobra.ShellCompDirectiveNoFileComp))
 			_ = cmd.RegisterFlagCompletionFunc("path", cobra.NoFileCompletions)
-			// Not by Caddy's own wrapper, which logs errors: who has typed something wrong is told so in one plain line.
+			// This does not use Caddy's own wrapper, which logs errors. A mistake in the command line is reported in one line.
 			cmd.RunE = func(*cobra.Command, []string) error { return runCommand(caddycmd.Flags{FlagSet: flags}) }
 		},
 	})
@@ -105,7 +105,7 @@ func runCommand(fl caddycmd.Flags) error {
 			Viewer: true, Drain: directive.Off,
 			Share: &Share{History: fl.Int("history"), Replay: fl.Int("history")},
 		}
-		if fl.String("from") == "" { // standard input or a command; all else is opened anew when it ends
+		if fl.String("from") == "" { // standard input or a command; any other upstream is opened again when it ends
 			h.End = &End{Event: "end", Stop: true}
 		}
 		if data := fl.String("data"); data != "" {
@@ -113,7 +113,7 @@ func runCommand(fl caddycmd.Flags) error {
 		}
 		return h
 	}
-	// What is wrong with an option is said in a line of its own, not behind those of everything that loads it.
+	// Report a wrong option without the messages of the modules that load it.
 	trial := handler()
 	trial.setDefaults()
 	if err := trial.compile(); err != nil {
@@ -147,8 +147,8 @@ func runCommand(fl caddycmd.Flags) error {
 	return err
 }
 
-// checkFree fails where somebody listens already. Caddy would listen beside another Caddy, and each of them get some
-// of the clients.
+// checkFree returns an error if another process listens on the address. Caddy would share it with another Caddy, and each would get
+// a part of the clients.
 func checkFree(address caddy.NetworkAddress) error {
 	if address.IsUnixNetwork() || address.IsFdNetwork() {
 		return nil
@@ -198,7 +198,7 @@ func commandConfig(handler *Handler, address caddy.NetworkAddress, path string, 
 	}
 }
 
-// listening is the address with the port that the system has chosen, if it was to choose one.
+// listening returns the address with the port that the system has chosen for port 0.
 func listening(address caddy.NetworkAddress) caddy.NetworkAddress {
 	if address.IsUnixNetwork() || address.StartPort != 0 {
 		return address
@@ -215,7 +215,7 @@ func listening(address caddy.NetworkAddress) caddy.NetworkAddress {
 	return address
 }
 
-// commandURL is where a browser on this machine finds the stream.
+// commandURL returns the stream's URL for a browser on this machine.
 func commandURL(address caddy.NetworkAddress, path string) string {
 	if address.IsUnixNetwork() || address.IsFdNetwork() {
 		return address.String() + " " + path
@@ -228,7 +228,7 @@ func commandURL(address caddy.NetworkAddress, path string) string {
 	return at.String()
 }
 
-// waitForStreams gives clients time to read what is left.
+// waitForStreams gives clients time to read the rest of their streams.
 func waitForStreams(most time.Duration) {
 	for deadline := time.Now().Add(most); time.Now().Before(deadline) && len(stream.All()) > 0; {
 		time.Sleep(10 * time.Millisecond)

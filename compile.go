@@ -26,7 +26,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// compile makes the engine, which is the same for all streams.
+// compile makes the engine from the options.
 func (h *Handler) compile() error {
 	if err := h.compileUpstream(); err != nil {
 		return err
@@ -144,8 +144,8 @@ func (h *Handler) compileShare() error {
 	return nil
 }
 
-// guards returns what decides in this handler who gets the next handler's records. A source of it is only for those whom the
-// same guards let pass, before a reload and after it.
+// guards returns the options of this handler that protect the next handler's records. They are a part of a source's key, so that only
+// clients that have passed the same checks join it, also after a reload.
 func (h *Handler) guards() string {
 	if h.backend != nil {
 		return ""
@@ -153,7 +153,7 @@ func (h *Handler) guards() string {
 	return Key(h.Expires, h.recheckConfig)
 }
 
-// endFrame makes the frame of the event that ends a stream, nil if the config has none.
+// endFrame returns the frame of the end event, or nil if the config has none.
 func (h *Handler) endFrame() ([]byte, error) {
 	if h.End == nil {
 		return nil, nil
@@ -172,7 +172,7 @@ func (h *Handler) endFrame() ([]byte, error) {
 	return event.AppendTo(nil), nil
 }
 
-// ownTypes returns the types of the config's own events.
+// ownTypes returns the types that the config gives to the server's own events.
 func (h *Handler) ownTypes() (t viewer.Types) {
 	t.Heartbeat = h.HeartbeatEvent
 	if h.Error != nil {
@@ -184,7 +184,7 @@ func (h *Handler) ownTypes() (t viewer.Types) {
 	return t
 }
 
-// liveFrame makes the frame of the event that tells clients that they have what was kept, nil if the config has none.
+// liveFrame returns the frame of the live event, or nil if the config has none.
 func (s *Share) liveFrame() ([]byte, error) {
 	if s.Live == nil {
 		return nil, nil
@@ -199,7 +199,7 @@ func (s *Share) liveFrame() ([]byte, error) {
 	return Event{Type: eventType, Data: []byte(*s.Live.Data)}.AppendTo(nil), nil
 }
 
-// errorEvent makes the event that tells clients that their upstream has failed.
+// errorEvent returns the maker of error events.
 func (h *Handler) errorEvent() (*frame.ErrorEvent, error) {
 	if h.Error == nil {
 		return frame.DefaultError, nil
@@ -211,7 +211,7 @@ func (h *Handler) errorEvent() (*frame.ErrorEvent, error) {
 	return event, nil
 }
 
-// warnTemplates says in the log what looks like a template whose braces were forgotten.
+// warnTemplates logs a warning for a template that seems to lack its braces.
 func (h *Handler) warnTemplates() {
 	for _, t := range []struct{ option, text string }{{"data", *h.Data}, {"event", h.Event}, {"id", h.ID}} {
 		if strings.HasPrefix(t.text, "record.") {
@@ -220,7 +220,7 @@ func (h *Handler) warnTemplates() {
 	}
 }
 
-// backendName returns what metrics and logs call a backend, nil for the next handler.
+// backendName returns the name of a backend in metrics and logs. nil is the next handler.
 func backendName(b Backend) string {
 	if b == nil {
 		return "next"

@@ -1,7 +1,7 @@
-// Package sse is a Caddy HTTP handler that turns the lines or JSON records of an upstream into Server-Sent Events.
+// Package sse is a Caddy HTTP handler that turns lines, JSON records or events from an upstream into Server-Sent Events.
 //
-// [Handler] and its fields are the options. To add a source of records, implement [Backend]: docs/backends.md shows how. To
-// encode events in another Go program, use package eventstream.
+// The fields of [Handler] are the options. To add a source of records, implement [Backend]: docs/backends.md shows how. To encode
+// events in a Go program without Caddy, use package eventstream.
 package sse
 
 import (
@@ -36,15 +36,15 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler turns the records of an upstream into an event stream (Server-Sent Events, WHATWG HTML §9.2), which browsers
+// Handler turns the records from an upstream into an event stream (Server-Sent Events, WHATWG HTML §9.2), which browsers
 // read with EventSource. Records are lines, NDJSON, JSON text sequences, concatenated JSON, or events. The upstream is a
-// backend or, without one, the response of the next handler in the route, such as reverse_proxy.
+// backend. Without a backend, it is the response of the next handler in the route, such as reverse_proxy.
 //
 // A template is text with placeholders: `{record}` is the record, `{record.a.b}` is a value in a JSON record, and
-// `{seq}` is the record's number, from 1. Any other placeholder belongs to the request. It is evaluated once, when the
-// stream opens.
+// `{seq}` is the record's number, from 1. Any other placeholder is one of Caddy's. It is evaluated once, when the stream
+// opens.
 //
-// A duration is a string such as "15s". As a number it is in nanoseconds.
+// A duration is a string such as "15s". As a number, it is in nanoseconds.
 //
 // The server's write timeout and minimum rates do not end the streams of this handler. They still apply to other routes.
 type Handler struct {
@@ -52,7 +52,7 @@ type Handler struct {
 	BackendRaw json.RawMessage `json:"backend,omitempty" caddy:"namespace=http.sse.backends inline_key=name"`
 
 	// How the upstream's bytes become records: auto, lines, ndjson, json_seq, json or event_stream.
-	// Default: auto, which goes by the upstream's Content-Type.
+	// Default: auto, which depends on the upstream's Content-Type.
 	Format string `json:"format,omitempty"`
 
 	// The charset of the upstream's text, by its WHATWG name, such as windows-1252. An event stream is always utf-8.
@@ -66,133 +66,133 @@ type Handler struct {
 	// size, and error ends the stream with an sse-error event. Default: skip.
 	Oversize string `json:"oversize,omitempty"`
 
-	// Makes each line of text a JSON object: `{record}` is that object, and `{line}` the line as it arrived. Default: lines
-	// stay text.
+	// Parses each line of text into a JSON object: `{record}` is the object, and `{line}` is the line as it arrived. Default:
+	// lines are not parsed.
 	Parse *Parse `json:"parse,omitempty"`
 
-	// The template of the event's data. Default: {record}.
+	// The template for the event's data. Default: {record}.
 	Data *string `json:"data,omitempty"`
 
-	// The template of the event's type. Default: no type, except that an upstream's events keep theirs. Browsers dispatch
-	// an event without a type as message.
+	// The template for the event's type. Default: events from an event stream keep their types, and other events have none.
+	// Browsers dispatch an event without a type as message.
 	Event string `json:"event,omitempty"`
 
-	// The template of the event's id. Default: no id, except that shared streams and files give ids of their own, and an
-	// upstream's events keep theirs.
+	// The template for the event's id. Default: events from an event stream keep their ids. In shared streams and for files,
+	// the handler makes ids. Other events have none.
 	ID string `json:"id,omitempty"`
 
 	// A CEL expression that selects the records to send. In it, `record` is the record, `seq` is its number, and a
 	// placeholder in braces is its value. A record for which it fails is not sent. Default: every record is sent.
 	Where string `json:"where,omitempty"`
 
-	// What happens to a record that is not JSON although the format says so, or to a line that does not fit parse: pass
-	// sends it as text, skip drops it, and error ends the stream with an sse-error event. Default: pass.
+	// What happens to a record that is not JSON although the format says so, and to a line that does not fit parse: pass sends
+	// it as text, skip drops it, and error ends the stream with an sse-error event. Default: pass.
 	OnInvalid string `json:"on_invalid,omitempty"`
 
-	// Which requests are served, by their Accept header (RFC 9110 §12.5.1). standard serves GET and HEAD requests whose
-	// header allows text/event-stream, and all requests of other methods. strict serves requests that name
-	// text/event-stream. negotiate serves those that allow it, and gives others the upstream's response as it is. off
-	// serves all. Default: standard.
+	// Which requests get an event stream, by their Accept header (RFC 9110 §12.5.1). standard serves GET and HEAD requests
+	// whose header allows text/event-stream, and all requests with other methods. strict serves requests whose header names
+	// text/event-stream. negotiate serves requests whose header allows it, and answers others with the upstream's own
+	// response. off serves all requests. Default: standard.
 	Accept string `json:"accept,omitempty"`
 
 	// The status for a request that accept does not serve, from 400 to 599. Default: 406.
 	AcceptStatus int `json:"accept_status,omitempty"`
 
-	// The stream opens after this long even if the upstream has not answered, so that nothing between it and the client cuts
-	// off a slow one. If the answer turns out not to be records, the client gets the error event with its status. HEAD, OPTIONS,
-	// upgrades and requests for a part of a document wait for their answer. Shared streams open at once anyway. Default: the
-	// stream opens when the upstream answers.
+	// The stream opens after this time even if the upstream has not answered, so that no proxy in between gives up on a slow
+	// upstream. If the upstream then answers without records, the client gets the error event with the status of that answer.
+	// HEAD, OPTIONS, upgrades and requests for a part of a document always wait for the answer. Shared streams open at once
+	// anyway. Default: the stream opens when the upstream answers.
 	OpenAfter caddy.Duration `json:"open_after,omitempty"`
 
-	// How long a client should wait before it reconnects. It is sent first in each stream. Default: not sent, so the
-	// client decides.
+	// How long a client should wait before it reconnects. Each stream begins with it. Default: it is not sent, and the client
+	// decides.
 	Retry caddy.Duration `json:"retry,omitempty"`
 
-	// A client gets a heartbeat when nothing has been sent to it for this long. Negative: no heartbeat. Default: 15s.
+	// A client gets a heartbeat after this time without anything sent to it. Negative: no heartbeats. Default: 15s.
 	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
 
-	// The type of an event with empty data that is the heartbeat, for pages that watch for it. Default: the heartbeat is a
-	// comment, of which pages learn nothing.
+	// Makes the heartbeat an event with this type and empty data, so that a page can watch for it. Default: the heartbeat is a
+	// comment, which a page cannot see.
 	HeartbeatEvent string `json:"heartbeat_event,omitempty"`
 
-	// A client that takes nothing for this long is dropped. Negative: never. Default: 1m.
+	// A client that takes no data for this time is dropped. Negative: never. Default: 1m.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
 
-	// An upstream that sends nothing for this long, not even a blank line, has failed. Before its answer, that is a 504, and
-	// after it, the client gets the error event. With share, the upstream is opened again. Default: an upstream may stay
-	// silent for ever.
+	// An upstream that sends nothing for this time, not even a blank line, has failed. If it has not answered yet, the response
+	// is a 504. Otherwise, the client gets the error event. With share, the upstream is opened again. Default: an upstream may
+	// be silent for ever.
 	UpstreamTimeout caddy.Duration `json:"upstream_timeout,omitempty"`
 
-	// A stream ends after this long, and the client can reconnect. Default: no limit.
+	// A stream ends after this time, and the client can reconnect. Default: no limit.
 	MaxDuration caddy.Duration `json:"max_duration,omitempty"`
 
-	// A stream ends earlier than max_duration by a random time up to this, so that clients do not reconnect all at once.
-	// Default: 0.
+	// A stream ends up to this time earlier than max_duration, at random, so that clients do not all reconnect at the same
+	// moment. Default: 0.
 	MaxDurationJitter caddy.Duration `json:"max_duration_jitter,omitempty"`
 
-	// When a stream ends: text with placeholders of the request whose value is a time, as RFC 3339 or as Unix seconds, such
-	// as {http.auth.user.exp}. A request for which that time has passed, or cannot be read, gets 403. Empty text is no
-	// limit. Default: no limit.
+	// The time at which a stream ends: text with placeholders, such as {http.auth.user.exp}. Its value is a time in RFC 3339 or
+	// in Unix seconds. If that time has passed, or is not a valid time, the response is a 403. An empty value means no limit.
+	// Default: no limit.
 	Expires string `json:"expires,omitempty"`
 
-	// Routes that decide whether a client may have its stream, when it opens and again at each interval. Default: none.
+	// Routes that check whether a client may have its stream, before it opens and again at each interval. Default: none.
 	Recheck *Recheck `json:"recheck,omitempty"`
 
-	// The codings that event streams are compressed with, if the client accepts them: zstd, gzip. A client gets the one that
-	// it gives the highest weight to (RFC 9110 §12.5.3) or, where weights are equal, the first of them here. Each event still
-	// leaves at once, and an encode handler around this one leaves the stream alone. Streams that share an upstream are
-	// compressed once for all of them. Default: none.
+	// The content codings for event streams, if the client accepts them: zstd, gzip. A client gets the coding with the highest
+	// weight in its Accept-Encoding header (RFC 9110 §12.5.3), or else the first one here. Each event is still sent at once. An
+	// outer encode handler leaves the stream alone. Streams that share an upstream are compressed once for all of them.
+	// Default: none.
 	Compress []string `json:"compress,omitempty"`
 
-	// The event that ends a stream after the upstream's clean end. With share, it also makes a clean end final: without
+	// The event that ends a stream after the upstream's clean end. With share, this option also makes a clean end final. Without
 	// it, the upstream is opened again. Default: none.
 	End *End `json:"end,omitempty"`
 
-	// A CEL expression that selects the last record, as where has them. That record is sent, unless where holds it back, and
-	// is the upstream's clean end: the upstream is closed, and what follows is not sent. With share, the end is final, as it
-	// is with end. Default: the upstream ends by itself.
+	// A CEL expression, like that in where, that selects the last record. That record is sent, unless where filters it out. It is
+	// the upstream's clean end: the upstream is closed, and later records are not sent. With share, the end is final. Default:
+	// the upstream ends by itself.
 	EndWhen string `json:"end_when,omitempty"`
 
-	// The event that tells a client that the upstream has failed. After it, the response is broken off. Default: the type
-	// sse-error, with the reason in a JSON object.
+	// The event that tells a client that the upstream has failed. After it, the response is broken off. Default: an event with
+	// the type sse-error and a JSON object with the reason.
 	Error *Error `json:"error,omitempty"`
 
-	// A CEL expression that selects the record that says that the upstream has failed, as where has them. That record is the
-	// data of the error event, unless error has other data. With share, the upstream is opened again for clients that
-	// return. If end_when selects the record, too, it is an error. Default: none.
+	// A CEL expression, like that in where, that selects a record with which the upstream reports its failure. That record
+	// becomes the data of the error event, unless error has data. With share, the upstream is opened again for clients that
+	// reconnect. If end_when also selects the record, it counts as a failure. Default: none.
 	ErrorWhen string `json:"error_when,omitempty"`
 
-	// What a client gets that names text/event-stream in its Accept header if the response would be a 429, 502, 503 or 504.
-	// status gives it that response, at which EventSource gives up for good. retry gives it a stream with a random
-	// reconnection time and the error event, which then ends. Default: status.
+	// What happens if the response would be a 429, 502, 503 or 504, and the client's Accept header names text/event-stream.
+	// status sends that response, after which EventSource does not reconnect. retry sends a short stream with a random
+	// reconnection time and the error event, so that EventSource reconnects. Default: status.
 	OnUnavailable string `json:"on_unavailable,omitempty"`
 
-	// How long the streams may take to end on a config reload or a stop. If Caddy's grace period would cut them off, they
-	// take no more than half of it. Negative: they end at once. Default: 5s on a reload, and 2s on a stop, so that Caddy
-	// has stopped before its systemd unit kills it.
+	// The time in which streams end on a config reload or a shutdown. If Caddy's grace period applies, they take half of that at
+	// most. Negative: they end at once. Default: 5s on a reload, and 2s on a shutdown, so that Caddy exits before its systemd
+	// unit kills it.
 	Drain caddy.Duration `json:"drain,omitempty"`
 
-	// How streams end within drain: spread ends them at random times, wait lets them come to their own end and ends those
-	// that are left. Default: spread for GET and HEAD, and wait for other methods, since clients do not repeat these by
+	// How streams end within drain: spread ends them at random times, and wait ends them at the last moment, so that they can
+	// come to their own end. Default: spread for GET and HEAD, and wait for other methods, which clients do not repeat by
 	// themselves.
 	DrainMode string `json:"drain_mode,omitempty"`
 
-	// What a config reload does to open streams: end ends them, keep lets them continue under the config that they were
-	// opened with. Default: end for GET and HEAD, keep for other methods.
+	// What a config reload does to open streams: end ends them, and keep lets them continue with the old config. Default: end
+	// for GET and HEAD, and keep for other methods.
 	OnReload string `json:"on_reload,omitempty"`
 
-	// Which responses of the next handler are converted. Default: those with status 200 and a content type for sequences,
-	// such as application/x-ndjson. JSON, plain text and responses without a type are converted if format is set, or if
-	// the client's Accept header names text/event-stream.
+	// Which responses of the next handler become event streams. Default: those with the status 200 and a content type for
+	// records, such as application/x-ndjson. JSON, plain text and responses without a type become event streams if format is
+	// set, or if the client's Accept header names text/event-stream.
 	Match *caddyhttp.ResponseMatcher `json:"match,omitempty"`
 
-	// Whether a browser that navigates to the stream's URL gets a page that shows the stream. Default: false.
+	// Whether a browser that opens the stream's URL as a page gets a page that shows the stream. Default: false.
 	Viewer bool `json:"viewer,omitempty"`
 
 	// The name of this handler in metrics, logs and the admin API. Default: none.
 	Name string `json:"name,omitempty"`
 
-	// Lets clients share an upstream. Default: each client has its own.
+	// Makes clients share an upstream. Default: each client has its own.
 	Share *Share `json:"share,omitempty"`
 
 	// The most streams at a time. Further requests get 503. Default: no limit.
@@ -201,31 +201,31 @@ type Handler struct {
 	// The most streams of one client at a time. Further requests get 429. Default: no limit.
 	MaxStreamsPerClient int `json:"max_streams_per_client,omitempty"`
 
-	// What tells clients apart for max_streams_per_client: text with placeholders of the request. Default:
-	// {http.vars.client_ip}, which is {client_ip} in a Caddyfile.
+	// What identifies a client for max_streams_per_client: text with placeholders. Default: {http.vars.client_ip}, which is
+	// {client_ip} in a Caddyfile.
 	MaxStreamsKey string `json:"max_streams_key,omitempty"`
 
-	// The most upstreams that share has open at a time. Requests for further ones get 503. Default: 1000.
+	// The most shared upstreams that are open at a time. Requests for further ones get 503. Default: 1000.
 	MaxSources int `json:"max_sources,omitempty"`
 
 	backend       Backend // nil: the next handler
 	backendConfig string
 	recheckConfig string
-	defaultDrain  bool // the config has none
+	defaultDrain  bool // Drain is the default, not from the config
 	logger        *zap.Logger
 
-	// The engine, made of the options when the config loads.
+	// The engine, made from the options when the config loads.
 	upstream *upstream.Config
 	streams  *stream.Group
 	direct   *direct.Server
 	next     *nexthandler.Server
-	share    *share.Server // nil: each stream has an upstream of its own
+	share    *share.Server // nil: streams do not share upstreams
 	limits   *limits.Limits
-	rights   *rights.Server // nil: requests need none
+	rights   *rights.Server // nil: without expires and recheck
 	page     viewer.Page
 }
 
-// The values of options that are a choice.
+// The values of options with a fixed set of values.
 const (
 	acceptStandard      = "standard"
 	acceptStrict        = "strict"
@@ -257,7 +257,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.Recheck != nil {
-		h.recheckConfig = string(caddyconfig.JSON(h.Recheck, nil)) // before it is provisioned, which clears it
+		h.recheckConfig = string(caddyconfig.JSON(h.Recheck, nil)) // before Provision, which clears the raw routes
 		if err := h.Recheck.Routes.Provision(ctx); err != nil {
 			return fmt.Errorf("recheck: %w", err)
 		}
@@ -329,7 +329,7 @@ func (s *Share) setDefaults() {
 	directive.SetDefault(&s.Lag, lagDisconnect)
 }
 
-// onStarted opens the source of a backend that upstreams push to: it must be there before the first client is.
+// onStarted opens the source of a backend with a single upstream, which must be open before the first client comes.
 func (h *Handler) onStarted() {
 	if backend, ok := h.backend.(AlwaysShared); ok {
 		h.share.Hold(backend.Upstream())

@@ -5,22 +5,22 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Parse says how the fields of a line are found. It goes with the formats auto and lines, since only text has lines.
+// Parse says how to find the fields of a line. It works with the formats auto and lines.
 type Parse struct {
 	// The syntax of the lines: csv, regexp, logfmt, or syslog (RFC 5424 and RFC 3164).
 	Syntax string `json:"syntax"`
 
-	// For csv: the names of the columns, in their order. The name - omits a column. A line with another number of columns
-	// does not fit.
+	// For csv: the names of the columns, in order. The name - omits a column. A line with a different number of columns does
+	// not fit.
 	Columns []string `json:"columns,omitempty"`
 
 	// For regexp: the regular expression, in RE2 syntax. Its named groups are the fields.
 	Pattern string `json:"pattern,omitempty"`
 }
 
-// End is the event that tells clients that the stream has come to its end.
+// End is the event that tells a client that the stream has come to its end.
 type End struct {
-	// The event's type. If it is empty, the event has no type.
+	// The event's type. Empty: the event has no type.
 	Event string `json:"event"`
 
 	// The event's data. Default: its type.
@@ -30,29 +30,29 @@ type End struct {
 	Stop bool `json:"stop,omitempty"`
 }
 
-// Error is the event that tells clients that the upstream has failed.
+// Error is the event that tells a client that the upstream has failed.
 type Error struct {
-	// The event's type. If it is empty, the event has no type.
+	// The event's type. Empty: the event has no type.
 	Event string `json:"event"`
 
-	// The event's data. In it, {reason} stands for the reason, such as upstream_error, and {status} for the HTTP status that
-	// the response would have had, such as 502. Default: a JSON object with the reason.
+	// The event's data. {reason} stands for the reason, such as upstream_error, and {status} for the status that the response
+	// would have had, such as 502. Default: a JSON object with the reason.
 	Data *string `json:"data,omitempty"`
 }
 
-// Recheck decides again and again whether a client may have its stream.
+// Recheck checks repeatedly whether a client may have its stream.
 type Recheck struct {
-	// How often the routes run while a stream is open. Each time is up to a fifth earlier or later, so that the checks of many
+	// The time between two checks of an open stream. Each check comes up to a fifth earlier or later, so that the checks of many
 	// streams do not come together.
 	Interval caddy.Duration `json:"interval"`
 
-	// The routes, which run with the client's own request, but without its body while the stream is open. If they answer it,
-	// instead of letting it pass, that is the response or, later, ends the stream. An answer of 500 or above ends no stream:
-	// the routes run again at the next interval.
+	// The routes for the check. They get the client's request, but without its body while the stream is open. A client whose
+	// request they pass on may have its stream. If they answer the request instead, the client gets that answer, or an open
+	// stream ends. An answer with a status of 500 or above does not end an open stream: the next check follows.
 	Routes caddyhttp.RouteList `json:"routes"`
 }
 
-// Live is the event that tells a client that it has the events that were kept.
+// Live is the event that tells a client that it has received the kept events.
 type Live struct {
 	// The event's type.
 	Event string `json:"event"`
@@ -63,8 +63,8 @@ type Live struct {
 
 // Share says how clients share an upstream.
 type Share struct {
-	// Requests with the same key share an upstream: text with placeholders of the request. Default: the backend with its
-	// placeholders expanded or, without a backend, the request's host and URI.
+	// Requests with the same key share an upstream. The key is text with placeholders. Default: the backend with its placeholders
+	// expanded or, without a backend, the request's host and URI.
 	Key string `json:"key,omitempty"`
 
 	// The most events that are kept for clients that reconnect. Default: 256.
@@ -73,28 +73,29 @@ type Share struct {
 	// The largest size of the events that are kept, in bytes, up to 1 GiB. Default: 1048576 (1 MiB).
 	HistorySize int64 `json:"history_size,omitempty"`
 
-	// How many of the kept events a client without an id gets first. Negative: all of them. Default: 0, so it starts with the
-	// next event.
+	// How many of the kept events a client without an id gets first. Negative: all of them. Default: 0, so the client starts with
+	// the next event.
 	Replay int `json:"replay,omitempty"`
 
-	// The event that a client gets once it has the kept events. Its id is where the stream stands. Default: none.
+	// The event that a client gets after the kept events. Its id is that of the last event before it. Default: none.
 	Live *Live `json:"live,omitempty"`
 
-	// The methods of requests that open an upstream. It is opened with the first such request, and, unless that is a GET, never
-	// opened again by itself: not after a failure, not after its end, and not by a reload. The next handler gets the method and
-	// the body of that request, up to 10 MiB. Requests of other methods join a source that is open or kept, or get 204. It
-	// needs a backend, or a key. Default: every request opens the upstream if there is none.
+	// The methods of requests that may open an upstream. The first such request opens it. Unless that is a GET request, the
+	// upstream is never opened again without a request: not after a failure, not after its end, and not by a reload. The next
+	// handler gets the method and the body of that request, up to 10 MiB. A request with another method joins a source that is
+	// open or kept, or gets 204. This option needs a backend or a key. Default: every request opens the upstream if there is
+	// none.
 	Open []string `json:"open,omitempty"`
 
-	// The method of requests that end the source, for all its clients. They get the end event. The request gets 204, or 404 if
-	// there is no source. It needs a backend, or a key. Default: none.
+	// The method of requests that end the source. Its clients get the end event. The request gets 204, or 404 if there is no
+	// source. This option needs a backend or a key. Default: none.
 	Stop string `json:"stop,omitempty"`
 
 	// How long the upstream stays open after the last client has left. Negative: it is closed at once. Default: 10s.
 	Linger caddy.Duration `json:"linger,omitempty"`
 
-	// How long the events are kept after the upstream has ended, for clients that reconnect for the rest. Negative: not
-	// at all. Default: the same as linger.
+	// How long the events are kept after the upstream's end, for clients that reconnect for the rest. Negative: not at all.
+	// Default: the same as linger.
 	Keep caddy.Duration `json:"keep,omitempty"`
 
 	// What happens to a client that falls behind the history: disconnect ends its stream, so that it reconnects and

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/viewer"
 )
 
-// ServeHTTP serves an event stream, or lets the request pass.
+// ServeHTTP serves an event stream. Without a backend, a response of the next handler that has no records passes unchanged.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	switch {
 	case h.backend == nil && !h.opensByMethod():
@@ -27,7 +27,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return h.serveWithRights(w, r, next)
 }
 
-// serveWithRights serves a request that has a right to its stream.
+// serveWithRights serves a request if its client has the right to a stream.
 func (h *Handler) serveWithRights(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if h.rights == nil {
 		return h.serve(w, r, next)
@@ -37,7 +37,7 @@ func (h *Handler) serveWithRights(w http.ResponseWriter, r *http.Request, next c
 	}))
 }
 
-// serve serves an event stream, the page that shows it, or what a client gets that takes neither.
+// serve serves an event stream, or the viewer page, or a response for a client that accepts neither.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if h.Share != nil && h.Share.Stop != "" && r.Method == h.Share.Stop {
 		r = stream.TakeLastEventID(r)
@@ -70,7 +70,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	}
 	if h.End != nil && h.End.Stop && stream.LastEventID(r) == eventstream.EndID {
 		stream.AddVary(w.Header())
-		w.Header().Set("Cache-Control", "no-store") // a 204 may be cached otherwise (RFC 9110 §15.3.5)
+		w.Header().Set("Cache-Control", "no-store") // a 204 could be cached otherwise (RFC 9110 §15.3.5)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
@@ -93,7 +93,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	return h.serveStream(w, r, next, leave)
 }
 
-// accepts reports whether the client takes an event stream.
+// accepts reports whether the client accepts an event stream, as the option accept says.
 func (h *Handler) accepts(r *http.Request) bool {
 	switch {
 	case h.Accept == acceptOff:
@@ -101,13 +101,13 @@ func (h *Handler) accepts(r *http.Request) bool {
 	case h.Accept == acceptStrict:
 		return upstream.NamesEventStream(r)
 	case h.Accept == acceptStandard && r.Method != http.MethodGet && r.Method != http.MethodHead:
-		return true // language models' SDKs POST for a stream with Accept: application/json
+		return true // the SDKs of language models send POST requests for a stream with Accept: application/json
 	default:
 		return accept.Quality(r.Header["Accept"], "text/event-stream") > 0
 	}
 }
 
-// serveStream opens the stream of a request that is to get one. It calls leave if the response turns out to be none.
+// serveStream serves an event stream. It calls leave if the response is not a stream after all.
 func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	shares := h.share != nil && (h.backend != nil || r.Method == http.MethodGet || h.opensByMethod())
 	if !shares && h.backend == nil {
@@ -129,15 +129,15 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, next caddy
 	return h.direct.Serve(w, r, upstream)
 }
 
-// opensByMethod reports whether only requests of some methods open an upstream that others share.
+// opensByMethod reports whether only requests with some methods open a shared upstream: the option open.
 func (h *Handler) opensByMethod() bool { return h.Share != nil && len(h.Share.Open) > 0 }
 
-// readsBody reports whether the next handler gets the request's body, which is read before, if streams share it.
+// readsBody reports whether the request's body is read before the upstream is opened, as it is for the next handler with open.
 func (h *Handler) readsBody(r *http.Request) bool {
 	return h.backend == nil && h.opensByMethod() && h.share.Opens(r.Method)
 }
 
-// upstreamOf returns the upstream of a request, be it the next handler as streams share it.
+// upstreamOf returns the upstream for a request: that of the backend, or the next handler as a shared upstream.
 func (h *Handler) upstreamOf(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (Upstream, error) {
 	if h.backend != nil {
 		return h.backend.Bind(r)
@@ -145,7 +145,7 @@ func (h *Handler) upstreamOf(w http.ResponseWriter, r *http.Request, next caddyh
 	return h.next.Upstream(w, r, next, h.readsBody(r))
 }
 
-// serveUnchanged answers a client that has negotiated for the upstream's own format.
+// serveUnchanged answers a client that prefers the upstream's own format.
 func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {
 	if h.backend == nil {
 		return h.next.ServeUnchanged(w, r, next, leave)
@@ -158,8 +158,8 @@ func (h *Handler) serveUnchanged(w http.ResponseWriter, r *http.Request, next ca
 	return h.direct.ServeUnchanged(w, r, upstream)
 }
 
-// refuseMethod answers the methods that open no backend: OPTIONS, which says which do, TRACE, and CONNECT. The next handler
-// is not asked for a tunnel, as it may answer with the records instead.
+// refuseMethod answers requests with the methods OPTIONS, TRACE and CONNECT, which open no upstream. The next handler does not get
+// them, because it may answer CONNECT with the records.
 func refuseMethod(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	if r.Method == http.MethodOptions {
@@ -169,13 +169,13 @@ func refuseMethod(w http.ResponseWriter, r *http.Request) error {
 	return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("method %s opens no stream", r.Method))
 }
 
-// serveHead answers HEAD as GET would be, but opens nothing.
+// serveHead answers a HEAD request with the headers for GET, without opening an upstream.
 func (h *Handler) serveHead(w http.ResponseWriter, r *http.Request, setHeaders func(http.Header)) error {
 	if _, err := h.backend.Bind(r); err != nil {
 		return err
 	}
 	setHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
-	_ = http.NewResponseController(w).Flush() // or HTTP/3 says that the stream is empty
+	_ = http.NewResponseController(w).Flush() // without it, an HTTP/3 response would have a Content-Length of 0
 	return nil
 }

@@ -25,7 +25,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// Validate rejects options that no stream could be served with.
+// Validate returns an error for options that are wrong, or that contradict each other.
 func (h *Handler) Validate() error {
 	oneOf := func(option, value string, values ...string) error {
 		for _, v := range values {
@@ -124,7 +124,7 @@ func (h *Handler) durations() []namedDuration {
 	return all
 }
 
-// checkMatch refuses a status that no response has. One of a digit stands for its class.
+// checkMatch returns an error for a status that no response has. A status of one digit stands for its class.
 func checkMatch(match *caddyhttp.ResponseMatcher) error {
 	if match == nil {
 		return nil
@@ -137,10 +137,10 @@ func checkMatch(match *caddyhttp.ResponseMatcher) error {
 	return nil
 }
 
-// isErrorStatus reports whether accept may refuse with that status.
+// isErrorStatus reports whether accept may refuse requests with this status.
 func isErrorStatus(status int) bool { return 400 <= status && status <= 599 }
 
-// charsetOfEventStream reports whether the config gives an event stream another charset than it has.
+// charsetOfEventStream reports whether the config has a charset other than UTF-8 for an event stream.
 func (h *Handler) charsetOfEventStream() bool {
 	charset, err := records.LookupCharset(h.Charset)
 	return h.Format == records.EventStream.String() && err == nil && charset.String() != "utf-8"
@@ -148,7 +148,7 @@ func (h *Handler) charsetOfEventStream() bool {
 
 var errCharsetOfEventStream = errors.New("an event stream is always utf-8: remove charset, or the format event_stream")
 
-// parsesOtherThanLines reports whether the config parses lines of a format that has none.
+// parsesOtherThanLines reports whether the config has parse with a format without lines.
 func (h *Handler) parsesOtherThanLines() bool {
 	format, err := records.ParseFormat(cmp.Or(h.Format, records.Auto.String()))
 	return h.Parse != nil && err == nil && !format.IsLines()
@@ -156,7 +156,7 @@ func (h *Handler) parsesOtherThanLines() bool {
 
 var errParseOfFormat = errors.New("parse is for lines of text: remove it, or have format be auto or lines")
 
-// checkEventType refuses a type that the event of an option cannot have.
+// checkEventType returns an error for a type that the event of an option cannot have.
 func checkEventType(option, name string) error {
 	if _, err := NewEventType(name); err != nil {
 		return fmt.Errorf("%s: %w", option, err)
@@ -167,7 +167,7 @@ func checkEventType(option, name string) error {
 	return nil
 }
 
-// heartbeatIsEnd reports whether a page would take a heartbeat for the end of its stream.
+// heartbeatIsEnd reports whether a heartbeat has the same type as an event that ends a stream.
 func (h *Handler) heartbeatIsEnd() bool {
 	name := h.HeartbeatEvent
 	return name != "" && (h.End != nil && name == h.End.Event || h.Error != nil && name == h.Error.Event)
@@ -175,21 +175,21 @@ func (h *Handler) heartbeatIsEnd() bool {
 
 var errHeartbeatIsEnd = errors.New("heartbeat: events of its type say that the stream ends: choose another type")
 
-// timesOutPushes reports whether the config waits for a backend that is not asked.
+// timesOutPushes reports whether the config has upstream_timeout for a backend that senders push to.
 func (h *Handler) timesOutPushes() bool {
 	return h.UpstreamTimeout > 0 && upstream.AlwaysShared(h.backend)
 }
 
 var errTimeoutOfPushes = errors.New("upstream_timeout is for upstreams that are asked: remove it, as to open this backend again would not make others send")
 
-// passesWithoutRights reports whether a client can have responses that do not end with its rights.
+// passesWithoutRights reports whether a client can get responses that do not end when it loses its rights.
 func (h *Handler) passesWithoutRights() bool {
 	return h.Accept == acceptNegotiate && h.backend == nil && (h.Expires != "" || h.Recheck != nil)
 }
 
 var errPassesWithoutRights = errors.New("accept negotiate gives the next handler's own responses to clients, which neither expires nor recheck ends: choose another accept")
 
-// checkAnswers reports what is wrong with live, open and stop.
+// checkAnswers checks live, open and stop.
 func (h *Handler) checkAnswers() (err error) {
 	s := h.Share
 	if s.Live != nil {
@@ -223,7 +223,7 @@ func (h *Handler) checkAnswers() (err error) {
 	return err
 }
 
-// liveIsAnother reports whether a page would take a stream's live event for another event of the config.
+// liveIsAnother reports whether the live event has the same type as another event in the config.
 func (h *Handler) liveIsAnother() bool {
 	live := h.Share.Live
 	if live == nil || live.Event == "" {
@@ -232,7 +232,7 @@ func (h *Handler) liveIsAnother() bool {
 	return live.Event == h.HeartbeatEvent || h.End != nil && live.Event == h.End.Event || h.Error != nil && live.Event == h.Error.Event
 }
 
-// checkMethod refuses a method that no stream can have: HEAD, and those that ask for something else.
+// checkMethod returns an error for a method that cannot have a stream.
 func checkMethod(method string) error {
 	switch method {
 	case http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodConnect:
@@ -244,7 +244,7 @@ func checkMethod(method string) error {
 	return nil
 }
 
-// sharesEndingPerRequest reports whether the config lets a request end what others share.
+// sharesEndingPerRequest reports whether the end of a shared upstream depends on a request.
 func (h *Handler) sharesEndingPerRequest() bool {
 	if h.Share == nil {
 		return false
@@ -255,7 +255,7 @@ func (h *Handler) sharesEndingPerRequest() bool {
 
 var errEndingPerRequest = errors.New("end_when and error_when must not depend on the request with share: its clients have one upstream, which ends for all")
 
-// spec returns what mapping calls the option. Without it, lines stay text.
+// spec returns the option for package mapping. It returns the zero Spec for nil.
 func (p *Parse) spec() parse.Spec {
 	if p == nil {
 		return parse.Spec{}

@@ -1,4 +1,4 @@
-// Package clock is an example of a backend for the sse handler. It tells the time.
+// Package clock is an example of a backend for the sse handler. Its records are the time.
 //
 //	sse /clock {
 //		backend clock 1s
@@ -20,13 +20,13 @@ func init() {
 	caddy.RegisterModule(new(Clock))
 }
 
-// Clock tells the time. Its exported fields are its options in JSON.
+// Clock sends the time. Its exported fields are its options in JSON.
 type Clock struct {
-	// How long to wait between two records.
+	// The time between two records.
 	Interval caddy.Duration `json:"interval"`
 }
 
-// CaddyModule returns the Caddy module information. The ID makes it `backend clock`.
+// CaddyModule returns the Caddy module information. The ID ends with the backend's name in a config: `backend clock`.
 func (*Clock) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.sse.backends.clock", New: func() caddy.Module { return new(Clock) }}
 }
@@ -48,7 +48,7 @@ func (c *Clock) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Validate rejects options that no stream could be served with.
+// Validate returns an error for wrong options.
 func (c *Clock) Validate() error {
 	if c.Interval <= 0 {
 		return fmt.Errorf("interval must be above zero, not %s", time.Duration(c.Interval))
@@ -56,10 +56,10 @@ func (c *Clock) Validate() error {
 	return nil
 }
 
-// Bind returns the clock itself, as it has no placeholders to expand. Its Stream keeps no state, so calls can overlap.
+// Bind returns the clock itself, because it has no placeholders to expand. Its Stream keeps no state, so calls can overlap.
 func (c *Clock) Bind(*http.Request) (sse.Upstream, error) { return c, nil }
 
-// Key is equal for clocks that tick alike.
+// Key is equal for clocks with equal intervals.
 func (c *Clock) Key() string { return sse.Key("clock", time.Duration(c.Interval).String()) }
 
 // Stream writes a line for each record until the context ends or the input wants no more.

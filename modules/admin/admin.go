@@ -1,4 +1,4 @@
-// Package admin lists the streams and sources of this process, and ends streams.
+// Package admin is the admin API of the sse handler. It lists and ends the streams and sources in this process.
 package admin
 
 import (
@@ -22,14 +22,14 @@ func init() {
 	caddy.RegisterModule(adminAPI{})
 }
 
-// adminAPI lists the streams and sources of this process, and ends streams:
+// adminAPI lists and ends the streams and sources in this process:
 //
-//	GET    /sse/streams        the streams that are open
-//	GET    /sse/streams?…      those with these values of client_ip, name and uri
-//	DELETE /sse/streams?…      ends them
-//	DELETE /sse/streams/<id>   ends one
-//	GET    /sse/sources        the sources that streams share
-//	DELETE /sse/sources/<id>   ends one, and all its streams
+//	GET    /sse/streams        lists the open streams
+//	GET    /sse/streams?…      lists those with these values of client_ip, name and uri
+//	DELETE /sse/streams?…      ends those
+//	DELETE /sse/streams/<id>   ends one stream
+//	GET    /sse/sources        lists the sources that streams share
+//	DELETE /sse/sources/<id>   ends one source and all its streams
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -37,7 +37,7 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.sse", New: func() caddy.Module { return new(adminAPI) }}
 }
 
-// Routes are the API's endpoints.
+// Routes returns the endpoints.
 func (a adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/sse/streams", Handler: caddy.AdminHandlerFunc(a.selectStreams)},
@@ -54,7 +54,7 @@ func (adminAPI) selectStreams(w http.ResponseWriter, r *http.Request) error {
 	}
 	selects, empty, err := parseSelection(r.URL.RawQuery)
 	if err == nil && r.Method == http.MethodDelete && (empty || len(selects) == 0) {
-		err = errors.New("say which streams are to end: by client_ip, name or uri, each with a value") // a script's variable may be empty
+		err = errors.New("say which streams are to end: by client_ip, name or uri, each with a value") // an empty variable in a script must not end all streams
 	}
 	if err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
@@ -74,7 +74,7 @@ func (adminAPI) selectStreams(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// parseSelection returns what a stream has to meet to be selected by a query, and whether one of its values is empty.
+// parseSelection parses a query. It returns the conditions for a stream, and whether a value in the query is empty.
 func parseSelection(query string) (selects []func(stream.Info) bool, empty bool, err error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
@@ -140,7 +140,7 @@ func writeJSON(w http.ResponseWriter, value any) error {
 	w.Header().Set("Content-Type", "application/json")
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false) // it is read in terminals, and no page
+	encoder.SetEscapeHTML(false) // the response is shown in terminals, not in HTML
 	if err := encoder.Encode(value); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func writeJSON(w http.ResponseWriter, value any) error {
 	return err
 }
 
-// escapeControls escapes the control characters that JSON may hold as they are. A terminal obeys some of them.
+// escapeControls escapes the control characters that JSON need not escape. Some of them have an effect on terminals.
 func escapeControls(text []byte) []byte {
 	isControl := func(r rune) bool { return r >= 0x7f && r <= 0x9f }
 	var escaped []byte

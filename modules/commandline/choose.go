@@ -19,7 +19,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/modules/stdin"
 )
 
-// New returns the backend for what the command line names: --from, a command, or else standard input.
+// New returns the backend that the command line names: --from, a command, or else standard input.
 func New(from string, command []string) (*Backend, error) {
 	config, err := choose(from, command)
 	return &Backend{BackendRaw: config}, err
@@ -52,7 +52,7 @@ func choose(from string, command []string) (json.RawMessage, error) {
 	return compiled("file", &file.Backend{Path: from})
 }
 
-// compiled returns a backend's config, if its options are right.
+// compiled returns the config of a backend, or an error if its options are wrong.
 func compiled(name string, b interface {
 	backend.Backend
 	Compile() error

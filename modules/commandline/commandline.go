@@ -1,4 +1,4 @@
-// Package commandline is the backend of the command "caddy sse": the one that the command line names.
+// Package commandline is the backend for the command "caddy sse". It runs the backend that the command line names.
 package commandline
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/modules/exec"
 )
 
-// Backend opens its upstream at once, as in a pipe, and for all clients. The end of standard input, or of the command, is
-// the end of the streams. Any other upstream is opened anew.
+// Backend opens its upstream when the server starts, as a pipe does, and all clients share it. The end of standard input, or of the
+// command, ends the streams. Any other upstream is opened again.
 type Backend struct {
 	BackendRaw json.RawMessage `json:"backend,omitempty" caddy:"namespace=http.sse.backends inline_key=name"`
 
@@ -36,14 +36,14 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	}
 	command, isCommand := module.(*exec.Backend)
 	if isCommand {
-		command.ShowStderr(os.Stderr) // as in a pipe
+		command.ShowStderr(os.Stderr) // as a pipe does
 	}
 	bound, err := bind(module.(backend.Backend))
 	b.upstream = &upstream{Upstream: bound, once: isCommand}
 	return err
 }
 
-// bind binds a backend to a request that has no values.
+// bind binds a backend to an empty request.
 func bind(b backend.Backend) (backend.Upstream, error) {
 	if shared, ok := b.(backend.AlwaysShared); ok {
 		return shared.Upstream(), nil
@@ -61,15 +61,15 @@ func (b *Backend) Bind(*http.Request) (backend.Upstream, error) { return b.upstr
 // Upstream returns the one upstream.
 func (b *Backend) Upstream() backend.Upstream { return b.upstream }
 
-// over gets the reason why the upstream has ended for good.
+// over receives the result when the upstream has ended for good.
 var over = make(chan error, 1)
 
-// Wait waits until the upstream has ended for good, and returns the error if it has failed.
+// Wait waits until the upstream has ended for good. It returns an error if the upstream has failed.
 func Wait() error { return <-over }
 
 type upstream struct {
 	backend.Upstream
-	once bool // its first end is for good
+	once bool // it is not opened again
 }
 
 func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink) error {

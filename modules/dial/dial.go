@@ -25,20 +25,20 @@ func init() {
 	caddy.RegisterModule(new(Backend))
 }
 
-// Backend connects to a TCP or unix socket, with TLS if wanted, sends what the server there has to hear first, and reads
-// what it says from then on. All options take placeholders; {last_id} is the id of the last event.
+// Backend connects to a TCP or unix socket, with or without TLS. It can send a text first, such as a command or a login. Then it
+// reads records. All options can have placeholders. {last_id} is the id of the last event.
 type Backend struct {
 	// The network address to connect to, with one port: host:port, tcp6/host:port, unix//path.
 	Address string `json:"address"`
 
-	// The text that is sent once the connection is there. \r, \n, \t, \\ and \xNN stand for bytes; \{ and \} stand for
-	// braces that are no placeholder's. Nothing is added, not even a line end. Default: nothing.
+	// The text to send after connecting. \r, \n, \t, \\ and \xNN stand for bytes. \{ and \} stand for braces that do not
+	// belong to a placeholder. Nothing is added, not even a line end. Default: nothing.
 	Send string `json:"send,omitempty"`
 
-	// Speaks TLS. The server's certificate is verified with the system's roots. Default: no TLS.
+	// Connect with TLS. The server's certificate is verified with the system's root certificates. Default: no TLS.
 	TLS *TLS `json:"tls,omitempty"`
 
-	// How long it may take to connect, including TLS and the text to send. Default: 10s.
+	// How long connecting may take, including TLS and sending the text. Default: 10s.
 	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
 
 	address    argument.Argument
@@ -46,9 +46,9 @@ type Backend struct {
 	serverName argument.Argument
 }
 
-// TLS says how Backend speaks TLS.
+// TLS holds the options for TLS.
 type TLS struct {
-	// The name that the server's certificate must be for. Default: the host of the address.
+	// The name that the server's certificate must have. Default: the host in the address.
 	ServerName string `json:"server_name,omitempty"`
 }
 
@@ -63,7 +63,7 @@ func (b *Backend) Provision(caddy.Context) error {
 	return b.Compile()
 }
 
-// Compile compiles the options, so that a mistake in them is known before the config is loaded.
+// Compile checks and compiles the options. A Caddyfile is parsed with it, so that its errors name the file and the line.
 func (b *Backend) Compile() (err error) {
 	if b.DialTimeout < 0 {
 		return errors.New("dial_timeout must be above zero")
@@ -94,7 +94,7 @@ func (b *Backend) Compile() (err error) {
 
 var errNoServerName = errors.New("tls needs a server name, as the address has no host")
 
-// hostOf returns the host of an address. It is empty if there is none, as with a unix socket.
+// hostOf returns the host in an address, or "" if it has none, such as that of a unix socket.
 func hostOf(address caddy.NetworkAddress) string {
 	if address.IsUnixNetwork() {
 		return ""
@@ -106,8 +106,8 @@ func parseAddress(text string) (caddy.NetworkAddress, error) {
 	return argument.ParseAddress(text, "tcp, tcp4, tcp6 or unix", "tcp", "tcp4", "tcp6", "unix")
 }
 
-// parseSend compiles the bytes to be sent. Each escaped character is a part of its own, so that it is never taken for the
-// beginning or end of a placeholder.
+// parseSend compiles the text to send. Each escaped character becomes a part of its own, so that it is not taken for the beginning
+// or end of a placeholder.
 func parseSend(text string) (argument.Argument, error) {
 	var parts []argument.Argument
 	add := func(text string) error {
@@ -130,7 +130,7 @@ func parseSend(text string) (argument.Argument, error) {
 			return argument.Argument{}, err
 		}
 		if strings.Contains("{}", char) {
-			char = `\` + char // a brace that is text, in a template
+			char = `\` + char // in a template, a literal brace
 		}
 		if err := add(char); err != nil {
 			return argument.Argument{}, err
@@ -140,7 +140,7 @@ func parseSend(text string) (argument.Argument, error) {
 	return argument.Join(argument.Line, parts...), nil
 }
 
-// unescape returns the character that a backslash and the text after it stand for, and the rest of the text.
+// unescape returns the character for the escape at the beginning of text, after its backslash, and the rest of the text.
 func unescape(text string) (char, rest string, err error) {
 	if text == "" {
 		return "", "", errors.New(`write \\ for a backslash at the end`)
@@ -195,7 +195,7 @@ func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink)
 		return fmt.Errorf("dial: %w", err)
 	}
 	deadline := time.Now().Add(time.Duration(u.backend.DialTimeout))
-	dialer := net.Dialer{Deadline: deadline} // its TCP keep-alive notices a peer that is gone
+	dialer := net.Dialer{Deadline: deadline} // its TCP keep-alives detect a lost connection
 	conn, err := dialer.DialContext(ctx, address.Network, address.JoinHostPort(0))
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
@@ -224,14 +224,14 @@ func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink)
 	if err != nil {
 		return err
 	}
-	// Over TLS, an end without close_notify is a failure only within a TLS record. crypto/tls tells no more.
+	// Over TLS, an end without close_notify is reported only within a TLS record. crypto/tls reports no more.
 	if err := backend.Copy(input, stream, backend.ReadSize); err != nil {
 		return fmt.Errorf("reading from %s: %w", given[0], err)
 	}
 	return nil
 }
 
-// secure speaks TLS over a connection.
+// secure starts TLS on a connection.
 func secure(ctx context.Context, conn net.Conn, address caddy.NetworkAddress, serverName string) (net.Conn, error) {
 	if serverName == "" {
 		serverName = hostOf(address)

@@ -30,44 +30,45 @@ import (
 func init() {
 	caddy.RegisterModule(new(Backend))
 
-	// No command outlives the server, even if a reload has removed its route, or the grace period ends before its stream.
+	// No command outlives the server, even if a reload has removed its route, or if the grace period ends before its stream
+	// does.
 	caddy.OnExit(func(context.Context) { processes.endAll() })
 }
 
-// Backend runs a command and reads its standard output. There is no shell: each argument reaches the command as it is,
-// whatever a request has put into it. All options take placeholders; {last_id} is the id of the last event.
+// Backend runs a command and reads records from its standard output. It uses no shell: each argument is passed to the command as it
+// is, even if it has values from a request. All options can have placeholders. {last_id} is the id of the last event.
 //
-// The command and all that it has started end with the stream. They get SIGTERM, and SIGKILL after stop_timeout. So does
-// anything that a command leaves behind when it exits by itself. On Linux, the command is killed even if the server is
-// killed itself. Processes that the command has started then live on, unless whatever runs the server ends them, as systemd
-// and containers do. A process that has left the command's process group ("setsid") lives on after the stream.
+// The command and the processes that it has started end with the stream. They get SIGTERM, and SIGKILL after stop_timeout. Processes
+// that a command leaves behind when it exits are ended in the same way. On Linux, the command is killed even if the server itself
+// is killed. Processes that the command has started continue to run in that case, unless systemd or a container ends them. A
+// process that has left the command's process group ("setsid") continues to run after the stream.
 //
-// A stream takes a process, and those that the command starts. On Linux, commands leave a quarter of the server's limits of
-// processes and threads (ulimit -u, systemd's TasksMax, a container's pids.max), at most 256, to the server. If there is no
-// room for another command, the response is a 503.
+// Each stream takes a process, and those that its command starts. On Linux, commands leave a part of the limits on processes and
+// threads (ulimit -u, systemd's TasksMax, a container's pids.max) to the server: a quarter, but at most 256. If another command
+// would exceed that, the response is a 503.
 //
-// The command's standard input is empty. Of the server's environment, it has PATH, HOME, USER, LANG, LC_*, TZ and TMPDIR.
-// An exit status other than 0 is a failure of the upstream.
+// The command's standard input is empty. Its environment has PATH, HOME, USER, LANG, LC_*, TZ and TMPDIR from the server's. An exit
+// status other than 0 is a failure of the upstream.
 type Backend struct {
-	// The command, looked up in the server's PATH, and its arguments.
+	// The command and its arguments. The command is searched in the server's PATH.
 	Command []string `json:"command"`
 
-	// The directory it runs in. Default: the server's.
+	// The command's working directory. Default: the server's.
 	Dir string `json:"dir,omitempty"`
 
-	// Environment variables that it gets in addition.
+	// Additional environment variables for the command.
 	Env map[string]string `json:"env,omitempty"`
 
-	// Where its standard error goes: log writes the lines to the server's log, at info, no more than a few a second; records
-	// makes records of them, as of its standard output. Default: log.
+	// Where the command's standard error goes. log writes the lines to the server's log at info, at most 20 per second. records
+	// turns them into records, like standard output. Default: log.
 	Stderr string `json:"stderr,omitempty"`
 
-	// How long it has to end after SIGTERM. Default: 5s.
+	// The time between SIGTERM and SIGKILL. Default: 5s.
 	StopTimeout caddy.Duration `json:"stop_timeout,omitempty"`
 
-	// Runs it with a pseudo-terminal as its standard output: most commands write line by line only to a terminal, and hold
-	// back some kilobytes of output otherwise. The terminal changes no byte of the output and is 4096 columns wide. TERM is
-	// dumb unless env says otherwise. Default: false.
+	// Give the command a pseudo-terminal as its standard output. Most commands write line by line only to a terminal, and
+	// otherwise buffer some kilobytes of output. The terminal does not change the output. It is 4096 columns wide. TERM is dumb
+	// unless env sets it. Default: false.
 	Pty bool `json:"pty,omitempty"`
 
 	command     argument.List
@@ -75,10 +76,10 @@ type Backend struct {
 	envNames    []string
 	env         argument.List
 	logger      *zap.Logger
-	stderrLimit *ratelog.Limiter // for all processes of the backend together
+	stderrLimit *ratelog.Limiter // shared by all processes of the backend
 
-	defaultStopTimeout bool      // the config has none
-	shown              io.Writer // gets standard error in place of the log; nil without one
+	defaultStopTimeout bool      // StopTimeout is the default, not from the config
+	shown              io.Writer // gets standard error instead of the log or the records; nil without one
 }
 
 // The values of Backend.Stderr.
@@ -102,6 +103,7 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	return b.Compile()
 }
 
+// Compile checks and compiles the options. A Caddyfile is parsed with it, so that its errors name the file and the line.
 func (b *Backend) Compile() (err error) {
 	if len(b.Command) == 0 || b.Command[0] == "" {
 		return errors.New("exec: there is no command")
@@ -135,7 +137,7 @@ func (b *Backend) Compile() (err error) {
 	return nil
 }
 
-// ShowStderr makes standard error go to w, in place of the log or the records.
+// ShowStderr makes standard error go to w instead of the log or the records.
 func (b *Backend) ShowStderr(w io.Writer) { b.shown = w }
 
 // Bind expands the request's placeholders.
@@ -178,7 +180,7 @@ func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink)
 	defer cancel()
 	processes.add(p, cancel)
 	defer processes.remove(p)
-	if caddy.Exiting() { // it started too late to be ended at exit
+	if caddy.Exiting() { // the exit function may have run before it was added
 		cancel()
 	}
 	go p.supervise(ctx, u.backend.stopTimeout)
@@ -193,11 +195,11 @@ func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink)
 	return err
 }
 
-// ExitTimeout is the longest stop_timeout when the server exits, if the config gives none. Streams end first, and systemd
-// kills Caddy 5 s after it has asked it to stop.
+// ExitTimeout is the default stop_timeout when the server exits. Streams end before that, and systemd kills Caddy 5 s after it has
+// told it to stop.
 const ExitTimeout = 1500 * time.Millisecond
 
-// stopTimeout returns how long a command has to end. It is shorter when the server exits.
+// stopTimeout returns the time between SIGTERM and SIGKILL. The default is shorter when the server exits.
 func (b *Backend) stopTimeout() time.Duration {
 	timeout := time.Duration(b.StopTimeout)
 	if b.defaultStopTimeout && caddy.Exiting() {
@@ -206,7 +208,7 @@ func (b *Backend) stopTimeout() time.Duration {
 	return timeout
 }
 
-// startError returns the response if a command could not be started.
+// startError returns the error for a command that could not be started.
 func (u *upstream) startError(err error) error {
 	err = fmt.Errorf("starting the command: %w", err)
 	if !isNoRoom(err) {
@@ -237,14 +239,14 @@ func (u *upstream) newCommand(lastID string) (*exec.Cmd, error) {
 		cmd.Env = append(cmd.Env, "TERM=dumb")
 	}
 	for i, value := range env {
-		cmd.Env = append(cmd.Env, u.backend.envNames[i]+"="+value) // of two with the same name, the last one counts
+		cmd.Env = append(cmd.Env, u.backend.envNames[i]+"="+value) // the last variable with a name counts
 	}
 	return cmd, nil
 }
 
-// inheritedEnv returns the part of the server's environment that a command may see. The rest may hold secrets.
+// inheritedEnv returns the part of the server's environment that a command gets. The rest may hold secrets.
 func inheritedEnv(environ []string) []string {
-	env := []string{} // nil would mean all of it
+	env := []string{} // nil would mean the whole environment
 	for _, variable := range environ {
 		name, _, _ := strings.Cut(variable, "=")
 		switch name {
@@ -259,7 +261,7 @@ func inheritedEnv(environ []string) []string {
 	return env
 }
 
-// read reads what the command writes, until nobody can write any more. It cancels the command if the sink wants no more.
+// read reads the command's output until no process can write to it any more. It cancels the command if the sink wants no more.
 func (u *upstream) read(p *process, sink backend.Sink, cancel func()) error {
 	stdout, stderr, err := u.open(sink)
 	if err != nil {
@@ -276,7 +278,7 @@ func (u *upstream) read(p *process, sink backend.Sink, cancel func()) error {
 	return err
 }
 
-// open returns where the standard output and the standard error go.
+// open returns the writers for standard output and standard error.
 func (u *upstream) open(sink backend.Sink) (stdout, stderr io.Writer, err error) {
 	b := u.backend
 	if stdout, err = sink.Open(""); err != nil {

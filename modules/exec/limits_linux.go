@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxTasks is the most processes that Linux can have (PID_MAX_LIMIT). A limit above it is none.
+// maxTasks is the highest possible number of processes on Linux (PID_MAX_LIMIT). A limit above it has no effect.
 const maxTasks = 1 << 22
 
-// taskLimits returns the limits that this process is under, as far as it can see them.
+// taskLimits returns the limits for this process that it can find out.
 func taskLimits() []taskLimit {
 	limits := cgroupLimits()
 	if limit, ok := userLimit(); ok {
@@ -25,7 +25,7 @@ func taskLimits() []taskLimit {
 	return limits
 }
 
-// userLimit returns RLIMIT_NPROC ("ulimit -u", systemd's LimitNPROC), which does not bind root: getrlimit(2).
+// userLimit returns RLIMIT_NPROC ("ulimit -u", systemd's LimitNPROC). It does not apply to root, see getrlimit(2).
 func userLimit() (taskLimit, bool) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &limit); err != nil || limit.Cur > maxTasks || os.Getuid() == 0 {
@@ -54,7 +54,7 @@ func tasksOf(uid int) int {
 		}
 		n, _ := status.Read(buf)
 		status.Close()
-		// The real user counts. It comes first: proc_pid_status(5).
+		// The limit is for the real user, which is the first field of Uid, see proc_pid_status(5).
 		if owner, ok := statusField(buf[:n], "Uid"); ok && owner == uid {
 			threads, _ := statusField(buf[:n], "Threads")
 			tasks += threads
@@ -63,7 +63,8 @@ func tasksOf(uid int) int {
 	return tasks
 }
 
-// statusField returns the first number of a field. Line breaks in a process's name, which may hold anything, are escaped.
+// statusField returns the first number in a field. A process's name, which also is a field, cannot fake another one: its line breaks
+// are escaped.
 func statusField(status []byte, name string) (int, bool) {
 	_, rest, found := bytes.Cut(status, []byte("\n"+name+":\t"))
 	if !found {
@@ -77,10 +78,10 @@ func statusField(status []byte, name string) (int, bool) {
 	return n, err == nil
 }
 
-// cgroupRoot is where cgroups are mounted. Version 1 has its controllers in folders below it.
+// cgroupRoot is where cgroups are mounted. In version 1, each controller has a folder below it.
 const cgroupRoot = "/sys/fs/cgroup"
 
-// cgroupLimits returns pids.max of the server's cgroup and of all above it: systemd's TasksMax, a container's limit.
+// cgroupLimits returns pids.max for the server's cgroup and all cgroups above it: systemd's TasksMax, or a container's limit.
 func cgroupLimits() []taskLimit {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {

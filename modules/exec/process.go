@@ -13,16 +13,16 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
 
-// process is a command that runs, and all that it has started.
+// process is a running command with the processes that it has started.
 type process struct {
 	cmd            *exec.Cmd
-	stdout, stderr *os.File      // what it writes
-	exited         chan struct{} // closed when the command has been waited for
-	waitErr        error         // how it ended; set once exited is closed
-	gone           chan struct{} // closed when all that it has started have ended, too
+	stdout, stderr *os.File      // the read ends of its pipes
+	exited         chan struct{} // closed when the command has exited and was waited for
+	waitErr        error         // the result of Wait, valid after exited is closed
+	gone           chan struct{} // closed when the processes that it has started have ended, too
 }
 
-// processes holds those of this server that run.
+// processes holds the running commands of this server.
 var processes processSet
 
 type processSet struct {
@@ -60,7 +60,7 @@ func (set *processSet) endAll() {
 	}
 }
 
-// start starts a command. Its output goes through pipes of our own: os/exec would wait for everybody who holds one of its
+// start starts a command. It makes the pipes for the output itself, because os/exec would wait for every process that holds one of its
 // pipes.
 func start(cmd *exec.Cmd, pty bool) (*process, error) {
 	stderr, errWriter, err := os.Pipe()
@@ -91,7 +91,8 @@ func start(cmd *exec.Cmd, pty bool) (*process, error) {
 	return p, nil
 }
 
-// supervise returns when the command and all that it has started have ended. When ctx ends, it ends them.
+// supervise waits for the command, or for the end of ctx. Then it ends the command and the processes that it has started, and waits
+// for them.
 func (p *process) supervise(ctx context.Context, stopTimeout func() time.Duration) {
 	defer close(p.gone)
 	select {
@@ -99,20 +100,20 @@ func (p *process) supervise(ctx context.Context, stopTimeout func() time.Duratio
 	case <-p.exited:
 	}
 	p.terminate(stopTimeout)
-	// Wakes up the reads: somebody outside of the command's group may still hold a pipe.
+	// End the reads. A process outside of the command's group may still hold a pipe.
 	_ = p.stdout.SetReadDeadline(time.Unix(1, 0))
 	_ = p.stderr.SetReadDeadline(time.Unix(1, 0))
 }
 
-// Once the processes have ended, what is left in a pipe is read, for no longer than drainTime and no more than a pipe can
-// hold: somebody else may have the pipe and write to it for ever.
+// After the processes have ended, the rest of a pipe is read, but not more than it can hold, and not for longer than drainTime:
+// another process may hold the pipe and write to it for ever.
 const (
 	drainTime = time.Second
 	drainSize = 1 << 20
 )
 
-// copy writes what comes through the pipe to an input, until nobody is left who writes. If the input wants no more, copy
-// cancels the command and reads on, so that the command does not block on what it writes while it ends.
+// copy copies from a pipe to an input until no process can write to the pipe any more. If the input wants no more, copy cancels the
+// command and discards the rest, so that the command does not block on a write while it ends.
 func (p *process) copy(to io.Writer, pipe *os.File, cancel func()) error {
 	w := &backend.Writer{To: to}
 	err := backend.Copy(w, pipe, backend.ReadSize)
@@ -130,7 +131,7 @@ func (p *process) copy(to io.Writer, pipe *os.File, cancel func()) error {
 	return err
 }
 
-// hurried is a pipe whose reads wait no longer than drainTime.
+// hurried is a pipe whose reads wait for drainTime at most.
 type hurried struct{ pipe *os.File }
 
 func (h hurried) Read(p []byte) (int, error) {
@@ -140,7 +141,7 @@ func (h hurried) Read(p []byte) (int, error) {
 	return h.pipe.Read(p)
 }
 
-// exitError returns why the command's end is a failure, or nil.
+// exitError returns the error for the command's exit, or nil.
 func (p *process) exitError() error {
 	var exit *exec.ExitError
 	if errors.As(p.waitErr, &exit) {

@@ -4,8 +4,8 @@ package exec
 
 import "syscall"
 
-// dieWithParent does nothing: there is no such thing on these systems.
+// dieWithParent does nothing: these systems cannot do that.
 func dieWithParent(*syscall.SysProcAttr) {}
 
-// hasOnlyZombies does not know.
+// hasOnlyZombies cannot find out, and returns false.
 func hasOnlyZombies(int) bool { return false }

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dieWithParent makes the command end with the server, however the server ends. See commandStarter for what that takes.
+// dieWithParent makes the kernel kill the command when the server ends, for whatever reason. See commandStarter.
 func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
 
 // runStarter starts commands until there are no more requests.
@@ -31,8 +31,8 @@ func runStarter(requests <-chan startRequest) {
 	}
 }
 
-// leaveReserve keeps a command's own processes from taking what is kept free for the server. All processes of a user count,
-// but each process has a limit of its own.
+// leaveReserve lowers the command's own limit, so that its processes cannot take what is reserved for the server. The kernel counts all
+// processes of a user, but each process has its own limit.
 func leaveReserve(pid int) {
 	var limit unix.Rlimit
 	if err := unix.Prlimit(pid, unix.RLIMIT_NPROC, nil, &limit); err != nil || limit.Cur > maxTasks {
@@ -40,17 +40,17 @@ func leaveReserve(pid int) {
 	}
 	limit.Cur -= uint64(taskLimit{max: int(limit.Cur)}.reserve())
 	limit.Max = min(limit.Max, limit.Cur)
-	_ = unix.Prlimit(pid, unix.RLIMIT_NPROC, &limit, nil) // fails for a command with rights of its own, which has its own limits, too
+	_ = unix.Prlimit(pid, unix.RLIMIT_NPROC, &limit, nil) // fails for a command with higher privileges
 }
 
-// waitFor waits for a command. os/exec would block a thread for each; this does not.
+// waitFor waits for a command. os/exec alone would block a thread for each command.
 func waitFor(cmd *exec.Cmd) error {
 	awaitExit(cmd.Process)
 	return cmd.Wait()
 }
 
-// awaitExit returns when the process has exited, or at once if that cannot be known without a thread: on a kernel older
-// than Linux 5.4, or where a sandbox forbids it.
+// awaitExit waits until the process has exited. It returns at once if it cannot wait without a thread: before Linux 5.4, or in a
+// sandbox that forbids it.
 func awaitExit(process *os.Process) {
 	fd := -1
 	err := process.WithHandle(func(handle uintptr) {
@@ -59,7 +59,7 @@ func awaitExit(process *os.Process) {
 	if err != nil || fd < 0 {
 		return
 	}
-	if err := unix.SetNonblock(fd, true); err != nil { // or os would not hand it to the poller
+	if err := unix.SetNonblock(fd, true); err != nil { // needed for Go's poller
 		unix.Close(fd)
 		return
 	}
@@ -75,8 +75,8 @@ func awaitExit(process *os.Process) {
 	})
 }
 
-// hasOnlyZombies reports whether all of a process group are dead, but not waited for. The process that inherited them, such
-// as a container's, may never do that.
+// hasOnlyZombies reports whether all processes in a group have exited, but were not waited for. The process that inherits them, such as
+// process 1 in a container, may never wait for them.
 func hasOnlyZombies(group int) bool {
 	all, err := procfs.AllProcs()
 	if err != nil {
@@ -86,7 +86,7 @@ func hasOnlyZombies(group int) bool {
 	for _, p := range all {
 		stat, err := p.Stat()
 		if err != nil || stat.PGRP != group {
-			continue // it has ended meanwhile, or is another's
+			continue // it has ended meanwhile, or is in another group
 		}
 		if stat.State != "Z" && stat.State != "X" {
 			return false

@@ -13,7 +13,7 @@ const ptySupported = false
 
 func processAttributes(bool) *syscall.SysProcAttr { return nil }
 
-// terminate ends the command. Without signals and process groups, what it has started lives on.
+// terminate ends the command. Processes that it has started continue to run, because there are no signals and process groups.
 func (p *process) terminate(func() time.Duration) {
 	_ = p.cmd.Process.Kill()
 	<-p.exited

@@ -14,19 +14,19 @@ import (
 
 const ptySupported = true
 
-// processAttributes puts a command and all that it starts into a process group of its own.
+// processAttributes puts a command, and so all processes that it starts, into its own process group.
 func processAttributes(pty bool) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: !pty}
 	if pty {
-		// A session of its own is a process group of its own. The terminal is its standard output.
+		// A new session is a new process group, too. The terminal is standard output.
 		attr.Setsid, attr.Setctty, attr.Ctty = true, true, 1
 	}
 	dieWithParent(attr)
 	return attr
 }
 
-// terminate ends the command and its group: by SIGTERM, then by SIGKILL. The id of a process group stays taken while the
-// group has a process, so no other group can be meant.
+// terminate ends the command and its group with SIGTERM, and then with SIGKILL. No other group can get the same id while this one has
+// a process.
 func (p *process) terminate(timeout func() time.Duration) {
 	group := p.cmd.Process.Pid
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
@@ -56,8 +56,8 @@ func (p *process) isGone(group int) bool {
 	default:
 		return false
 	}
-	// A server that is process 1, as in containers, inherits the processes whose parent has ended. They stay zombies until
-	// it waits for them.
+	// If the server is process 1, as in a container, it inherits processes whose parent has exited. They stay zombies until it
+	// waits for them.
 	for {
 		if pid, err := syscall.Wait4(-group, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
 			break
@@ -66,7 +66,7 @@ func (p *process) isGone(group int) bool {
 	return errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) || hasOnlyZombies(group)
 }
 
-// openOutput returns a pipe, or a terminal that changes no byte.
+// openOutput returns a pipe, or a terminal that does not change the output.
 func openOutput(terminal bool) (reader, writer *os.File, err error) {
 	if !terminal {
 		return os.Pipe()
@@ -90,7 +90,7 @@ func openOutput(terminal bool) (reader, writer *os.File, err error) {
 	return reader, theirs, nil
 }
 
-// pollable returns the same file in a form whose Read takes no thread and ends with Close.
+// pollable returns a duplicate of the file. Its Read does not block a thread, and ends with Close.
 func pollable(f *os.File) (*os.File, error) {
 	syscall.ForkLock.RLock()
 	fd, err := syscall.Dup(int(f.Fd()))
@@ -108,6 +108,6 @@ func pollable(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// isEndOfTerminal reports whether a read failed because nobody holds the other side of the terminal any more. Linux says
-// so by EIO.
+// isEndOfTerminal reports whether a read failed because no process holds the other side of the terminal any more. On Linux, the error is
+// EIO.
 func isEndOfTerminal(err error) bool { return errors.Is(err, syscall.EIO) }

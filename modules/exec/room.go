@@ -9,32 +9,32 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/ratelog"
 )
 
-// taskLimit limits the processes and threads. Once it is reached, the server can start no thread either, and Go's runtime
-// aborts: all sites would be down.
+// taskLimit is a limit on processes and threads. When it is reached, the server cannot start a thread either. Then Go's runtime aborts,
+// and all sites are down.
 type taskLimit struct {
-	name      string // what sets it
+	name      string // the setting
 	max, used int
 }
 
-// reserve is how much of the limit commands leave to the server, and to others who share the limit.
+// reserve returns the part of the limit that commands leave to the server, and to other programs with the same limit.
 func (l taskLimit) reserve() int { return min(l.max/4, 256) }
 
 func (l taskLimit) free() int { return l.max - l.reserve() - l.used }
 
-// taskRoom tells whether there is room for another command. It measures and does not count: a command has processes of its
-// own, and others may share the limit. One goroutine uses it at a time.
+// taskRoom decides whether there is room for another command. It does not count commands, but measures: commands start processes, and
+// other programs may have the same limit. Only one goroutine may use it at a time.
 type taskRoom struct {
 	measure func() []taskLimit
-	left    int // commands that may start before the limits are looked at again
-	tight   taskLimit
-	until   time.Time // when the measurement gets too old
+	left    int       // the number of commands that may start before the next measurement
+	tight   taskLimit // the limit with the least room
+	until   time.Time // when the measurement is too old
 }
 
-// measurementAge is how long a measurement counts. Looking at all processes takes time. Clients that are refused must not
-// make the server do that over and over.
+// measurementAge is how long a measurement is used. It takes time to read the state of all processes, and clients that are refused must
+// not make the server do that repeatedly.
 const measurementAge = time.Second
 
-// take takes room for a command.
+// take takes the room for one command, or returns an error if there is none.
 func (r *taskRoom) take(now time.Time) error {
 	if now.After(r.until) || r.left == 0 && r.tight.free() > 0 {
 		r.look(now)
@@ -56,12 +56,12 @@ func (r *taskRoom) look(now time.Time) {
 	r.until = now.Add(measurementAge)
 	r.left = 0
 	if free := r.tight.free(); free > 0 {
-		// The commands that have just started have not yet started all their own processes.
+		// Commands that have just started will start more processes, so only a part of the room is used at once.
 		r.left = 1 + free/4
 	}
 }
 
-// noRoomError is why a command has not been started.
+// noRoomError is the error for a command that was not started because of a limit.
 type noRoomError struct{ limit taskLimit }
 
 func (e noRoomError) Error() string {
@@ -69,10 +69,10 @@ func (e noRoomError) Error() string {
 		e.limit.name, e.limit.used, e.limit.max, e.limit.reserve())
 }
 
-// isNoRoom reports whether a limit was the reason, ours or the kernel's.
+// isNoRoom reports whether a command was not started because of a limit, ours or the kernel's.
 func isNoRoom(err error) bool {
 	return errors.As(err, new(noRoomError)) || errors.Is(err, syscall.EAGAIN)
 }
 
-// noRoomWarnings is shared by all backends: there is no room for any of their commands.
+// noRoomWarnings is shared by all backends, because the limits are.
 var noRoomWarnings = ratelog.New(1, time.Hour)

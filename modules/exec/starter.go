@@ -5,14 +5,14 @@ import (
 	"sync"
 )
 
-// commandStarter starts the commands of this server, one after the other, all on one thread.
+// commandStarter starts all commands of this server, one after the other, on one thread.
 //
-// The kernel's "die with your parent" (see dieWithParent) means the thread that started a command, not its process. A
-// goroutine that is locked to its thread keeps that thread alive for as long as there are commands. All commands share it:
-// with a thread each, the server would reach its limit of threads, where Go's runtime aborts.
+// With dieWithParent, the kernel kills a command when the thread that started it ends, not when the process ends. So a goroutine that
+// is locked to its thread keeps the thread alive while there are commands. All commands share the thread: with one thread for each
+// command, the server would reach the limit on threads, where Go's runtime aborts.
 type commandStarter struct {
 	mu       sync.Mutex
-	commands int // that are starting or running
+	commands int // the number of commands that are starting or running
 	requests chan startRequest
 }
 
@@ -21,10 +21,10 @@ type startRequest struct {
 	done chan error
 }
 
-// commands starts the commands of this process.
+// commands is the starter for all commands in this process.
 var commands commandStarter
 
-// start starts a command, if there is room for it. Once the command has been waited for, ended must be called.
+// start starts a command if there is room for it. After the command has been waited for, call ended.
 func (s *commandStarter) start(cmd *exec.Cmd) error {
 	s.mu.Lock()
 	if s.commands == 0 {

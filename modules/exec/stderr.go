@@ -14,7 +14,7 @@ type lineLogger struct {
 	line   []byte
 }
 
-// maxLogLine is how many bytes of a line are logged.
+// maxLogLine is the most bytes of a line that are logged.
 const maxLogLine = 4 << 10
 
 func (l *lineLogger) Write(p []byte) (int, error) {
@@ -40,5 +40,5 @@ func (l *lineLogger) flush() {
 	l.line = l.line[:0]
 }
 
-// stderrLines is how many lines of standard error are logged in a second.
+// stderrLines is the most lines of standard error that are logged per second.
 const stderrLines = 20

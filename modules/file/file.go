@@ -25,29 +25,29 @@ func init() {
 	caddy.RegisterModule(new(Backend))
 }
 
-// Backend follows a file, such as a log, through rotation and truncation. It waits for a file that does not exist yet.
-// Its events have ids that name the file and the offset, so that a client resumes exactly where it was, even after a
-// restart or in a file that has been rotated since. If a request chooses the path, its rotated files are not looked for:
-// by their name they may be another's.
+// Backend follows a file, such as a log, through rotation and truncation. If the file does not exist yet, it waits for it. Event ids
+// hold the file's identity and the offset. So a client resumes exactly where it was, even after a restart of the server, or if the
+// file has been rotated since. If the path has values from a request, rotated files are not used: a file with such a name may be
+// another client's.
 //
-// Only this server can make these ids. They carry a digest whose key is in Caddy's storage. A client without such an id
-// begins where from says. But from end hides nothing for good: with an id, even one that was given to somebody else, a
-// client gets all that the file, or a rotated one, has after it.
+// Only this server can make these ids: they carry a digest, and its key is in Caddy's storage. A client without such an id starts
+// where from says. But from end does not keep older lines secret: with an id, even one that another client received, a client gets
+// everything after it in the file or in a rotated one.
 type Backend struct {
-	// The file's path. It takes placeholders. If those of a request lead outside of the folder before the first of them,
-	// the response is a 404.
+	// The file's path. It can have placeholders. If values from a request lead outside of the folder in which the first of them
+	// stands, the response is a 404.
 	Path string `json:"path"`
 
-	// Where a new client begins: start, end or last. Default: end.
+	// Where a new client starts: start, end or last. Default: end.
 	From string `json:"from,omitempty"`
 
 	// The number of lines that a new client gets first, if from is last.
 	Last int `json:"last,omitempty"`
 
-	fixed *mapping.Template // the path before the first placeholder of a request; nil without one
+	fixed *mapping.Template // the path before the first placeholder from a request; nil without one
 	path  *mapping.Template // the rest
 	from  follow.Start
-	key   follow.Key // of the ids
+	key   follow.Key // signs the ids
 }
 
 // The values of Backend.From.
@@ -72,6 +72,7 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// Compile checks and compiles the options. A Caddyfile is parsed with it, so that its errors name the file and the line.
 func (b *Backend) Compile() error {
 	switch b.From {
 	case fromStart:
@@ -89,7 +90,7 @@ func (b *Backend) Compile() error {
 	return b.compilePath()
 }
 
-// compilePath splits the path into its fixed beginning and what a request chooses.
+// compilePath splits the path into its fixed beginning and the rest, which has values from a request.
 func (b *Backend) compilePath() (err error) {
 	if b.path, err = mapping.ParseTemplate(b.Path); err != nil {
 		return err
@@ -127,12 +128,11 @@ func (b *Backend) Bind(r *http.Request) (backend.Upstream, error) {
 	return &upstream{path: path, backend: b}, nil
 }
 
-// within joins the fixed beginning of a path and the rest, which a request has chosen. The path must stay in the folder
-// that the beginning names. It must have no "..", even one that seems to stay there: after a symbolic link it would lead
-// elsewhere.
+// within joins the fixed beginning of a path and the rest, which has values from a request. The path must stay in the folder in the
+// fixed part. It must not have "..", even if that seems to stay in the folder: after a symbolic link, it would lead elsewhere.
 func within(fixed, chosen string) (string, error) {
 	folder, name := filepath.Split(fixed)
-	name = strings.TrimLeft(name+chosen, "/") // as {path} begins with one
+	name = strings.TrimLeft(name+chosen, "/") // the value of {path} begins with a slash
 	if folder == "" || !filepath.IsLocal(name) || hasDotDot(name) || strings.ContainsRune(name, 0) {
 		return "", fmt.Errorf("path %q leads outside of %s", fixed+chosen, folder)
 	}
@@ -143,7 +143,7 @@ func hasDotDot(path string) bool {
 	return slices.Contains(strings.Split(filepath.ToSlash(path), "/"), "..")
 }
 
-// upstream is the file that one request follows.
+// upstream is the file for one request.
 type upstream struct {
 	path    string
 	backend *Backend
@@ -167,7 +167,7 @@ func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink)
 	}
 	follower, err := follow.Open(ctx, options)
 	if err != nil && u.backend.fixed != nil {
-		return caddyhttp.Error(http.StatusNotFound, err) // such as a folder, which is not the server's fault
+		return caddyhttp.Error(http.StatusNotFound, err) // such as a folder: the request's fault, not the server's
 	}
 	if err != nil {
 		return err
@@ -178,16 +178,16 @@ func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink)
 		return err
 	}
 	if lastID != "" && !resume {
-		if err := input.Gap(); err != nil { // it is not known what came after that event
+		if err := input.Gap(); err != nil { // records after that event may be lost
 			return err
 		}
 	}
 
-	var at follow.Position // of the next byte
-	var generation string  // of the bytes in last
-	var last []byte        // the bytes that were written last
-	lastEnd := int64(0)    // the offset where they end
-	var lastByte byte
+	var at follow.Position // the position of the next byte
+	var generation string  // the generation of the bytes in last
+	var last []byte        // the bytes of the last write
+	lastEnd := int64(0)    // the offset after them
+	var lastByte byte      // the byte before them
 	appendID := func(dst []byte, offset int64) []byte {
 		end := lastByte
 		if i := int64(len(last)) - (lastEnd - offset) - 1; i >= 0 && i < int64(len(last)) {
@@ -197,14 +197,14 @@ func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink)
 	}
 	for buf := make([]byte, 64<<10); ; {
 		if len(last) > 0 {
-			lastByte, last = last[len(last)-1], nil // its buffer is written to now
+			lastByte, last = last[len(last)-1], nil // Next reuses its buffer
 		}
 		chunk, err := follower.Next(ctx, buf)
 		if err != nil {
 			return err
 		}
 		if chunk.NewFile {
-			// A line that the old file's writer left unfinished is whole, unless the file was truncated.
+			// An unfinished line at the end of the old file is complete, unless the file was truncated.
 			if err := input.End(!chunk.Truncated); err != nil {
 				return err
 			}

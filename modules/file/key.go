@@ -16,20 +16,20 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/modules/file/internal/follow"
 )
 
-// fileKey is the key of the ids that this process gives.
+// fileKey is the key that signs the ids in this process.
 var fileKey keyHolder
 
-// keyHolder keeps the key for as long as the process runs, because a reload must not make ids unknown.
+// keyHolder keeps the key while the process runs, because ids must stay valid over a reload.
 type keyHolder struct {
 	mu   sync.Mutex
 	have bool
 	key  follow.Key
 }
 
-// keyTimeout limits how long a config waits for its storage.
+// keyTimeout is how long a config waits for the storage.
 const keyTimeout = 10 * time.Second
 
-// get returns the key from Caddy's storage, or a new one if the storage fails.
+// get returns the key from Caddy's storage. If the storage fails, it makes a key for this process.
 func (h *keyHolder) get(ctx caddy.Context) follow.Key {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -41,13 +41,13 @@ func (h *keyHolder) get(ctx caddy.Context) follow.Key {
 	key, err := storedKey(bounded, ctx.Storage())
 	if err != nil {
 		ctx.Logger().Warn("ids of files will be unknown after a restart, as their key cannot be stored", zap.Error(err))
-		_, _ = rand.Read(key[:]) // never fails: crypto/rand
+		_, _ = rand.Read(key[:]) // crypto/rand never fails
 	}
 	h.key, h.have = key, true
 	return key
 }
 
-// keyName names the key in the storage, and the lock under which it is made.
+// keyName is the name of the key in the storage, and that of the lock for making it.
 const keyName = "sse/file_ids.key"
 
 // storedKey loads the key. If there is none, it makes and stores one.
@@ -69,7 +69,7 @@ func storedKey(ctx context.Context, storage certmagic.Storage) (key follow.Key, 
 	return key, nil
 }
 
-// loadKey reports whether there is a usable key, and loads it.
+// loadKey loads the key. It reports whether there is a valid one.
 func loadKey(ctx context.Context, storage certmagic.Storage, key *follow.Key) (bool, error) {
 	stored, err := storage.Load(ctx, keyName)
 	if errors.Is(err, fs.ErrNotExist) {

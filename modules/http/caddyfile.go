@@ -20,7 +20,7 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	var err error
 	if b.URL, err = directive.OneArg(d); err != nil {
-		return d.Err("backend http must be followed by one URL, in quotes if it has spaces") // and not repeat a part of it
+		return d.Err("backend http must be followed by one URL, in quotes if it has spaces") // does not repeat a part of it, which may be a secret
 	}
 	if err := directive.Compiled(d, b.Compile); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (b *Backend) parseHeader(d *caddyfile.Dispenser) error {
 	given, err := directive.Args(d, 2, 2)
 	if err != nil {
-		return d.Err("header must be followed by a name and one value, in quotes if it has spaces") // and not repeat a part of it
+		return d.Err("header must be followed by a name and one value, in quotes if it has spaces") // does not repeat a part of it, which may be a secret
 	}
 	if b.Header == nil {
 		b.Header = make(http.Header)
@@ -66,7 +66,7 @@ func (b *Backend) parseHeader(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// parseTransport takes the transport's name; its module takes the rest.
+// parseTransport parses the transport's name. The transport's module parses the rest.
 func (b *Backend) parseTransport(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
 		return d.ArgErr()

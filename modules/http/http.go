@@ -1,4 +1,4 @@
-// Package http is the backend that asks an HTTP server for records.
+// Package http is the backend that requests records from an HTTP server.
 package http
 
 import (
@@ -29,42 +29,43 @@ func init() {
 	caddy.RegisterModule(new(Backend))
 }
 
-// Backend asks an HTTP server for a response of records: one of status 200 whose content type is one of records,
-// text/event-stream, text/plain or none. Any other response, even a redirect, is a failure of the upstream. URL, headers
-// and body are expanded for each request; {last_id} is the id of the last event.
+// Backend makes a request to an HTTP server, and reads records from the response. The response must have the status 200, and text as
+// its content type, such as application/x-ndjson, text/event-stream or text/plain, or none. Any other response, even a redirect, is
+// a failure of the upstream. URL, headers and body can have placeholders. {last_id} is the id of the last event.
 type Backend struct {
-	// The URL. Values of placeholders after the host are escaped, so that each stays in the part of the path or query that
-	// it was written in. {path}, {query} and {uri} are those of the client's request. A client's value in the host cannot
-	// leave the host.
+	// The URL. After the host, the values of placeholders are escaped, so that each stays in its segment of the path, or in its
+	// parameter of the query. {path}, {query} and {uri} are taken as path and query of the client's request. A client's value
+	// in the host cannot leave the host.
 	//
-	// The path of a unix socket stands in place of the host, with a colon after it: http://unix//run/docker.sock:/events.
+	// A unix socket is written instead of the host, with a colon after its path: http://unix//run/docker.sock:/events.
 	URL string `json:"url"`
 
-	// The request's method. Default: GET, or POST if there is a body.
+	// The request's method. Default: GET, or POST with a body.
 	Method string `json:"method,omitempty"`
 
-	// Headers of the request. Default: an Accept that prefers record formats, and Accept-Encoding: identity.
+	// The request's headers. Default: an Accept header that prefers record formats, and Accept-Encoding: identity.
 	Header http.Header `json:"header,omitempty"`
 
 	// The request's body. Default: none.
 	Body string `json:"body,omitempty"`
 
-	// One of reverse_proxy's transports, which speaks to the server. Default: http.
+	// The transport for the connection to the server: one of reverse_proxy's. Default: http.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	transport       http.RoundTripper
 	transportConfig string
-	url             argument.List     // three parts: up to the path, the path, the query
-	socket          argument.Argument // in place of the URL's host
-	names           []string          // of the headers, one for each value
+	url             argument.List     // in three parts: the base up to the path, the path, the query
+	socket          argument.Argument // the path of a unix socket, instead of the URL's host
+	names           []string          // the names of the headers, one for each value
 	values          argument.List
 	body            argument.Argument
 }
 
-// transportNamespace is where reverse_proxy's transports are registered.
+// transportNamespace is the namespace of reverse_proxy's transports.
 const transportNamespace = "http.reverse_proxy.transport"
 
-// How much is read at once. Go's own default for a connection is 4 KiB, which is a system call for every few records.
+// The sizes of a read from the body, and of a connection's buffer. Go's default for a connection is 4 KiB, which takes a system call for
+// every few records.
 const (
 	readSize   = 128 << 10
 	bufferSize = 64 << 10
@@ -77,7 +78,7 @@ func (*Backend) CaddyModule() caddy.ModuleInfo {
 
 // Provision compiles the options and loads the transport.
 func (b *Backend) Provision(ctx caddy.Context) error {
-	b.transportConfig = string(b.TransportRaw) // Caddy forgets it once the module is loaded
+	b.transportConfig = string(b.TransportRaw) // Caddy clears TransportRaw after loading the module
 	var module any
 	var err error
 	if b.TransportRaw == nil {
@@ -95,8 +96,8 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	return b.adjustTransport()
 }
 
-// adjustTransport gives Caddy's own transport a larger buffer, and makes it connect to a unix socket. reverse_proxy's own
-// way of doing the latter is not exported.
+// adjustTransport gives Caddy's own transport a larger buffer, and makes it connect to a unix socket. The code in reverse_proxy for unix
+// sockets is not exported.
 func (b *Backend) adjustTransport() error {
 	socket, err := b.socket.Expand("")
 	if err != nil {
@@ -121,12 +122,13 @@ func (b *Backend) adjustTransport() error {
 	return nil
 }
 
-// asHeader is the place of a header's value, which has no control characters but the tab (RFC 9110 §5.5).
+// asHeader is the place for a header's value, which must not have control characters other than the tab (RFC 9110 §5.5).
 var asHeader = argument.Place{Refused: "\x01\x02\x03\x04\x05\x06\a\b\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f"}
 
-// errHeaderName does not repeat the name: it may be a secret that was meant to be the value.
+// errHeaderName does not repeat the name, which may be a secret that was meant to be the value.
 var errHeaderName = errors.New("header: the name has a character that no header's name may have: write header <name> <value>")
 
+// Compile checks and compiles the options. A Caddyfile is parsed with it, so that its errors name the file and the line.
 func (b *Backend) Compile() (err error) {
 	if err := b.compileURL(); err != nil {
 		return fmt.Errorf("url: %w", err)
@@ -134,8 +136,8 @@ func (b *Backend) Compile() (err error) {
 	if t, ok := b.transport.(reverseproxy.TLSTransport); ok && t.TLSEnabled() && strings.HasPrefix(b.URL, "http://") {
 		return errors.New("url: it begins with http://, but the transport speaks TLS: write https://")
 	}
-	b.Method = strings.ToUpper(b.Method)                            // as rewrites do
-	if b.Method != "" && !httpguts.ValidHeaderFieldName(b.Method) { // both are tokens (RFC 9110 §9.1, §5.1)
+	b.Method = strings.ToUpper(b.Method)                            // as Caddy's rewrite does
+	if b.Method != "" && !httpguts.ValidHeaderFieldName(b.Method) { // methods and names are tokens (RFC 9110 §9.1, §5.1)
 		return fmt.Errorf("method: %q is not a method", b.Method)
 	}
 	b.names, b.values = nil, nil
@@ -216,7 +218,7 @@ func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink)
 	return err
 }
 
-// newRequest makes a request whose context holds what transports made for reverse_proxy look for.
+// newRequest makes the request. Its context has the values that reverse_proxy's transports expect.
 func (u *upstream) newRequest(ctx context.Context, lastID string) (*http.Request, error) {
 	parts, err := u.url.Expand(lastID)
 	if err != nil {
@@ -249,7 +251,7 @@ func (u *upstream) newRequest(ctx context.Context, lastID string) (*http.Request
 	r.RemoteAddr = "127.0.0.1:0" // the request is the server's own, not a client's
 	r.Header.Set("Accept", httpbody.AcceptRecords)
 	r.Header.Set("Accept-Encoding", "identity")
-	if user := target.User; user != nil { // Go's client does this, but no transport
+	if user := target.User; user != nil { // Go's client does this, but its transport does not
 		password, _ := user.Password()
 		r.SetBasicAuth(user.Username(), password)
 	}
@@ -266,7 +268,7 @@ func (u *upstream) newRequest(ctx context.Context, lastID string) (*http.Request
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, u.server), nil
 }
 
-// roundTripError makes a connection that timed out a 504. Caddy's transport hides the timeout in an error that does not
+// roundTripError gives a timeout while connecting the status 504. Caddy's transport returns that timeout in an error that does not
 // unwrap.
 func roundTripError(err error) error {
 	err = fmt.Errorf("asking the upstream: %w", err)

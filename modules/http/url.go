@@ -9,21 +9,21 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 )
 
-// Places in a URL.
+// The places in a URL.
 var (
 	asPathPart  = argument.Place{Escape: escapeInPath}
 	asQueryPart = argument.Place{Escape: escapeInQuery}
 )
 
-// escapeInPath makes a value one segment of the path, or a part of one. The request's own path keeps its slashes, and its
-// URI is a path and a query already.
+// escapeInPath escapes a value so that it stays within one segment of the path. The path of the client's request keeps its slashes, and
+// its URI is not escaped, as it is a path and a query already.
 func escapeInPath(name, value string) string {
 	part, isURI := uriPart(name)
 	switch {
 	case !isURI:
 		return url.PathEscape(value)
 	case part == "", part == ".path", part == ".path.dir":
-		value = "/" + strings.TrimPrefix(value, "/") // even a path that was rewritten must not extend the host
+		value = "/" + strings.TrimPrefix(value, "/") // a rewritten path without a slash must not extend the host
 		if part != "" {
 			return (&url.URL{Path: value}).EscapedPath()
 		}
@@ -37,7 +37,7 @@ func escapeInPath(name, value string) string {
 	}
 }
 
-// escapeInQuery makes a value one value of the query. The request's own query is one already.
+// escapeInQuery escapes a value so that it stays within one parameter of the query. The query of the client's request is not escaped.
 func escapeInQuery(name, value string) string {
 	switch part, _ := uriPart(name); {
 	case part == ".query":
@@ -49,7 +49,8 @@ func escapeInQuery(name, value string) string {
 	}
 }
 
-// uriPart returns the part of the request's URI that a placeholder stands for. It is empty for the whole URI.
+// uriPart returns the part of the request's URI that a placeholder stands for, as the suffix of its name. The part is empty for the whole
+// URI.
 func uriPart(name string) (part string, isURI bool) {
 	for _, uri := range []string{"http.request.uri", "http.request.orig_uri"} {
 		if part, isURI = strings.CutPrefix(name, uri); isURI {
@@ -59,19 +60,18 @@ func uriPart(name string) (part string, isURI bool) {
 	return "", false
 }
 
-// isEscaped reports whether Caddy has escaped the value of such a part. It escapes no value of a query:
-// {query.x_escaped} is the value of a parameter with that name.
+// isEscaped reports whether Caddy has escaped the value of this part. {query.x_escaped} is not escaped: it is the parameter x_escaped.
 func isEscaped(part string) bool {
 	return slices.Contains([]string{"_escaped", ".path_escaped", ".query_escaped", ".prefixed_query_escaped", ".path.file_escaped"}, part)
 }
 
-// beginsPath reports whether a placeholder's value begins with the slash of a path, or with a question mark.
+// beginsPath reports whether a placeholder's value begins with the slash of a path, or with the question mark of a query.
 func beginsPath(name string) bool {
 	part, isURI := uriPart(name)
 	return isURI && slices.Contains([]string{"", ".path", ".path.dir", ".prefixed_query"}, part)
 }
 
-// withoutFragment escapes #, which Go's server takes for a part of the query, but which would end it here.
+// withoutFragment escapes #. Go's server takes it for a part of the query, but in this URL it would end the query.
 func withoutFragment(text string) string { return strings.ReplaceAll(text, "#", "%23") }
 
 func (b *Backend) compileURL() (err error) {
@@ -103,7 +103,7 @@ func (b *Backend) compileURL() (err error) {
 	return err
 }
 
-// splitURL splits a URL before its path and before its query. Of the placeholders, only those like {path} begin one.
+// splitURL splits a URL before its path and before its query. A placeholder such as {path} also begins the path.
 func splitURL(text string) (base, path, query string) {
 	start := 0
 	if i := strings.Index(text, "://"); i >= 0 {
@@ -135,8 +135,8 @@ func splitURL(text string) (base, path, query string) {
 	return text[:pathAt], text[pathAt:], ""
 }
 
-// errURL repeats nothing of the URL. User, password, path and query may be secret, and in a wrong URL any of them may
-// stand where another part is expected: in http://user:p/w@host/, the port is "p".
+// errURL does not repeat the URL. User, password, path and query may be secret, and in an invalid URL, a secret may be in any part: in
+// http://user:p/w@host/, the port is "p".
 var errURL = errors.New("must be a URL that begins with http:// or https:// and a host, with %XX for special characters in a user, password, path or query")
 
 // parseURL parses an expanded URL.
@@ -148,7 +148,7 @@ func (b *Backend) parseURL(parts []string) (*url.URL, error) {
 	return u, nil
 }
 
-// hasDotSegment reports whether a server would take the path for another one (RFC 3986 §5.2.4).
+// hasDotSegment reports whether the path has . or .. as a segment, which a server would remove (RFC 3986 §5.2.4).
 func hasDotSegment(path string) bool {
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment == "." || segment == ".." {

@@ -10,22 +10,22 @@ import (
 )
 
 const (
-	// largestUDP is the largest datagram by UDP's length field of 16 bits.
+	// largestUDP is the size of the largest UDP datagram: its length field has 16 bits.
 	largestUDP = 64 << 10
 
-	// largestDatagram is the largest datagram that is taken whole. A datagram of a unix socket may be as large as its
-	// sender's buffer: a few MiB without privileges.
+	// largestDatagram is the size of the largest datagram that is not cut. On a unix socket, a datagram may be as large as the
+	// sender's buffer, which is a few MiB for an unprivileged sender.
 	largestDatagram = 16 << 20
 )
 
-// receive reads datagrams. Each is one or more whole records.
+// receive reads datagrams. Each has one or more whole records.
 func receive(socket net.PacketConn, sink backend.Sink, warn func(string, ...zap.Field)) error {
 	input, err := sink.Open("")
 	if err != nil {
 		return err
 	}
 	raw := rawSocket(socket)
-	for buf := make([]byte, largestUDP+1); ; { // with one byte more, a datagram that was cut fills it
+	for buf := make([]byte, largestUDP+1); ; { // one byte more than needed, so that a full buffer means a cut datagram
 		if raw != nil {
 			size, err := nextDatagram(raw)
 			if err != nil {
@@ -55,7 +55,7 @@ func receive(socket net.PacketConn, sink backend.Sink, warn func(string, ...zap.
 	}
 }
 
-// rawSocket returns the unix socket within what Caddy wraps around it. It is nil for UDP, whose datagrams always fit.
+// rawSocket returns the unix socket that Caddy has wrapped. It returns nil for UDP, whose datagrams always fit into the buffer.
 func rawSocket(socket net.PacketConn) syscall.RawConn {
 	for {
 		if wrapped, ok := socket.(interface{ Unwrap() net.PacketConn }); ok {

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nextDatagram waits for a datagram and returns its size, unix(7) and recv(2): MSG_TRUNC.
+// nextDatagram waits for a datagram and returns its size. See MSG_TRUNC in recv(2), and unix(7).
 func nextDatagram(socket syscall.RawConn) (size int, err error) {
 	waitErr := socket.Read(func(fd uintptr) (done bool) {
 		for {

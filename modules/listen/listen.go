@@ -1,4 +1,4 @@
-// Package listen is the backend that upstreams push to.
+// Package listen is the backend that senders push records to.
 package listen
 
 import (
@@ -23,16 +23,16 @@ func init() {
 	caddy.RegisterModule(new(Backend))
 }
 
-// Backend listens for upstreams that push, many at a time: over TCP, unix sockets (stream and datagram) and UDP. Each
-// connection has records of its own. The end of a datagram ends a record. The socket is open for as long as the config
+// Backend listens on a socket for senders that push records: over TCP, unix sockets (stream or datagram) or UDP. Many senders can be
+// connected at a time. Each connection has its own records. The end of a datagram ends a record. The socket is open while the config
 // runs, and survives reloads.
 //
-// There may be 1024 connections at a time. One more closes the connection that has been silent for longest. A connection
-// that is silent for 24 hours is closed, and so is one over TCP whose other end no longer answers keep-alives. The
-// unfinished records of all connections take 64 MiB at most. Beyond that, the largest of them counts as too large.
+// There can be 1024 connections at a time. A new connection beyond that closes the one that has been silent for the longest time. A
+// connection is closed after 24 hours of silence, and over TCP also when its other end no longer answers keep-alives. The unfinished
+// records of all connections may take 64 MiB together. Beyond that, the largest of them counts as too large.
 type Backend struct {
-	// The network address to listen on, with one port: host:port, udp/host:port, unix//path, unixgram//path. A
-	// unix socket's permissions may follow: unix//path|0222. It takes placeholders of the server, such as {env.X}.
+	// The network address to listen on, with one port: host:port, udp/host:port, unix//path, unixgram//path. The permissions of a
+	// unix socket can follow: unix//path|0222. The address can have placeholders of the server, such as {env.X}.
 	Address string `json:"address"`
 
 	address     caddy.NetworkAddress
@@ -63,8 +63,8 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// parseArgument compiles the address. It checks an address without placeholders only: a Caddyfile may be adapted in
-// another environment than the server's.
+// parseArgument compiles the address. It cannot check an address with placeholders: a Caddyfile may be adapted in another environment
+// than the server's.
 func parseArgument(text string) (argument.Argument, error) {
 	given, err := argument.Parse(text, argument.Text)
 	if err != nil {
@@ -86,17 +86,17 @@ func parseAddress(text string) (caddy.NetworkAddress, error) {
 // Bind returns the upstream that all requests share.
 func (b *Backend) Bind(*http.Request) (backend.Upstream, error) { return b.Upstream(), nil }
 
-// Upstream returns the socket.
+// Upstream returns the upstream that all requests share.
 func (b *Backend) Upstream() backend.Upstream { return &upstream{backend: b} }
 
-// upstream is the socket to listen on.
+// upstream is the socket.
 type upstream struct{ backend *Backend }
 
-// Key is the address: two handlers that listen on it hear the same senders.
+// Key returns the key, which is the address: handlers with the same address share the socket.
 func (u *upstream) Key() string { return backend.Key("listen", u.backend.address.String()) }
 
 func (u *upstream) Stream(ctx context.Context, _ string, sink backend.Sink) error {
-	// Caddy's listeners take over the file of a unix socket that nobody has closed.
+	// Caddy's listeners can take over the file of a unix socket that was not closed.
 	socket, err := u.backend.address.Listen(ctx, 0, net.ListenConfig{})
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
@@ -121,7 +121,7 @@ func (u *upstream) Stream(ctx context.Context, _ string, sink backend.Sink) erro
 	return err
 }
 
-// warn logs what happens to one sender among many, but not each time.
+// warn logs a warning about one sender, at a limited rate.
 func (b *Backend) warn(message string, fields ...zap.Field) {
 	if ok, _ := b.limit.Allow(); ok {
 		b.logger.Warn(message, append(fields, zap.Stringer("address", b.address))...)

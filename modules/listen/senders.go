@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// maxSenders limits the connections at a time.
+	// maxSenders is the most connections at a time.
 	maxSenders = 1024
 
-	// idleTimeout ends a connection that is silent for so long. It is generous: a healthy sender may have nothing to say
-	// for hours, and what it sends into a closed connection is lost. A sender that has vanished is noticed earlier: over
-	// TCP by Go's keep-alives (2.5 minutes), on a unix socket by the kernel at once.
+	// idleTimeout is the time after which a silent connection is closed. It is long, because a healthy sender may have nothing to
+	// send for hours, and records sent to a closed connection are lost. A lost sender is detected earlier: over TCP by
+	// keep-alives (2.5 minutes), on a unix socket by the kernel at once.
 	idleTimeout = 24 * time.Hour
 )
 
@@ -27,11 +27,11 @@ type senders struct {
 	sink backend.Sink
 	idle time.Duration
 	warn func(message string, fields ...zap.Field)
-	fail context.CancelCauseFunc // ends all of them
+	fail context.CancelCauseFunc // closes all connections
 
 	began time.Time
 	wg    sync.WaitGroup
-	slots chan struct{} // one for each sender
+	slots chan struct{} // has a value for each connection
 	mu    sync.Mutex
 	all   map[*sender]struct{}
 }
@@ -43,11 +43,11 @@ func newSenders(sink backend.Sink, idle time.Duration, warn func(string, ...zap.
 	}
 }
 
-// accept takes connections until ctx ends, which closes the listener.
+// accept accepts connections until ctx ends, which closes the listener.
 func (s *senders) accept(ctx context.Context, listener net.Listener) error {
 	defer s.wg.Wait()
 	defer s.closeAll()
-	// An input without a connection tells that the upstream is there before anyone has sent anything.
+	// This input has no connection. It shows that the upstream is open before any sender connects.
 	if _, err := s.sink.Open(""); err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (s *senders) accept(ctx context.Context, listener net.Listener) error {
 		case err == nil:
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return err
-		default: // such as too many open files, which passes
+		default: // a temporary error, such as too many open files
 			s.warn("accepting a connection failed", zap.Error(err))
 			select {
 			case <-time.After(100 * time.Millisecond):
@@ -79,7 +79,7 @@ func (s *senders) accept(ctx context.Context, listener net.Listener) error {
 	}
 }
 
-// makeRoom takes a slot. If there is none, it closes the connection that has been silent for longest.
+// makeRoom takes a slot. If there is none, it closes the connection that has been silent for the longest time.
 func (s *senders) makeRoom(ctx context.Context) error {
 	select {
 	case s.slots <- struct{}{}:
@@ -90,7 +90,7 @@ func (s *senders) makeRoom(ctx context.Context) error {
 		s.warn("connection closed to make room for another", zap.Int("connections", maxSenders), zap.Duration("silent", silent.silence()))
 		silent.Close()
 	}
-	// That sender's bytes may still be on their way to a source that is held back. Then others wait, too.
+	// The last bytes of that connection may wait for a busy source. Then the new connection waits, too.
 	select {
 	case s.slots <- struct{}{}:
 		return nil
@@ -111,7 +111,7 @@ func (s *senders) longestSilent() *sender {
 	return longest
 }
 
-// take reads what one sender has to say. A failure of its connection harms nobody else; the error is the sink's.
+// take reads records from one connection. A failure of the connection does not affect the others. The returned error is the sink's.
 func (s *senders) take(from *sender) error {
 	input, err := s.sink.Open("")
 	if err != nil {
@@ -150,12 +150,12 @@ func (s *senders) closeAll() {
 	}
 }
 
-// sender is a connection that knows for how long it has been silent.
+// sender is a connection that measures its silence.
 type sender struct {
 	net.Conn
 	idle  time.Duration
-	began time.Time    // what heard counts from, by the monotonic clock
-	heard atomic.Int64 // when it last said something
+	began time.Time    // the start of the time in heard, on the monotonic clock
+	heard atomic.Int64 // when its last bytes arrived
 }
 
 func (s *sender) Read(p []byte) (int, error) {

@@ -1,4 +1,4 @@
-// Package loopback keeps other sites' pages from a server that is meant for this machine alone.
+// Package loopback protects a server for this machine alone from the pages of other sites.
 package loopback
 
 import (
@@ -16,16 +16,16 @@ import (
 // Is reports whether only this machine can reach the address.
 func Is(address caddy.NetworkAddress) bool {
 	if address.IsUnixNetwork() || address.IsFdNetwork() {
-		return false // a browser cannot connect to it, and a proxy before it has a name of its own
+		return false // a browser cannot connect to it, and a proxy in front of it has its own name
 	}
 	ip := net.ParseIP(address.Host)
 	return strings.EqualFold(address.Host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// Guard is a handler that passes on only requests that are meant for this machine. A page of any site can make its
-// visitor's browser ask this server. Under a name that the site's owner points to 127.0.0.1 (DNS rebinding), it could read
-// the answer, too. The Host header tells by its name, whatever the port, which may be forwarded. A request that another
-// page has made tells by its Origin.
+// Guard is a handler that rejects requests from the pages of other sites. Any page can make its visitor's browser send requests to this
+// server. If the owner of the site points a name to 127.0.0.1 (DNS rebinding), the page could also read the responses. Guard checks
+// the name in the Host header, which is that of the other site then. The port may differ, because it may be forwarded. It also
+// checks the Origin header, which names the page that made the request.
 type Guard struct {
 	// The names of this machine.
 	Hosts []string `json:"hosts,omitempty"`

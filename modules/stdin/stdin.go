@@ -20,7 +20,7 @@ func init() {
 	caddy.RegisterModule(new(Backend))
 }
 
-// Backend reads the server's standard input. The end of the input ends the streams.
+// Backend reads records from the server's standard input. All streams share it. The end of the input ends the streams.
 type Backend struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -31,22 +31,22 @@ func (*Backend) CaddyModule() caddy.ModuleInfo {
 // Bind returns the upstream that all requests share.
 func (b *Backend) Bind(*http.Request) (backend.Upstream, error) { return b.Upstream(), nil }
 
-// Upstream returns the standard input.
+// Upstream returns the upstream that all requests share.
 func (*Backend) Upstream() backend.Upstream { return standardInput }
 
 var standardInput = newUpstream(os.Stdin)
 
-// upstream hands over what a goroutine of its own reads. That goroutine never ends, because nothing interrupts a read of
-// standard input. Bytes that it reads while there is no stream wait for the next one.
+// upstream passes on the bytes that its own goroutine reads. That goroutine never ends, because nothing can interrupt a read from
+// standard input. Bytes that it reads while no Stream runs wait for the next Stream.
 type upstream struct {
 	from  io.Reader
 	start sync.Once
-	full  chan []byte   // what has been read; closed at the end
-	done  chan struct{} // gets a value once the bytes are taken, and their buffer can be read into again
-	err   error         // why there is no more
+	full  chan []byte   // the bytes of a read; closed at the end
+	done  chan struct{} // receives a value when the bytes were taken and the buffer can be reused
+	err   error         // the reason for the end
 }
 
-// NewUpstream returns an upstream that reads from another input in the same way.
+// NewUpstream returns an upstream that reads another input in the same way.
 func NewUpstream(from io.Reader) backend.Upstream { return newUpstream(from) }
 
 func newUpstream(from io.Reader) *upstream {
@@ -58,14 +58,14 @@ func (u *upstream) read() {
 	u.err = backend.Copy(u, u.from, backend.ReadSize)
 }
 
-// Write hands over p and waits until a stream has taken it.
+// Write passes p on, and waits until a Stream has taken it.
 func (u *upstream) Write(p []byte) (int, error) {
 	u.full <- p
 	<-u.done
 	return len(p), nil
 }
 
-// Key is the same for all, because a process has one standard input.
+// Key returns a constant, because a process has one standard input.
 func (u *upstream) Key() string { return backend.Key("stdin") }
 
 func (u *upstream) Stream(ctx context.Context, _ string, sink backend.Sink) error {

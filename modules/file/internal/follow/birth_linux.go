@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// systemBirth returns when an open file was made, or the one at path if f is nil. It is 0 if the file system or the kernel
-// does not know.
+// systemBirth returns the time when an open file was created. If f is nil, it returns that of the file at path. It returns 0 if the
+// file system or the kernel does not know.
 func systemBirth(_ os.FileInfo, f *os.File, path string) int64 {
 	var st unix.Statx_t
 	var err error

@@ -4,5 +4,5 @@ package follow
 
 import "os"
 
-// systemBirth does not know.
+// systemBirth returns 0: the time when a file was created is not known.
 func systemBirth(os.FileInfo, *os.File, string) int64 { return 0 }

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// census records which siblings were seen beside each file that had the followed name. Siblings that were there before a
-// file lost its name do not come after it. The hub takes the census once for all followers, whether or not they read.
+// census records the siblings that existed while a file had the followed name. They do not come after that file. The hub takes the
+// census once for all followers, even if they do not read.
 type census struct {
 	wanted atomic.Bool // a follower reads rotated files too
-	stale  atomic.Bool // a sibling has come or changed
+	stale  atomic.Bool // a sibling has appeared or changed
 
 	taking  sync.Mutex // held while directories are read
-	current identity   // when the census was last taken
+	current identity   // the file at path when the census was last taken
 	changed []time.Time
 
 	mu     sync.Mutex
@@ -28,17 +28,17 @@ type census struct {
 // view is the result of the latest look.
 type view struct {
 	current identity // the file at path
-	seen    sighting // beside it; never changed
+	seen    sighting // its siblings; never changed
 	takes   int      // number of looks so far
 }
 
 // era is the time during which one file has the name.
 type era struct {
 	began int      // number of the era; 0: its beginning was not seen
-	seen  sighting // beside the file at the latest look; a new one each time
+	seen  sighting // its siblings at the latest look; replaced each time
 }
 
-// settled is the age at which a directory's time of change is trusted. The clock may be too coarse for younger ones.
+// settled is the age from which on a directory's time of change is trusted. The clock may be too coarse for younger ones.
 const settled = 2 * time.Second
 
 // take looks for siblings of the file at path if anything may have changed. It reports whether it has looked.
@@ -54,8 +54,8 @@ func (c *census) take(path string) bool {
 		return false
 	}
 	var changed []time.Time
-	for _, place := range places(path) {
-		info, err := os.Stat(filepath.Dir(place))
+	for _, p := range pathsOf(path) {
+		info, err := os.Stat(filepath.Dir(p))
 		if err != nil {
 			return false
 		}
@@ -67,7 +67,7 @@ func (c *census) take(path string) bool {
 	}
 	seen := sight(name{path: path}.siblings())
 	if again, ok := identifyTarget(path); !ok || again != current {
-		c.stale.Store(true) // rotated meanwhile: the siblings belong to one file or the other
+		c.stale.Store(true) // rotated meanwhile: it is not known which file the siblings belong to
 		return false
 	}
 	c.current, c.changed = current, changed
@@ -76,7 +76,7 @@ func (c *census) take(path string) bool {
 	defer c.mu.Unlock()
 	for id := range c.eras {
 		if _, there := seen[id]; !there && id != current {
-			delete(c.eras, id) // gone; its readers keep their era
+			delete(c.eras, id) // the file is gone; its readers have their own pointer to the era
 		}
 	}
 	e := c.eraOf(current)
@@ -115,8 +115,9 @@ func (c *census) now() view {
 	return c.latest
 }
 
-// order divides files into those that were there before or beside the file of era e (before adds to them) and those that
-// had the name later. A file may be made beside the log and get the name later: cronolog points a link to it then.
+// order divides files into two sets. seen are the files that existed before or during era e, and those in before. later are the files
+// that had the name after that. A file in both sets counts as later: a file may be created beside the log and get the name
+// later, as with cronolog, which points a link to it.
 func (c *census) order(e *era, before sighting) (seen, later sighting) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

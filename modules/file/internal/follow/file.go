@@ -11,13 +11,13 @@ import (
 	"syscall"
 )
 
-// file is an open file, together with what tells it from other files.
+// file is an open file with its identity.
 type file struct {
 	*os.File
-	info       os.FileInfo // as it was when opened, for os.SameFile
+	info       os.FileInfo // from the time of opening, for os.SameFile
 	id         identity
-	head       []byte // its first bytes, at most headSize, as last seen
-	generation string // names inode and head
+	head       []byte // its first bytes, at most headSize, at the latest look
+	generation string // made from inode and head
 	scratch    [headSize]byte
 }
 
@@ -58,14 +58,13 @@ func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// reset forgets the head, as at the start of an empty file.
+// reset clears the head, as for an empty file.
 func (f *file) reset() {
 	f.head = f.head[:0]
 	f.generation = newGeneration(inode(f.info), nil).String()
 }
 
-// intact reports whether the file still begins with the same bytes. It does
-// not after it was truncated and written anew.
+// intact reports whether the file still begins with the same bytes. It does not if it was truncated and written again.
 func (f *file) intact() (bool, error) {
 	n, err := f.ReadAt(f.scratch[:], 0)
 	if err != nil && err != io.EOF {
@@ -81,18 +80,17 @@ func (f *file) intact() (bool, error) {
 	return true, nil
 }
 
-// size asks the descriptor and not the name; unlike Stat it allocates nothing.
+// size returns the size of the open file. Unlike Stat, it does not allocate.
 func (f *file) size() (int64, error) { return f.Seek(0, io.SeekEnd) }
 
-// errTruncated says that bytes that were read before are no longer in the file.
+// errTruncated means that bytes that were read before are no longer in the file.
 var errTruncated = errors.New("truncated")
 
 // readAt reads the bytes at offset. It returns 0 at the end of the file, and
 // errTruncated if the file has been truncated.
 //
-// The head is compared after the read: if it has not changed until then, the
-// bytes read before belong to it. A truncation goes unnoticed if the file grew
-// past offset again between two reads, with its first headSize bytes as before.
+// It checks the head after the read. If the head has not changed, the bytes belong to the same content. A truncation is not noticed
+// if, between two reads, the file grew past offset again with the same first headSize bytes.
 func (f *file) readAt(buf []byte, offset int64) (int, error) {
 	if len(f.head) == 0 {
 		if _, err := f.intact(); err != nil {
@@ -119,8 +117,8 @@ func (f *file) readAt(buf []byte, offset int64) (int, error) {
 	return 0, nil
 }
 
-// isStartOf reports whether own begins with all of the file, which then is a copy of own. It compares the first and the
-// last bytes only.
+// isStartOf reports whether own begins with the whole file, which is a copy of own then. It compares only the first and the last
+// bytes.
 func (f *file) isStartOf(own *file) bool {
 	size, err := f.size()
 	if err != nil || size < minCopyHead {
@@ -148,8 +146,7 @@ func (f *file) holds(g generation, p Position) bool {
 	if p.Offset == 0 {
 		return true
 	}
-	// A file that was cut may have begun in the same way again, and have
-	// another line there.
+	// A truncated file may begin with the same bytes again, but have another line at this position.
 	n, _ = f.ReadAt(f.scratch[:1], p.Offset-1)
 	return n == 1 && (f.scratch[0] != '\n') == p.InLine
 }

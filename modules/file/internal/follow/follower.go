@@ -1,8 +1,6 @@
-// Package follow follows a file by its name, as tail -F does: through rotation
-// by rename, truncation, deletion and re-creation. Unlike tail it loses nothing
-// that still exists: it reads files that were rotated away unseen, in order, and
-// a [Position] resumes exactly, in a rotated file too. Tail packages have no such
-// position.
+// Package follow follows a file by its name, as tail -F does: through renames, truncation, deletion and re-creation. Unlike tail,
+// it loses no bytes that still exist. It reads files that were rotated while it did not look, in order. With a [Position], a reader
+// resumes exactly, even in a rotated file. Libraries that follow files have no such position.
 package follow
 
 import (
@@ -18,58 +16,47 @@ import (
 
 // Options say what to follow and from where.
 type Options struct {
-	// Path is the file's name. It may be a symbolic link, which is followed
-	// wherever it is pointed to.
+	// Path is the file's name. It may be a symbolic link, which may be pointed to another file at any time.
 	Path string
 
-	// From is where to begin in a file that is there at Open; one that
-	// appears later is read from its start.
+	// From is where to start in a file that exists at Open. A file that appears later is read from its start.
 	From Start
 
-	// Alone says that no other file belongs to this log, whatever its name. A
-	// client that chooses a part of Path must not reach another log.
+	// Alone means that no other file belongs to this log, whatever its name. A client that chooses a part of Path must not
+	// reach another log.
 	Alone bool
 
-	// Resume, if not nil, is where to begin, instead of From. Nothing before
-	// it is read again.
+	// Resume, if not nil, is where to start, instead of From. Bytes before it are not read again.
 	Resume *Position
 }
 
-// Chunk is a piece of one generation of the file. It never spans two.
+// Chunk is a piece of the file. It never spans two generations.
 type Chunk struct {
-	// Data is the part of the caller's buffer that was filled. It is empty
-	// where there is something to tell before there are bytes.
+	// Data is the part of the caller's buffer that was filled. It is empty if there is a flag to report, but no byte yet.
 	Data []byte
 
-	// Generation names the file Data is from. It stays the same through a
-	// rename and a restart, and is another one after a truncation or a
-	// re-creation. A file whose first 256 bytes are not yet written changes
-	// its name as it grows; the names it had stay valid in a [Position]. It
-	// is empty if there is no file.
+	// Generation identifies the file that Data is from. It stays the same over a rename and a restart, and changes after a
+	// truncation or a re-creation. While a file has fewer than 256 bytes, its generation changes as it grows. The earlier ones
+	// stay valid in a [Position]. It is empty if there is no file.
 	Generation string
 
-	// Offset is where in that file Data begins.
+	// Offset is the offset of Data in that file.
 	Offset int64
 
-	// NewFile: the bytes before this chunk were another file's. A last line
-	// of that file without LF is complete if the file was rotated, deleted
-	// or replaced, as its writer is gone; it is lost if Truncated.
+	// NewFile: the bytes before this chunk were from another file. If that file ends without an LF, its last line is complete if
+	// the file was rotated, deleted or replaced, because its writer is gone. If Truncated is set, the line is lost.
 	NewFile bool
 
-	// Truncated: NewFile, because the file was cut. What had not been read
-	// of it is lost.
+	// Truncated: NewFile is set because the file was truncated. Bytes that had not been read are lost.
 	Truncated bool
 
-	// Gap: the position to resume at is not kept, so that an unknown number
-	// of bytes is missing before this chunk. It begins with the start of the
-	// file that was truncated, if that is kept, else of the one there is now.
-	// With NewFile it may also be that a file between the two was left out, as
-	// nobody can tell whether it is a copy of one that has been read.
+	// Gap: the bytes at the position to resume from no longer exist, so an unknown number of bytes is missing before this chunk.
+	// The chunk is from the start of the file that was truncated, if that still exists, or else of the current file. With
+	// NewFile, it may also mean that a file in between was left out, because it may be a copy of one that was read.
 	Gap bool
 }
 
-// Follower follows one file for one reader. Close may be called at any time,
-// Next by one goroutine at a time.
+// Follower follows one file for one reader. Only one goroutine may call Next at a time. Close may be called at any time.
 type Follower struct {
 	name  name
 	watch *subscription
@@ -80,27 +67,27 @@ type Follower struct {
 	mu sync.Mutex // held while Next works, not while it waits
 	reading
 	seniority
-	next     succession // what to read after the end of file
-	previous Position   // the end of the file before it
-	refused  time.Time  // since when the file at path cannot be opened
-	told     Chunk      // the flags that go with the next chunk
+	next     succession // the file to read next
+	previous Position   // the end of the file before this one
+	refused  time.Time  // the time since when the file at path cannot be opened
+	told     Chunk      // the flags for the next chunk
 }
 
-// reading is the file that is read, and how far it has been read.
+// reading is the file that is being read, and the position in it.
 type reading struct {
 	file   *file // nil until there is one
-	offset int64 // of the next byte in file
-	inLine bool  // the byte before it is no LF
+	offset int64 // the offset of the next byte
+	inLine bool  // the byte before it is not an LF
 	empty  bool  // file was empty at the latest look, and nothing of it has been read since
 	copied bool  // file is a copy of the one at path
 }
 
-// position returns where in the file the next byte is.
+// position returns the position of the next byte.
 func (r *reading) position() Position {
 	return Position{Generation: r.file.generation, Offset: r.offset, InLine: r.inLine}
 }
 
-// pass moves the position past data, which has been read there.
+// pass moves the position past data, which was read there.
 func (r *reading) pass(data []byte) {
 	r.offset += int64(len(data))
 	if len(data) > 0 {
@@ -108,12 +95,11 @@ func (r *reading) pass(data []byte) {
 	}
 }
 
-// Open begins to follow a file. One that is not there yet is waited for, in a
-// directory that is not there yet too; the error is that of one that is there
-// but cannot be read, or ctx's.
+// Open starts to follow a file. The file, and its directory, need not exist yet. Open returns an error if the file exists but cannot
+// be read, and the error of ctx.
 func Open(ctx context.Context, o Options) (*Follower, error) {
 	path, err := filepath.Abs(o.Path)
-	if err != nil { // the working directory is gone: no name leads anywhere
+	if err != nil { // the working directory was deleted
 		path = o.Path
 	}
 	f := &Follower{
@@ -121,7 +107,7 @@ func Open(ctx context.Context, o Options) (*Follower, error) {
 		watch:  subscribe(name{path: path, alone: o.Alone}),
 		closed: make(chan struct{}),
 	}
-	// Now and not at the first Next, so that "from the end" means from now on.
+	// This is not left to the first Next, so that FromEnd means the end at the time of Open.
 	if err := f.start(ctx, o.From, o.Resume); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("following a file: %w", err)
@@ -129,10 +115,9 @@ func Open(ctx context.Context, o Options) (*Follower, error) {
 	return f, nil
 }
 
-// Next waits until there is something to read or to tell, or ctx ends. It
-// reads at most len(buf) bytes into buf, and allocates nothing while the file
-// just grows. Errors are ctx's, [os.ErrClosed], and those of a file that is
-// there but cannot be read; after these Next may be called again.
+// Next waits until there are bytes or flags to report, or until ctx ends. It reads at most len(buf) bytes into buf. It does not
+// allocate while the file only grows. It returns the error of ctx, [os.ErrClosed], or an error if the file exists but cannot be
+// read. After the latter, Next may be called again.
 func (f *Follower) Next(ctx context.Context, buf []byte) (Chunk, error) {
 	if len(buf) == 0 {
 		return Chunk{}, io.ErrShortBuffer
@@ -161,8 +146,7 @@ func (f *Follower) Next(ctx context.Context, buf []byte) (Chunk, error) {
 	}
 }
 
-// Close ends a Next that waits and gives everything back: the follower's
-// descriptors, and with the last follower the watches and goroutines.
+// Close ends a waiting Next, and releases the follower's descriptors. The last follower also releases the watches and goroutines.
 func (f *Follower) Close() error {
 	f.closing.Do(func() {
 		close(f.closed)
@@ -179,7 +163,7 @@ func (f *Follower) Close() error {
 	return nil
 }
 
-// read is Next without the waiting: ready is false where there is nothing.
+// read is Next, but does not wait. ready is false if there is nothing to return.
 func (f *Follower) read(buf []byte) (chunk Chunk, ready bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -198,15 +182,15 @@ func (f *Follower) read(buf []byte) (chunk Chunk, ready bool, err error) {
 			case err != nil:
 				return Chunk{}, false, fmt.Errorf("following a file: %w", err)
 			case n > 0:
-				if f.empty && f.joined(f.name.siblings()) { // lines may have been copied away and cut
+				if f.empty && f.joined(f.name.siblings()) { // earlier lines may have been copied away and truncated
 					f.told.Gap = true
 				}
 				f.empty = false
 				return f.tell(buf[:n]), true, nil
 			}
 		}
-		// The end. Another file takes over only if this one has still
-		// nothing more to give after that one was seen to have bytes.
+		// This is the end of the file. The next file is read only if this one still has no more bytes after the next one was
+		// seen to have some.
 		if f.next.next != nil {
 			f.advance()
 			continue
@@ -224,7 +208,7 @@ func (f *Follower) read(buf []byte) (chunk Chunk, ready bool, err error) {
 	}
 }
 
-// tell makes a chunk of data, and of what is to be told with it.
+// tell returns a chunk with data and the flags to report.
 func (f *Follower) tell(data []byte) Chunk {
 	c := f.told
 	f.told = Chunk{}
@@ -236,7 +220,7 @@ func (f *Follower) tell(data []byte) Chunk {
 	return c
 }
 
-// start finds the place to begin at.
+// start finds the position to start at.
 func (f *Follower) start(ctx context.Context, from Start, resume *Position) error {
 	if resume != nil {
 		found, exact, copied, err := locate(ctx, f.name, *resume)

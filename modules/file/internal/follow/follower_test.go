@@ -345,7 +345,7 @@ func TestWritesToOtherFilesWakeNobody(t *testing.T) {
 	}
 }
 
-func (t *topic) dir() string { return filepath.Dir(t.places[0]) }
+func (t *topic) dir() string { return filepath.Dir(t.paths[0]) }
 
 func BenchmarkAppend(b *testing.B) {
 	for _, readers := range []int{1, 500} {

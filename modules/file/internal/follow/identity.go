@@ -5,22 +5,21 @@ import (
 	"path/filepath"
 )
 
-// identity tells a file from all others. The inode number alone does not, as it is reused once its file is gone. So the
-// time of birth goes with it.
+// identity identifies a file. The inode number alone is not enough, because it is reused after the file is deleted.
 type identity struct {
-	inode uint64 // 0 where the system has no inode numbers
-	birth int64  // 0 where it is unknown
+	inode uint64 // 0 if the system has no inode numbers
+	birth int64  // the time of creation, 0 if it is unknown
 }
 
 // birth is replaced in tests.
 var birth = systemBirth
 
-// identify names an open file, or if f is nil the one at path, which is no symbolic link.
+// identify returns the identity of an open file. If f is nil, it returns that of the file at path, which must not be a symbolic link.
 func identify(info os.FileInfo, f *os.File, path string) identity {
 	return identity{inode: inode(info), birth: birth(info, f, path)}
 }
 
-// identifyTarget names the file that path leads to, if there is one.
+// identifyTarget returns the identity of the file that path leads to. It returns false if there is none.
 func identifyTarget(path string) (identity, bool) {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -33,10 +32,10 @@ func identifyTarget(path string) (identity, bool) {
 	return identify(info, nil, target), true
 }
 
-// sighting is a set of files as they were when they were seen.
+// sighting is a set of files, with their state when they were seen.
 type sighting map[identity]stamp
 
-// stamp is what changes when a file is written to or touched.
+// stamp changes when a file is written to or touched.
 type stamp struct{ modified, size int64 }
 
 func sight(list []sibling) sighting {

@@ -11,33 +11,30 @@ import (
 	"strings"
 )
 
-// Key is a secret. Without it, nobody can make ids.
+// Key is the secret that ids are signed with.
 type Key [32]byte
 
-// IDs makes event ids of the positions in one file, and reads them:
-// "<generation>-<offset>-<digest>". A client that could make them up could begin
-// in the middle of a line, before the place where it was let in, or in another
-// file of the folder. One goroutine uses IDs at a time.
+// IDs makes and parses the event ids for positions in one file: "<generation>-<offset>-<digest>". A client that could forge ids
+// could start in the middle of a line, before the line where it was allowed to start, or in another file in the folder. Only one
+// goroutine may use IDs at a time.
 type IDs struct {
 	key        Key
 	path       string
-	generation string       // the one that block is for
+	generation string       // the generation that block is for
 	block      cipher.Block // nil at first
 	in, out    [aes.BlockSize]byte
 }
 
-// NewIDs returns the ids of the file that is followed by this path.
+// NewIDs returns the ids for the file that is followed by this path.
 func NewIDs(key Key, path string) *IDs { return &IDs{key: key, path: path} }
 
-// digestSize is how many bytes of a digest an id has. They are enough, because
-// each guess takes a request.
+// digestSize is the number of bytes in the digest. They are enough, because each guess takes a request.
 const digestSize = 8
 
-// maxID is longer than any id.
+// maxID is the length of the longest id, or more.
 const maxID = maxGeneration + 1 + 20 + 1 + 2*digestSize
 
-// Append appends the id of p. It allocates nothing while p's generation stays
-// the same.
+// Append appends the id for p. It does not allocate while p's generation stays the same.
 func (ids *IDs) Append(dst []byte, p Position) []byte {
 	dst = append(dst, p.Generation...)
 	dst = append(dst, '-')
@@ -46,8 +43,7 @@ func (ids *IDs) Append(dst []byte, p Position) []byte {
 	return hex.AppendEncode(dst, ids.digest(p))
 }
 
-// Parse reads what Append has written with the same key and path. Everything
-// else, whatever its length, is rejected: the text comes from clients.
+// Parse parses an id that Append has made with the same key and path. It rejects any other text, which may come from a client.
 func (ids *IDs) Parse(s string) (Position, bool) {
 	if len(s) > maxID {
 		return Position{}, false
@@ -74,9 +70,8 @@ func (ids *IDs) Parse(s string) (Position, bool) {
 	return Position{}, false
 }
 
-// digest returns one block of AES, a pseudo-random function of the offset. Its key
-// is made of the path and the generation. For each record, that costs far less
-// than a hash.
+// digest encrypts the offset with AES. The key is made from the secret, the path and the generation. For each record, that costs far
+// less than a hash.
 func (ids *IDs) digest(p Position) []byte {
 	if ids.block == nil || ids.generation != p.Generation {
 		mac := hmac.New(sha256.New, ids.key[:])
@@ -85,7 +80,7 @@ func (ids *IDs) digest(p Position) []byte {
 		mac.Write([]byte(p.Generation))
 		block, err := aes.NewCipher(mac.Sum(nil)[:16])
 		if err != nil {
-			panic(err) // only the key's length can be wrong
+			panic(err) // impossible: only a wrong key length is an error
 		}
 		ids.generation, ids.block = p.Generation, block
 	}

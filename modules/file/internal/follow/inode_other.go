@@ -4,5 +4,5 @@ package follow
 
 import "os"
 
-// inode returns 0. Without inode numbers, a file is known by its first bytes alone.
+// inode returns 0. Without inode numbers, a file is identified only by its first bytes.
 func inode(os.FileInfo) uint64 { return 0 }

@@ -6,20 +6,17 @@ import (
 	"time"
 )
 
-// patience is how long a new file may refuse to be opened: logrotate creates it
-// first and gives it its owner then.
+// patience is how long a new file may be unreadable. logrotate creates a file first, and sets its owner later.
 const patience = 5 * time.Second
 
-// seniority tells the siblings that are older than the file from those that are
-// younger.
+// seniority tells older siblings of the file from younger ones.
 type seniority struct {
-	era    *era     // of the file
-	before sighting // siblings when the file was opened or truncated: not copies of it
-	takes  int      // the look of the census that before is from
+	era    *era     // the file's era
+	before sighting // the siblings when the file was opened or truncated, which are not copies of it
+	takes  int      // the number of the census that before is from
 }
 
-// look sets next if another file is at path by now. It asks the file system
-// only if something may have changed there.
+// look sets next if another file is at path now. It uses the file system only if something may have changed.
 func (f *Follower) look() error {
 	if !f.watch.moved.Swap(false) && !f.next.rotated && f.refused.IsZero() {
 		return nil
@@ -42,14 +39,14 @@ func (f *Follower) look() error {
 	return err
 }
 
-// lookForCopies notes the siblings that are not copies of file, which is at
-// path and has been read to its end: those that are longer.
+// lookForCopies adds to before the siblings that are longer than the file, which is at path and was read to its end. These are not
+// copies of it.
 func (f *Follower) lookForCopies() {
 	latest := f.watch.topic.census.now()
 	if latest.takes == f.takes || latest.current != f.file.id {
 		return
 	}
-	// Not longer only because file has been cut.
+	// A sibling may also be longer because the file was truncated.
 	if ok, err := f.file.intact(); !ok || err != nil {
 		return
 	}
@@ -66,17 +63,17 @@ func (f *Follower) lookForCopies() {
 	f.before = before
 }
 
-// past returns what is known about the file that has been read to its end.
+// past returns the knowledge about the file, which was read to its end.
 func (f *Follower) past() past {
 	p := past{previous: f.previous, copied: f.copied}
 	p.seen, p.later = f.watch.topic.census.order(f.era, f.before)
 	if f.copied {
-		p.seen = f.before // siblings seen since then may be further copies
+		p.seen = f.before // siblings that were seen later may be further copies
 	}
 	return p
 }
 
-// advance goes on with the next file.
+// advance continues with the next file.
 func (f *Follower) advance() {
 	if f.file != nil {
 		f.previous = f.position()
@@ -86,13 +83,13 @@ func (f *Follower) advance() {
 	}
 	f.copied = f.copied && f.next.sibling
 	before := f.next.beside
-	if f.next.sibling { // only what is before the former file is before this one for sure
+	if f.next.sibling { // only siblings that are older than the last file are older than this one for sure
 		before = f.next.known
 	}
 	era := f.era
 	f.open(f.next.next, before)
 	if f.copied {
-		f.era = era // of what it was copied from
+		f.era = era // the era of the original file
 	}
 	if !f.next.longer {
 		f.offset = 0
@@ -101,14 +98,14 @@ func (f *Follower) advance() {
 	f.watch.moved.Store(true)
 }
 
-// open makes file the one that is read. before are its siblings.
+// open starts to read a file. before are its older siblings.
 func (f *Follower) open(file *file, before sighting) {
 	f.file, f.before, f.empty = file, before, len(file.head) == 0
 	f.era = f.watch.topic.census.era(file.id)
 }
 
-// beside returns the siblings of a file that has just been opened. None of them comes after it, as it is still at path.
-// It returns nil if the file has been rotated.
+// beside returns the siblings of a file that has just been opened. None of them comes after the file, which is still at path. It
+// returns nil if the file was rotated meanwhile.
 func (f *Follower) beside(file *file) sighting {
 	if latest := f.watch.topic.census.now(); latest.current == file.id {
 		return latest.seen

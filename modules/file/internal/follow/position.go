@@ -7,36 +7,33 @@ import (
 	"strings"
 )
 
-// Position is a place between two bytes of a followed file. It stays valid
-// while the bytes before it are kept anywhere under the file's name: across
-// restarts of the server, and in the rotated file.
+// Position is a position between two bytes of a followed file. It stays valid after a restart, and in a rotated file, while the bytes
+// before it exist.
 type Position struct {
-	// Generation names the file, see [Chunk].
+	// Generation identifies the file, see [Chunk].
 	Generation string
 
 	// Offset counts bytes from the start of that file.
 	Offset int64
 
-	// InLine says that the byte before Offset is not the LF that ends a line, as
-	// after the last line of a file, or between JSON values. If the file says
-	// otherwise, it is no longer the same.
+	// InLine is true if the byte before Offset is not an LF, as after an unfinished last line, or between JSON values. If it does
+	// not match the file, the file is not the same any more.
 	InLine bool
 }
 
-// maxGeneration is longer than any name of a generation: two numbers of at most
-// 64 bits, a checksum and the characters between them.
+// maxGeneration is the length of the longest generation, or more: two numbers of at most 64 bits, a checksum and the characters
+// between them.
 const maxGeneration = 64
 
-// headSize is how many of a file's first bytes tell it from a later file with the
-// same inode number. The first line of a log has a time in it.
+// headSize is the number of first bytes that tell a file from a later one with the same inode number. The first line of a log usually
+// has a time.
 const headSize = 256
 
-// generation holds what the name of a generation says about a file: its inode
-// number and the checksum of its first bytes. A file that had only a few bytes
-// when it was named gets more names as it grows. All of them are valid.
+// generation identifies the content of a file by the inode number and the checksum of the first bytes. A file that has only a few
+// bytes gets other generations as it grows. All of them stay valid.
 type generation struct {
-	inode uint64 // 0 where the system has no inode numbers
-	head  int    // how many bytes sum covers
+	inode uint64 // 0 if the system has no inode numbers
+	head  int    // the number of bytes that sum covers
 	sum   uint32
 }
 
@@ -44,8 +41,8 @@ func newGeneration(inode uint64, head []byte) generation {
 	return generation{inode: inode, head: len(head), sum: crc32.ChecksumIEEE(head)}
 }
 
-// String returns "<inode>.<head>.<sum>": the numbers to base 36, and the sum as
-// eight hexadecimal digits. It has no hyphen, which separates it from the offset.
+// String returns "<inode>.<head>.<sum>". The numbers are in base 36, and the sum has eight hexadecimal digits. The result has no
+// hyphen, because a hyphen separates it from the offset in an id.
 func (g generation) String() string {
 	return fmt.Sprintf("%s.%s.%08x",
 		strconv.FormatUint(g.inode, 36), strconv.FormatInt(int64(g.head), 36), g.sum)

@@ -18,18 +18,17 @@ type sibling struct {
 	id   identity
 }
 
-// attempts bounds how often a directory is looked at again because it changed
-// while it was read: a rotation renames file after file.
+// attempts is how often a directory is read again if it changes meanwhile. A rotation renames one file after the other.
 const attempts = 20
 
-// name is what a file is followed by.
+// name is the name of a followed file.
 type name struct {
 	path  string
 	alone bool // files that look like its rotated files belong to another log
 }
 
-// siblings lists the rotated files, oldest first. It reads directories twice,
-// as one read during a rename may show a file twice or not at all.
+// siblings lists the rotated files, oldest first. It reads the directories at least twice, because a directory that is read during a
+// rename may show a file twice or not at all.
 func (n name) siblings() []sibling {
 	if n.alone {
 		return nil
@@ -59,15 +58,15 @@ func (n name) all(list []sibling) []sibling {
 
 func listSiblings(path string) []sibling {
 	var list []sibling
-	places := places(path)
-	for i, place := range places {
-		dir := filepath.Dir(place)
-		if i > 0 && dir == filepath.Dir(places[0]) {
-			continue // has been read
+	paths := pathsOf(path)
+	for i, p := range paths {
+		dir := filepath.Dir(p)
+		if i > 0 && dir == filepath.Dir(paths[0]) {
+			continue // it was read already
 		}
-		entries, _ := os.ReadDir(dir) // as much of it as can be read
+		entries, _ := os.ReadDir(dir) // after an error, the entries read so far
 		for _, entry := range entries {
-			if !entry.Type().IsRegular() || !slices.ContainsFunc(places, func(p string) bool {
+			if !entry.Type().IsRegular() || !slices.ContainsFunc(paths, func(p string) bool {
 				return filepath.Dir(p) == dir && rotatedName(filepath.Base(p), entry.Name())
 			}) {
 				continue
@@ -81,8 +80,8 @@ func listSiblings(path string) []sibling {
 	slices.SortFunc(list, func(a, b sibling) int {
 		return cmp.Or(
 			a.info.ModTime().Compare(b.info.ModTime()),
-			// Written within one tick of the clock: app.log.2 is older than
-			// app.log.1, app.log-20261122 than app.log-20261123.
+			// Both were written within one tick of the clock. app.log.2 is older than app.log.1, and app.log-20261122 is older
+			// than app.log-20261123.
 			cmp.Compare(rotationCount(b.path), rotationCount(a.path)),
 			cmp.Compare(a.path, b.path),
 		)
@@ -90,11 +89,9 @@ func listSiblings(path string) []sibling {
 	return list
 }
 
-// rotatedName reports whether name looks like what rotation makes of base:
-// app.log.1, app.log-20261123, app.log.2026-11-23, app.log.old or, with a date
-// between name and extension, app-2026-11-23T10-00-00.000.log. There a mere
-// number is not enough: app-2.log is the log of a second instance.
-// Compressed files are not read.
+// rotatedName reports whether name looks like that of a rotated file of base: app.log.1, app.log-20261123, app.log.2026-11-23,
+// app.log.old or, with a date between name and extension, app-2026-11-23T10-00-00.000.log. Between name and extension, a short
+// number is not enough, because app-2.log may be the log of a second instance. Compressed files are not read.
 func rotatedName(base, name string) bool {
 	switch filepath.Ext(name) {
 	case ".gz", ".zst", ".xz", ".bz2", ".lz4", ".zip", ".tmp":
@@ -112,8 +109,7 @@ func rotatedName(base, name string) bool {
 	return ok && dated(rest, len("20261123"))
 }
 
-// dated reports whether s is a separator, a digit, and whatever else, with at
-// least so many digits in all.
+// dated reports whether s is a separator, a digit and any other text, with at least so many digits in total.
 func dated(s string, digits int) bool {
 	if len(s) < 2 || !strings.ContainsRune("-._", rune(s[0])) || s[1] < '0' || s[1] > '9' {
 		return false
@@ -126,7 +122,7 @@ func dated(s string, digits int) bool {
 	return digits <= 0
 }
 
-// rotationCount is the n of app.log.n, 0 for names that carry something else.
+// rotationCount returns the n in app.log.n, and 0 for other names.
 func rotationCount(path string) int {
 	digits := strings.TrimPrefix(filepath.Ext(path), ".")
 	if n, err := strconv.Atoi(digits); err == nil && len(digits) < len("20261123") {
@@ -135,7 +131,7 @@ func rotationCount(path string) int {
 	return 0
 }
 
-// openSame opens a listed file, or nothing if another one has its name by now.
+// openSame opens a listed file. It returns nil if another file has its name now.
 func (s sibling) openSame() *file {
 	f, err := openFile(s.path)
 	if err != nil {
@@ -148,23 +144,20 @@ func (s sibling) openSame() *file {
 	return f
 }
 
-// succession says what comes after a file that has been read to its end.
+// succession is the file that comes after another one, which was read to its end.
 type succession struct {
-	next    *file    // nil: nothing yet
-	longer  bool     // next begins with all of the file, so that reading continues at the same offset
-	rotated bool     // the file has lost its name
+	next    *file    // nil: there is none yet
+	longer  bool     // next begins with the whole other file, so reading continues at the same offset
+	rotated bool     // the other file has lost its name
 	sibling bool     // next is a rotated file
-	doubt   bool     // a file was left out before next that may belong to this log
+	doubt   bool     // a file before next was left out, which may belong to this log
 	beside  sighting // all siblings
-	known   sighting // those that are older than the file
+	known   sighting // the siblings that are older than the other file
 }
 
-// successor opens the file to read after own, which has been read to its end:
-// the next newer of the rotated files, else what path stands for. There is none
-// while own still has that name. Nor while the only one that could be is empty:
-// a writer keeps its descriptor until it is told of the rotation, and up to
-// then its lines arrive in own. What was seen is asked only if own has lost its
-// name.
+// successor opens the file that comes after own, which was read to its end. It is the next newer rotated file, or else the file at
+// path. While own still has its name, there is none. An empty file at path does not count either: a writer keeps its descriptor
+// until it is told of the rotation, and until then it writes to own. seen is called only if own has lost its name.
 func successor(name name, own *file, seen func() past) (succession, error) {
 	var known *past
 	for range attempts {
@@ -187,8 +180,7 @@ func successor(name name, own *file, seen func() past) (succession, error) {
 			return succession{}, nil
 		}
 		list := name.siblings()
-		// If current has been rotated away meanwhile, it is in the list as
-		// what it is now: one of those to read before the new current.
+		// If current was rotated meanwhile, it is in the list. It is one of the files to read before the new current.
 		id, there := identifyTarget(name.path)
 		again, err := os.Stat(name.path)
 		if found != (err == nil) || found && (!there || !os.SameFile(current, again)) {
@@ -217,7 +209,7 @@ func successor(name name, own *file, seen func() past) (succession, error) {
 		s.next, err = openFile(name.path)
 		switch {
 		case err == nil && os.SameFile(s.next.info, current):
-			// If it was copied and truncated meanwhile, the copy comes first.
+			// If the file was copied and truncated meanwhile, the copy comes first.
 			if unchanged(list, name.siblings(), own.id) {
 				return s, nil
 			}
@@ -231,7 +223,7 @@ func successor(name name, own *file, seen func() past) (succession, error) {
 	return succession{rotated: true}, nil
 }
 
-// unchanged reports whether two lists show the same files in the same state. One file is ignored.
+// unchanged reports whether two lists have the same files in the same state. It ignores one file.
 func unchanged(list, again []sibling, but identity) bool {
 	before, after := sight(list), sight(again)
 	delete(before, but)
@@ -242,7 +234,7 @@ func unchanged(list, again []sibling, but identity) bool {
 // newer returns the files in list that are newer than own.
 func newer(list []sibling, own sibling) []sibling {
 	after := slices.IndexFunc(list, func(s sibling) bool { return os.SameFile(s.info, own.info) }) + 1
-	if after == 0 { // deleted, or moved out of sight
+	if after == 0 { // own was deleted, or moved elsewhere
 		for after < len(list) && list[after].info.ModTime().Before(own.info.ModTime()) {
 			after++
 		}
@@ -250,10 +242,9 @@ func newer(list []sibling, own sibling) []sibling {
 	return list[after:]
 }
 
-// locate opens the file that p is a position in: the one at path, else the
-// rotated one with its inode, else a copy, which copied tells. If there is none but the file was
-// truncated and is there with what came after, exact is false; if there is not
-// even that, found is nil. Only a file at path that cannot be read is an error.
+// locate opens the file that has position p. It is the file at path, or else the rotated file with its inode number, or else a copy,
+// for which copied is true. If the file was truncated and there is no copy, locate opens the truncated file, and exact is false.
+// If there is no file at all, found is nil. locate returns an error only if the file at path cannot be read.
 func locate(ctx context.Context, name name, p Position) (found *file, exact, copied bool, err error) {
 	g, ok := parseGeneration(p.Generation)
 	if !ok || p.Offset < 0 {
@@ -263,7 +254,7 @@ func locate(ctx context.Context, name name, p Position) (found *file, exact, cop
 		if err := ctx.Err(); err != nil {
 			return nil, false, false, err
 		}
-		var born int64 // the file that p was in, if that has been cut: its copies are younger
+		var born int64 // the birth of the file that had p, if it was truncated: its copies are younger
 		current, err := openFile(name.path)
 		if err == nil {
 			if inode(current.info) == g.inode {
@@ -310,7 +301,7 @@ func locate(ctx context.Context, name name, p Position) (found *file, exact, cop
 			return nil, false, false, nil
 		}
 		found := cut.openSame()
-		if found != nil && found.isCopy(cut, name.all(list)) { // of another file, and has the inode number by chance
+		if found != nil && found.isCopy(cut, name.all(list)) { // it is a copy of another file, and has the inode number by chance
 			found.Close()
 			found = nil
 		}
@@ -319,17 +310,16 @@ func locate(ctx context.Context, name name, p Position) (found *file, exact, cop
 	return nil, false, false, nil
 }
 
-// minCopyHead is how many first bytes must be alike before a file with another
-// inode is taken for a copy.
+// minCopyHead is how many first bytes must be equal before a file with another inode number is taken for a copy.
 const minCopyHead = 16
 
-// copyPiece is how much of a file is compared to find out whether it is a copy.
+// copyPiece is the size of the pieces that are compared to find out whether a file is a copy.
 const copyPiece = 4 << 10
 
-// locateCopy opens a copy of the file that p is a position in, as "copytruncate" makes it: it begins as g says and has
-// p's place. Of several it takes the longest, as the others may lack the last lines, and of equal ones the oldest, as the
-// others may be copies of it. It takes none if they differ after p: logs that begin with the same banner are not copies
-// of one another. doubt reports that one was left out; moved, that the list is out of date.
+// locateCopy opens a copy of the file that had position p, such as "copytruncate" makes. The copy begins as g says and has position
+// p. Of several copies, locateCopy takes the longest, because the others may lack the last lines. Of equal ones, it takes the
+// oldest, because the others may be copies of it. It takes none if they differ after p: logs that begin with the same banner are
+// not copies of each other. doubt reports whether a copy was left out, and moved whether the list is out of date.
 func locateCopy(list []sibling, g generation, p Position, refused func(sibling) bool) (found *file, doubt, moved bool) {
 	if g.head < minCopyHead {
 		return nil, false, false

@@ -6,29 +6,26 @@ import (
 	"io"
 )
 
-// Start says where to begin in a file that exists already. The zero value is
-// [FromEnd].
+// Start says where to start in a file that exists already. The zero value is [FromEnd].
 type Start struct {
 	all   bool
 	lines int
 }
 
 var (
-	// FromStart begins with the file's first byte.
+	// FromStart starts with the first byte.
 	FromStart = Start{all: true}
 
-	// FromEnd begins with the next bytes that are appended. If the file ends in
-	// the middle of a line, that line is delivered whole, unless more than
-	// 64 KiB of it are written already.
+	// FromEnd starts with the next bytes that are appended. If the file ends in the middle of a line, it starts with that line,
+	// unless more than 64 KiB of the line were written already.
 	FromEnd = Start{}
 )
 
-// Last begins with the last n lines, as far as they are within the file's last
-// 64 MiB. A last line that has no LF yet comes in addition to them.
+// Last starts with the last n lines, or fewer if these are more than 64 MiB. An unfinished last line comes in addition.
 func Last(n int) Start { return Start{lines: max(n, 0)} }
 
-// block is the number of bytes that are read at once when a file is searched backwards. It is also how far FromEnd goes
-// back for the beginning of an unfinished line.
+// block is the size of a read when a file is searched backwards. It is also how far FromEnd goes back to the beginning of an unfinished
+// line.
 const block = 64 << 10
 
 // farthest is how far a file is searched backwards, however few lines it has. A sparse file may have terabytes without a
@@ -40,10 +37,9 @@ func (s Start) offset(ctx context.Context, r io.ReaderAt, size int64) (int64, er
 	if s.all || size == 0 {
 		return 0, nil
 	}
-	// The wanted place is after the LF that ends the line before the first wanted
-	// one.
+	// The offset is that after the LF at the end of the line before the first wanted one.
 	wanted := s.lines + 1
-	first := size // where the first line found so far begins
+	first := size // the start of the first line found so far
 	bound := max(size-farthest, 0)
 	buf := make([]byte, min(block, size))
 	for end := size; end > bound; {

@@ -4,21 +4,21 @@ import (
 	"os"
 )
 
-// past is what is known about a file that has been read to its end. It decides which siblings continue it.
+// past is the knowledge about a file that was read to its end. It decides which siblings come after the file.
 type past struct {
 	seen     sighting // files that are not younger
-	later    sighting // files that have had the name since: certainly younger
-	previous Position // the end of what was read from the file before it
+	later    sighting // files that had the name after it, and are certainly younger
+	previous Position // the end of the file that was read before it
 	copied   bool     // it is a copy of the file at path, which continues after it
 }
 
-// verdict is whether a sibling comes after a file.
+// verdict says whether a sibling comes after a file.
 type verdict int
 
 const (
 	younger verdict = iota
 	older
-	doubtful // maybe: it is left out with a gap, which is better than repeating lines
+	doubtful // unknown: it is left out and a gap is reported, which is better than to repeat lines
 )
 
 // judge decides about s, which was modified after own.
@@ -38,8 +38,8 @@ func (p past) judge(s, own sibling, others []sibling) verdict {
 	if s.id.birth < own.id.birth {
 		return doubtful // touched, or restored from elsewhere
 	}
-	// A log is written to from its birth until the next one is born. A file that was born and last written while
-	// another one was in use is a copy of something.
+	// A log is written to from its creation until the next one is created. A file that was created and last written while
+	// another one was in use is a copy.
 	for _, o := range others {
 		if _, past := p.seen[o.id]; !past && s.within(o) && !own.within(o) {
 			return doubtful
@@ -48,7 +48,7 @@ func (p past) judge(s, own sibling, others []sibling) verdict {
 	return younger
 }
 
-// within reports whether s was born and last written while o was in use.
+// within reports whether s was created and last written while o was in use.
 func (s sibling) within(o sibling) bool {
 	return o.id.birth != 0 && o.id.birth < s.id.birth && s.info.ModTime().Before(o.info.ModTime())
 }
@@ -57,9 +57,8 @@ func (s sibling) stamp() stamp {
 	return stamp{modified: s.info.ModTime().UnixNano(), size: s.info.Size()}
 }
 
-// next opens the first sibling that comes after own. current is the file at path, nil if there is none. longer reports
-// that next begins with all of own; doubt, that a sibling was left out which may have been the next; moved, that the
-// list is out of date.
+// next opens the first sibling that comes after own. current is the file at path, or nil. longer reports whether next begins with the
+// whole own file, doubt whether a sibling was left out that may have been the next one, and moved whether the list is out of date.
 func (p past) next(list []sibling, own *file, current *sibling) (next *file, longer, doubt, moved bool) {
 	info, err := own.Stat()
 	if err != nil {
@@ -93,7 +92,7 @@ func (p past) next(list []sibling, own *file, current *sibling) (next *file, lon
 			return nil, false, false, true
 		}
 		if p.copied && own.isStartOf(opened) {
-			return opened, true, doubt, false // own was copied before the last lines came
+			return opened, true, doubt, false // own is a copy that was made before the last lines were written
 		}
 		_, sure := p.later[s.id]
 		if !sure && (opened.isStartOf(own) || opened.isCopy(s, others)) {
@@ -106,8 +105,8 @@ func (p past) next(list []sibling, own *file, current *sibling) (next *file, lon
 	return nil, false, doubt, false
 }
 
-// hasRead reports whether s is the file that was read before own. The inode number does not tell, as it may have been
-// reused. ok is false if s has been renamed.
+// hasRead reports whether s is the file that was read before own. The inode number is not enough, because it may be reused. ok is false
+// if s was renamed meanwhile.
 func (p past) hasRead(s sibling) (read, ok bool) {
 	g, known := parseGeneration(p.previous.Generation)
 	if !known || p.previous.Offset == 0 || g.inode != inode(s.info) {
@@ -121,7 +120,7 @@ func (p past) hasRead(s sibling) (read, ok bool) {
 	return f.holds(g, p.previous), true
 }
 
-// isCopy reports whether all of f, which is s, is in another file too. Of two equal files, the later is the copy.
+// isCopy reports whether another file begins with the whole file f. s is f in the list. Of two equal files, the later one is the copy.
 func (f *file) isCopy(s sibling, others []sibling) bool {
 	later := false
 	for _, o := range others {

@@ -2,14 +2,14 @@ package follow
 
 import "slices"
 
-// truncated continues after the file was truncated: in the copy that
-// "copytruncate" made before, if there is one, else at its new start.
+// truncated continues after a truncation: in the copy that "copytruncate" has made before, if there is one, or else at the start of the
+// file.
 func (f *Follower) truncated() {
 	g, ok := parseGeneration(f.file.generation)
 	at := Position{Offset: f.offset, InLine: f.inLine}
-	// The head is read before and after the siblings are listed, so that another truncation meanwhile shows.
+	// The head is read before and after the siblings are listed, so that another truncation is noticed.
 	f.file.reset()
-	_, _ = f.file.intact() // an error comes again with the next read
+	_, _ = f.file.intact() // the next read returns the error again
 	if ok {
 		var list []sibling
 		var doubt bool
@@ -39,9 +39,9 @@ func (f *Follower) truncated() {
 			f.watch.moved.Store(true)
 			return
 		}
-		// The one left out may be the copy after all. And a sibling that has appeared may have lines that the file had since.
+		// The sibling that was left out may be the copy. And a new sibling may have lines that the file had meanwhile.
 		f.told.Gap = f.told.Gap || doubt || f.joined(list)
-		if f.named(f.file) { // else later files may be among them
+		if f.named(f.file) { // otherwise the list may have later files
 			f.before = sight(list)
 		}
 	}
@@ -50,8 +50,8 @@ func (f *Follower) truncated() {
 	f.told.NewFile, f.told.Truncated = true, true
 }
 
-// joined reports whether a sibling has appeared or changed since before was noted. Such a sibling may be a copy of lines
-// that file has had and lost since then.
+// joined reports whether a sibling has appeared or changed since before was set. Such a sibling may be a copy with lines that the file
+// had and lost meanwhile.
 func (f *Follower) joined(list []sibling) bool {
 	info, err := f.file.Stat()
 	return err == nil && slices.ContainsFunc(list, func(s sibling) bool {

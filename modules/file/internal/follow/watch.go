@@ -11,8 +11,8 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// These say how often the poll checks names: slowly where there are notifications, since NFS and overlays may not send
-// them, and fast where there can be no watch.
+// The intervals of the poll. It is slow where there are notifications, which NFS and overlays may not send, and fast where a watch
+// is impossible.
 const (
 	pollWatched   = time.Second
 	pollUnwatched = 250 * time.Millisecond
@@ -28,28 +28,28 @@ var shared struct {
 	hub        *hub
 }
 
-// hub wakes the subscribers of names. It has one watcher and one poll for all of them.
+// hub wakes the subscribers of names. It has one watcher and one poll for all names.
 type hub struct {
 	watcher *fsnotify.Watcher // nil if the system gives none
 	topics  map[string]*topic // by path; guarded by shared
 	watched map[string]bool   // whether a watch could be set, by directory; guarded by shared
 
-	// routes is not the lock above, because the watcher is called under that one.
-	// On some systems such a call waits until an event is taken.
+	// routes guards dirs. It is not shared's lock, which is held while the watcher is called: on some systems, such a call waits
+	// until an event is taken.
 	routes sync.Mutex
 	dirs   map[string][]*topic // the topics that want the events of a directory
 
-	nudge chan struct{} // makes the poll look at once
+	nudge chan struct{} // makes the poll check at once
 	stop  chan struct{}
 	done  sync.WaitGroup
 }
 
-// topic is a name, and all subscriptions to it.
+// topic is a followed name with its subscriptions.
 type topic struct {
 	path    string
-	places  []string // at the last look; guarded by routes
+	paths   []string // at the last look; guarded by routes
 	readers map[*subscription]struct{}
-	seen    os.FileInfo // as the poll last saw it; used by the poll alone
+	seen    os.FileInfo // the file at the last poll; used only by the poll
 	census  census
 }
 
@@ -58,7 +58,7 @@ type subscription struct {
 	hub   *hub
 	topic *topic
 	wake  chan struct{} // something happened
-	moved atomic.Bool   // the name may stand for another file
+	moved atomic.Bool   // the name may be that of another file now
 }
 
 func (s *subscription) notify(moved bool) {
@@ -67,14 +67,14 @@ func (s *subscription) notify(moved bool) {
 	}
 	select {
 	case s.wake <- struct{}{}:
-	default: // a wake-up is waiting already
+	default: // it will be woken already
 	}
 }
 
-// places returns the names whose directories report changes of path: path itself and, if it is a symbolic link, the file
+// pathsOf returns the names whose directories report changes of path: path itself and, if it is a symbolic link, the file
 // that it leads to. The names of the directories have no symbolic links, because a directory can be watched under one name
 // only.
-func places(path string) []string {
+func pathsOf(path string) []string {
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
 		dir = filepath.Dir(path)
@@ -87,18 +87,18 @@ func places(path string) []string {
 	return []string{name, target}
 }
 
-// subscribe returns once changes to the name are watched.
+// subscribe subscribes to changes of a name. When it returns, changes are noticed.
 func subscribe(name name) *subscription {
 	path := name.path
-	places := places(path) // may take long if a network file system is gone
-	s := newSubscription(path, places)
+	paths := pathsOf(path) // may take long if a network file system is gone
+	s := newSubscription(path, paths)
 	if !name.alone && !s.topic.census.wanted.Swap(true) {
 		s.topic.census.take(path)
 	}
 	return s
 }
 
-func newSubscription(path string, places []string) *subscription {
+func newSubscription(path string, paths []string) *subscription {
 	shared.Lock()
 	defer shared.Unlock()
 	h := shared.hub
@@ -110,7 +110,7 @@ func newSubscription(path string, places []string) *subscription {
 	if t == nil {
 		t = &topic{path: path, readers: map[*subscription]struct{}{}}
 		h.topics[path] = t
-		h.place(t, places)
+		h.setPaths(t, paths)
 	}
 	s := &subscription{hub: h, topic: t, wake: make(chan struct{}, 1)}
 	s.moved.Store(true)
@@ -130,7 +130,7 @@ func (s *subscription) cancel() {
 	h.routes.Unlock()
 	if last {
 		delete(h.topics, t.path)
-		h.place(t, nil)
+		h.setPaths(t, nil)
 	}
 	last = len(h.topics) == 0
 	if last {
@@ -163,26 +163,26 @@ func newHub() *hub {
 	return h
 }
 
-// place subscribes a topic to the directories of its places. The caller holds shared.
-func (h *hub) place(t *topic, places []string) {
-	if slices.Equal(t.places, places) {
+// setPaths subscribes a topic to the directories of its paths. The caller holds shared.
+func (h *hub) setPaths(t *topic, paths []string) {
+	if slices.Equal(t.paths, paths) {
 		return
 	}
 	h.routes.Lock()
-	left := t.places
-	for _, place := range left {
-		dir := filepath.Dir(place)
+	left := t.paths
+	for _, p := range left {
+		dir := filepath.Dir(p)
 		h.dirs[dir] = slices.DeleteFunc(h.dirs[dir], func(o *topic) bool { return o == t })
 	}
-	t.places = places
-	for _, place := range places {
-		if dir := filepath.Dir(place); !slices.Contains(h.dirs[dir], t) {
+	t.paths = paths
+	for _, p := range paths {
+		if dir := filepath.Dir(p); !slices.Contains(h.dirs[dir], t) {
 			h.dirs[dir] = append(h.dirs[dir], t)
 		}
 	}
 	var unused []string
-	for _, place := range left {
-		if dir := filepath.Dir(place); len(h.dirs[dir]) == 0 {
+	for _, p := range left {
+		if dir := filepath.Dir(p); len(h.dirs[dir]) == 0 {
 			delete(h.dirs, dir)
 			unused = append(unused, dir)
 		}
@@ -195,16 +195,15 @@ func (h *hub) place(t *topic, places []string) {
 		}
 		delete(h.watched, dir)
 	}
-	for _, place := range places {
-		dir := filepath.Dir(place)
+	for _, p := range paths {
+		dir := filepath.Dir(p)
 		if !h.watched[dir] {
 			h.watch(dir)
 		}
 	}
 }
 
-// watch sets a watch. It sets it anew on a directory that has been replaced. The
-// caller holds shared.
+// watch sets a watch, also again on a directory that was replaced. The caller holds shared.
 func (h *hub) watch(dir string) {
 	h.watched[dir] = h.watcher != nil && h.watcher.Add(dir) == nil
 }
@@ -222,7 +221,7 @@ func (h *hub) dispatch() {
 			if !ok {
 				return
 			}
-			// Events have been dropped. It is not known which.
+			// Events were lost, and it is not known which.
 			h.routes.Lock()
 			for _, topics := range h.dirs {
 				for _, t := range topics {
@@ -240,18 +239,17 @@ func (h *hub) route(event fsnotify.Event) {
 	h.routes.Lock()
 	defer h.routes.Unlock()
 	for _, t := range h.dirs[dir] {
-		for _, place := range t.places {
-			base := filepath.Base(place)
-			if filepath.Dir(place) != dir || base != name && !rotatedName(base, name) {
+		for _, p := range t.paths {
+			base := filepath.Base(p)
+			if filepath.Dir(p) != dir || base != name && !rotatedName(base, name) {
 				continue
 			}
 			t.notify(moved)
 			if moved {
 				t.census.stale.Store(true)
 			}
-			// A link may lead to another directory now. And the files beside
-			// this one must be known before it is rotated.
-			if moved && (len(t.places) > 1 || base != name && t.census.wanted.Load()) {
+			// A link may lead to another directory now. And the siblings of this file must be known before it is rotated.
+			if moved && (len(t.paths) > 1 || base != name && t.census.wanted.Load()) {
 				select {
 				case h.nudge <- struct{}{}:
 				default:
@@ -269,7 +267,7 @@ func (t *topic) notify(moved bool) {
 	}
 }
 
-// poll looks at all names from time to time.
+// poll checks all names at intervals.
 func (h *hub) poll() {
 	for {
 		pause := pollWatched
@@ -290,8 +288,8 @@ func (h *hub) poll() {
 	}
 }
 
-// look sets the watches that are missing. Then it wakes the readers of files that have changed since the last look. In this
-// order, no change is missed. It holds no lock where the file system may hang.
+// look sets missing watches. Then it wakes the readers of files that have changed since the last look. In this order, no change is
+// missed. It holds no lock while it uses a file system that may hang.
 func (h *hub) look() {
 	shared.Lock()
 	topics := make([]*topic, 0, len(h.topics))
@@ -304,18 +302,17 @@ func (h *hub) look() {
 	shared.Unlock()
 
 	for _, t := range topics {
-		places := places(t.path)
+		paths := pathsOf(t.path)
 		shared.Lock()
 		if h.topics[t.path] == t {
-			h.place(t, places)
+			h.setPaths(t, paths)
 		}
 		shared.Unlock()
 
 		seen := t.census.take(t.path)
 
 		info, err := os.Stat(t.path)
-		// While the name leads to nothing or to an empty file, the file before may
-		// still grow.
+		// While there is no file at the name, or an empty one, the previous file may still grow.
 		changed := seen || err != nil || info.Size() == 0 || t.seen == nil || !os.SameFile(t.seen, info) ||
 			t.seen.Size() != info.Size() || t.seen.Mode() != info.Mode() || !t.seen.ModTime().Equal(info.ModTime())
 		t.seen = info
