@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,12 +39,34 @@ func (l *log) Append(ctx context.Context, after store.Pos, data []byte) (store.P
 	if err != nil {
 		return 0, err
 	}
-	pos, err := s.append(ctx, l.subject, after, data)
-	if err == nil {
-		l.seen.Store(uint64(pos))
+	for pause := time.Millisecond; pause <= longestPause; pause *= 2 {
+		pos, err := s.append(ctx, l.subject, after, data)
+		if err == nil {
+			l.seen.Store(uint64(pos))
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return pos, err
+		}
+		// Several servers also say so for a moment after a message of the log has been accepted.
+		switch head, failed := s.newest(ctx, l.subject); {
+		case failed != nil && !errors.Is(failed, store.ErrEmpty):
+			return 0, failed
+		case head.Pos != after:
+			return 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(pause):
+		}
 	}
-	return pos, err
+	return 0, errBusy
 }
+
+// longestPause is the last pause before another attempt to append a message.
+const longestPause = 128 * time.Millisecond
+
+var errBusy = errors.New("JetStream has not finished to store an earlier message")
 
 // Trim implements store.Log.
 func (l *log) Trim(ctx context.Context, before store.Pos) error {

@@ -162,6 +162,28 @@ func TestALeaderThatIsKilledLosesAndDoublesNothing(t *testing.T) {
 	m.whole(t, count)
 }
 
+// Three servers say for a moment after a message was accepted that another one is on its way.
+func TestWhoIsAloneWithALogHasNoConflict(t *testing.T) {
+	servers := startCluster(t)
+	o := open(t, servers, three)
+	o.awaitUp(t)
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			l := o.Log(fmt.Sprint("log", i))
+			var after store.Pos
+			for j := range 1000 {
+				var err error
+				if after, err = l.Append(t.Context(), after, fmt.Append(nil, j)); err != nil {
+					t.Errorf("log %d, message %d: %v", i, j, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // A leader that steps down breaks no connection.
 func TestAnotherLeaderLosesAndDoublesNothing(t *testing.T) {
 	servers := startCluster(t)

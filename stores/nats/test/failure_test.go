@@ -185,3 +185,34 @@ func TestWhoFollowsAStreamThatIsMadeAnewIsToldSo(t *testing.T) {
 	}
 	add(t, l, 0, "three")
 }
+
+// A server tells of the others that it knows.
+func TestIfItsServerFailsAProcessGoesOnWithAnother(t *testing.T) {
+	servers := startCluster(t)
+	o := open(t, servers, three)
+	o.awaitUp(t)
+	js := admin(t, servers...)
+	l := leader(t, js, servers)
+	var other *server // one that does not lead, so that the stream goes on
+	for _, s := range servers {
+		if s != l {
+			other = s
+		}
+	}
+	for name, fail := range map[string]func(){"killed": other.kill, "hangs": func() { other.signal(syscall.SIGSTOP) }} {
+		if name == "hangs" && other.process == nil {
+			other.start()
+		}
+		p := open(t, []*server{other}, three)
+		p.awaitUp(t)
+		log := p.Log(name)
+		pos := add(t, log, 0, "one")
+		fail()
+		p.awaitDown(t)
+		p.awaitUp(t)
+		add(t, log, pos, "two")
+		if name == "hangs" {
+			other.signal(syscall.SIGCONT)
+		}
+	}
+}
