@@ -37,8 +37,9 @@ const (
 	// lookEvery is how often a session looks whether JetStream answers, and how far the stream is.
 	lookEvery = time.Second
 
-	// badFor is how long JetStream may fail until another connection is tried, perhaps to a server that is not cut off.
-	badFor = 3 * time.Second
+	// badFor is how long JetStream may fail until another connection is tried, perhaps to a server that is not cut off. Servers
+	// take up to 9 s to find another leader, and presence goes on meanwhile.
+	badFor = 10 * time.Second
 )
 
 // live is the whole life of a session. It returns why it is over.
@@ -89,7 +90,7 @@ func (s *session) run(say func(error)) error {
 			failing = time.Now()
 		case err != nil && failing.IsZero():
 			return err
-		case err != nil && time.Since(failing) > badFor:
+		case err != nil && time.Since(failing) > badFor, errors.Is(err, errCutOff) && time.Since(failing) > silentFor:
 			return err
 		}
 		wait := lookEvery

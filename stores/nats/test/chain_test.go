@@ -20,9 +20,13 @@ import (
 func chain(t *testing.T, l store.Log, stop <-chan struct{}, added chan<- int) {
 	ctx := context.Background()
 	var after store.Pos
+	var longest time.Duration
+	last := time.Now()
 	for i := 0; ; i++ {
+		longest, last = max(longest, time.Since(last)), time.Now()
 		select {
 		case <-stop:
+			t.Logf("nothing was accepted for %v", longest)
 			added <- i
 			return
 		default:
