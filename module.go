@@ -214,7 +214,11 @@ type Handler struct {
 	defaultDrain  bool // Drain is the default, not from the config
 	logger        *zap.Logger
 
-	// The engine, made from the options when the config loads.
+	engine
+}
+
+// engine holds the parts of the engine. They are made from the options when the config loads.
+type engine struct {
 	upstream *upstream.Config
 	streams  *stream.Group
 	direct   *direct.Server

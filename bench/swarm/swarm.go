@@ -12,17 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// swarm is what is asked of the clients, and their state.
+// swarm is a number of clients and their state.
 type swarm struct {
-	server         netip.AddrPort
-	request        []byte
-	clients        int
-	connectRate    float64
-	connectTimeout time.Duration
-	warmUp         time.Duration
-	duration       time.Duration
-	expect         expect
-	report         func(phase string) error
+	options
 
 	epoll    int
 	conns    []client
@@ -32,6 +24,19 @@ type swarm struct {
 	closed   int // clients whose response ended or broke
 	closeErr error
 	sum      counters
+}
+
+// options are the options of the command.
+type options struct {
+	server         netip.AddrPort
+	request        []byte
+	clients        int
+	connectRate    float64
+	connectTimeout time.Duration
+	warmUp         time.Duration
+	duration       time.Duration
+	expect         expect
+	report         func(phase string) error
 }
 
 // result is the measured window of a run. Checks (lost, doubled, bad, controls,

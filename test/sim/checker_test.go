@@ -10,13 +10,13 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// checker collects what is wrong.
+// checker collects violations.
 type checker struct {
 	ledger *ledger
 
 	mu         sync.Mutex
 	violations []string
-	first      chan struct{} // closed with the first
+	first      chan struct{} // closed at the first violation
 	counts     map[string]int
 }
 
@@ -24,7 +24,7 @@ func newChecker() *checker {
 	return &checker{ledger: newLedger(), first: make(chan struct{}), counts: make(map[string]int)}
 }
 
-// violation reports what is wrong.
+// violation adds a violation.
 func (c *checker) violation(text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -36,37 +36,37 @@ func (c *checker) violation(text string) {
 	}
 }
 
-// count notes that something has happened, for a test that says in the end how much it has seen.
+// count counts something that has happened. The counts are logged at the end.
 func (c *checker) count(what string, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts[what] += n
 }
 
-// follower checks what one client gets of one URL, over all its reconnects.
+// follower checks the events that one client gets from one URL, over all its reconnects.
 type follower struct {
 	*checker
 	who    who
 	role   string
 	config func(generation int) []*route
-	seen   *route // what the response is of
-	same   bool   // it is of the mapping and the upstream of the last event
+	seen   *route // the route of the response
+	same   bool   // the route has the mapping and the upstream of the last event
 
-	generation int // of the response's config
+	generation int // the generation of the response's config
 
-	last     record // n is 0 if there was none
-	mapping  *mapping
-	others   map[int]int
-	epoch    string // of the last event
-	seq      uint64
-	fresh    bool   // the last event was said after the config had come, so that no former mapping has left out the next
-	standing string // the last id
-	eventID  string // that of the last event
-	gap      string // the reason of one since the last event
-	began    bool   // nothing is known of where it began
-	over     bool   // the end event was the last
-	failed   bool   // an sse-error was
-	checked  int
+	last    record // n is 0 if there was none
+	mapping *mapping
+	others  map[int]int
+	epoch   string // the epoch of the last event
+	seq     uint64
+	fresh   bool   // the last event was sent after the config was loaded, so no earlier mapping has left out the next one
+	lastID  string // the last id
+	eventID string // the id of the last event
+	gap     string // the reason of a gap since the last event
+	began   bool   // the client has come without an id, so it is not known where it starts
+	over    bool   // the last event was the end event
+	failed  bool   // the last event was an sse-error
+	checked int
 }
 
 func (c *checker) follow(w who, role string, config func(generation int) []*route) *follower {
@@ -75,12 +75,12 @@ func (c *checker) follow(w who, role string, config func(generation int) []*rout
 	return f
 }
 
-// forget is for a client that comes without an id.
+// forget resets the follower for a client that comes without an id.
 func (f *follower) forget() {
 	*f = follower{checker: f.checker, who: f.who, role: f.role, config: f.config, seen: f.seen, generation: f.generation, began: true, others: make(map[int]int)}
 }
 
-// open tells that a response of that route begins.
+// open says that a response from this route begins.
 func (f *follower) open(generation int, r *route) {
 	f.generation = generation
 	f.same = f.last.n > 0 && f.mapping == r.mapping && f.last.tag == r.tag
@@ -122,7 +122,7 @@ func (f *follower) event(e ssetest.Event) error {
 		return err
 	}
 	f.mapping = f.seen.mapping
-	f.last, f.began, f.gap, f.standing, f.eventID = r, false, "", e.ID, e.ID
+	f.last, f.began, f.gap, f.lastID, f.eventID = r, false, "", e.ID, e.ID
 	if !e.HasID || f.seen.mapping.id != nil {
 		f.epoch = ""
 	}
@@ -144,10 +144,10 @@ func (f *follower) lost(e ssetest.Event) error {
 	return nil
 }
 
-// place takes an id-only block.
-func (f *follower) place(id string) { f.standing = id }
+// position takes an id without an event.
+func (f *follower) position(id string) { f.lastID = id }
 
-// check checks the event by itself.
+// check checks the event alone.
 func (f *follower) check(r record, e ssetest.Event) error {
 	m, conn := f.seen.mapping, f.ledger.get(r.conn)
 	switch {
@@ -200,7 +200,7 @@ func (f *follower) check(r record, e ssetest.Event) error {
 	return nil
 }
 
-// numbered checks the number that the source has given.
+// numbered checks the number in the id, which the source has given.
 func (f *follower) numbered(conn *connection, r record, epoch string, seq uint64) error {
 	known, before, fresh := f.epoch, f.seq, f.fresh
 	f.epoch, f.seq, f.fresh = epoch, seq, conn.after(f.generation, r.n)
@@ -241,8 +241,8 @@ func (f *follower) order(r record) error {
 // follows checks that there is no need for a gap.
 func (f *follower) follows(r record) error {
 	last, m := f.last, f.seen.mapping
-	// Told of a place after its last event, the client goes on from there. Another mapping may have let more pass.
-	moved := !f.same && f.standing != f.eventID
+	// If the client got an id without an event after its last event, it continues there. Another mapping may have sent more.
+	moved := !f.same && f.lastID != f.eventID
 	switch {
 	case r.tag != last.tag && !m.repeats:
 		return fmt.Errorf("%+v after %+v: another upstream, and no gap", r, last)
@@ -268,7 +268,7 @@ func (f *follower) follows(r record) error {
 		}
 		return err
 	case m.repeats:
-		return nil // another source has an event of that id, too, and cannot know better
+		return nil // another source also has an event with this id, and cannot tell them apart
 	case r.conn < last.conn:
 		return fmt.Errorf("%+v after %+v: an older connection, and no gap", r, last)
 	case moved:
@@ -285,7 +285,7 @@ func (f *follower) follows(r record) error {
 	return f.missing(r, 0, r.n-1)
 }
 
-// missing checks that no record of a connection, after one and up to another, ought to have come.
+// missing checks that the client need not have received any record of a connection between two numbers.
 func (f *follower) missing(r record, after, upTo int) error {
 	m, conn := f.seen.mapping, f.ledger.get(r.conn)
 	for n := after + 1; n <= upTo; n++ {
@@ -296,8 +296,8 @@ func (f *follower) missing(r record, after, upTo int) error {
 	return nil
 }
 
-// excused tells that a record need not have been kept: the mapping of the config that ran when it was said, or of the one
-// before or after that, as far as they are former ones, did not let it pass.
+// excused reports whether a record need not have been kept. That is so if an earlier config, which ran when the record was sent or
+// shortly before or after that, did not send it.
 func (f *follower) excused(conn *connection, r record) bool {
 	for former := max(0, f.generation-20); former < f.generation; former++ {
 		was := find(f.config(former), f.seen.path, f.role)
@@ -308,12 +308,12 @@ func (f *follower) excused(conn *connection, r record) bool {
 	return false
 }
 
-// complete checks that nothing has come on a connection after a record that ought to have been sent, too.
+// complete checks that the client has received all records of a connection up to its newest one.
 func (f *follower) complete(last record) error {
 	return f.missing(last, last.n, int(f.ledger.get(last.conn).said.Load()))
 }
 
-// ended checks that nothing is missing at the end.
+// ended checks that no record is missing at the end.
 func (f *follower) ended() error {
 	f.count("end", 1)
 	if f.seen.end && f.last.n > 0 && f.gap == "" && f.same {
@@ -322,7 +322,7 @@ func (f *follower) ended() error {
 	return nil
 }
 
-// settled tells that all has come that has been said.
+// settled reports whether the client has received all records.
 func (f *follower) settled() bool {
 	return f.last.n == 0 || f.gap != "" || !f.same || f.seen.many() || f.complete(f.last) == nil
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// client is one that reads, stalls, leaves and comes back.
+// client is a client that reads, stalls, leaves and reconnects.
 type client struct {
 	*simulation
 	who      who
@@ -38,10 +38,10 @@ type client struct {
 	parser   *ssetest.Parser
 	last     string // the last id
 	reading  bool
-	trail    []string // what it did lately
+	trail    []string // its last actions
 }
 
-// silence is how long a stream may say nothing, which says something each second. The machine may be a busy one.
+// silence is how long a stream may be silent. Streams send something each second, but the machine may be busy.
 const silence = 90 * time.Second
 
 func (s *simulation) client(i int) *client {
@@ -58,7 +58,7 @@ func (s *simulation) client(i int) *client {
 	return c
 }
 
-// transport has small buffers, so that a client that stalls is soon behind.
+// transport returns a transport with small buffers, so that a client that stalls is soon behind.
 func transport(protocol string) (t http.RoundTripper, closeIdle, closeAll func()) {
 	const buffer = 16 << 10
 	anyCertificate := &tls.Config{InsecureSkipVerify: true}
@@ -73,7 +73,7 @@ func transport(protocol string) (t http.RoundTripper, closeIdle, closeAll func()
 	}}
 	tcp := &http.Transport{
 		TLSClientConfig: anyCertificate, DisableCompression: true, Protocols: new(http.Protocols), DialContext: dialer.DialContext,
-		IdleConnTimeout: time.Second, // a connection that comes when nobody wants it any more
+		IdleConnTimeout: time.Second, // for a connection that is established after its request was canceled
 		HTTP2:           &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10},
 	}
 	switch protocol {
@@ -87,13 +87,13 @@ func transport(protocol string) (t http.RoundTripper, closeIdle, closeAll func()
 	return tcp, tcp.CloseIdleConnections, tcp.CloseIdleConnections
 }
 
-// live is a client's life.
+// live runs the client until ctx ends.
 func (c *client) live(ctx context.Context, paths []string) {
 	round, closeIdle, closeAll := transport(c.protocol)
 	defer closeAll()
 	if c.protocol == "h3" {
-		// reverse_proxy of Caddy 2.11.9 has a data race where the request of an HTTP/3 client is its own: it reads what the
-		// trailers of the body are while net/http, which probes the body, has them set.
+		// reverse_proxy in Caddy 2.11.9 has a data race if it passes on the request of an HTTP/3 client: it reads the trailers
+		// of the body while net/http, which probes the body, sets them.
 		paths = slices.DeleteFunc(slices.Clone(paths), func(path string) bool { return path == "/direct" || path == "/live" })
 	}
 	for ctx.Err() == nil {
@@ -185,7 +185,7 @@ func (c *client) visit(ctx context.Context, round http.RoundTripper) error {
 			return fmt.Errorf("no response within %s", silence)
 		}
 		c.count("refused connections", 1)
-		return nil // a listener that closes
+		return nil // the listener is closing
 	}
 	body := ssetest.Decoded(response)
 	defer body.Close()
@@ -237,7 +237,7 @@ func (c *client) read(ctx context.Context, leave func(error), body io.Reader, pa
 	case 1:
 		stall = c.random.IntN(20_000)
 	}
-	if c.path == "/fat" && c.random.IntN(2) == 0 { // there it is soon behind
+	if c.path == "/fat" && c.random.IntN(2) == 0 { // so that it is soon behind
 		stall = c.random.IntN(100_000)
 	}
 	died := time.AfterFunc(life, func() {
@@ -290,7 +290,7 @@ func (c *client) take(p []byte) error {
 	if err := c.grammar.feed(p); err != nil {
 		return err
 	}
-	// Line by line, so that the last id is that of each event.
+	// The bytes are parsed line by line, so that the last id is known after each event.
 	for line := range bytes.Lines(p) {
 		for _, e := range c.parser.Feed(line) {
 			c.count("events", 1)
@@ -300,7 +300,7 @@ func (c *client) take(p []byte) error {
 		}
 		if id := c.parser.LastEventID; id != c.last && id != "" {
 			c.last = id
-			c.follower.place(id)
+			c.follower.position(id)
 		}
 	}
 	if len(c.parser.Ignored) > 0 {
@@ -310,7 +310,7 @@ func (c *client) take(p []byte) error {
 	return nil
 }
 
-// ended looks at how the response has ended.
+// ended checks how the response has ended.
 func (c *client) ended(ctx context.Context, err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -333,7 +333,7 @@ func (c *client) ended(ctx context.Context, err error) error {
 	return nil
 }
 
-// settled tells that it has got all there is.
+// settled reports whether the client has received all records.
 func (c *client) settled() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

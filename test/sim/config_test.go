@@ -7,14 +7,14 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// addresses are where the upstreams are.
+// addresses are the addresses of the upstreams.
 type addresses struct {
 	http, dial string
-	folder     string // of the logs and of the sockets
+	folder     string // the folder of the logs and the sockets
 }
 
-// caddyfile is the config of a generation. Its responses say which it is, since a connection of before may still be
-// answered by the config of before.
+// caddyfile returns the config of a generation. Its responses name the generation, because the old config may still answer requests
+// on an old connection.
 func (a addresses) caddyfile(generation int, routes []*route) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "header X-Generation %d\nroute {\n", generation)
@@ -79,6 +79,6 @@ func (a addresses) handler(r *route) string {
 	return b.String()
 }
 
-// socket and log are where a listening backend listens, and what one that follows a file follows.
+// socket and log return the path of a socket for backend listen, and that of a log for backend file.
 func (a addresses) socket(tag string) string { return a.folder + "/" + tag + "sock" }
 func (a addresses) log(tag string) string    { return a.folder + "/" + tag + "log" }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// logFile is a log that is written, rotated, copied and cut.
+// logFile is a log that is written, rotated, copied and truncated.
 type logFile struct {
 	*upstreams
 	path   string
@@ -22,7 +22,7 @@ type logFile struct {
 	copies int
 }
 
-// rotated is how many former files are kept.
+// rotated is the number of rotated files that are kept.
 const rotated = 8
 
 // write writes until ctx ends.
@@ -57,7 +57,7 @@ func (f *logFile) open() (err error) {
 	return err
 }
 
-// burst writes some lines, in pieces that need not be whole.
+// burst writes some lines in pieces that may end anywhere.
 func (f *logFile) burst() error {
 	var text string
 	for range pick(f.random, 1, 1, 2, 5, 20) {
@@ -79,7 +79,7 @@ func (f *logFile) burst() error {
 // rotate does one of the things that happen to logs.
 func (f *logFile) rotate() error {
 	switch what := f.random.IntN(8); {
-	case what < 3: // renamed, and the writer goes on in the old file for a while
+	case what < 3: // rename, and write to the old file for a while
 		if err := f.shift(); err != nil {
 			return err
 		}
@@ -93,7 +93,7 @@ func (f *logFile) rotate() error {
 		}
 		f.out.Close()
 		return f.open()
-	case what < 5: // copied and truncated
+	case what < 5: // copy and truncate
 		if err := f.shift(); err != nil {
 			return err
 		}
@@ -101,17 +101,17 @@ func (f *logFile) rotate() error {
 			return err
 		}
 		return f.out.Truncate(0)
-	case what < 6: // truncated
+	case what < 6: // truncate
 		f.conn.cut(f.n)
 		return f.out.Truncate(0)
-	case what < 7: // removed; who reads a former file meanwhile never sees it
+	case what < 7: // remove; a client that reads an older file never sees it
 		f.conn.cut(f.n)
 		if err := os.Remove(f.path); err != nil {
 			return err
 		}
 		f.out.Close()
 		return f.open()
-	default: // a copy of the log or of a rotated file
+	default: // copy the log or a rotated file
 		f.copies++
 		name := fmt.Sprintf("%s.%d", f.path, 20260000+f.copies)
 		if f.random.IntN(2) == 0 {
@@ -125,7 +125,7 @@ func (f *logFile) rotate() error {
 	}
 }
 
-// shift makes way for a first rotated file.
+// shift renames the rotated files, so that the name of the first one is free.
 func (f *logFile) shift() error {
 	for i := rotated; i > 0; i-- {
 		err := os.Rename(fmt.Sprintf("%s.%d", f.path, i), fmt.Sprintf("%s.%d", f.path, i+1))

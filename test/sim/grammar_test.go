@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// grammar reads an event stream more strictly than a browser does: it takes what this server is to send and nothing
-// else. It stands beside ssetest.Parser, which makes the events.
+// grammar checks an event stream more strictly than a browser does: it accepts only what this server must send. The events are parsed
+// by ssetest.Parser.
 type grammar struct {
 	line   []byte
-	stage  int    // of the block: how far its fields are
-	blank  string // the name of the line before, to know whether this one may be blank
-	opened bool   // the comment that comes first is there
+	stage  int    // how far the fields of the block are
+	blank  string // the name of the last line, to know whether a blank line may follow
+	opened bool   // the comment at the beginning has come
 	tail   []byte // the last bytes, for a report
 }
 
@@ -46,7 +46,7 @@ func (g *grammar) feed(p []byte) error {
 	return nil
 }
 
-// inside tells that the stream stands within a line or a block.
+// inside reports whether the stream is within a line or a block.
 func (g *grammar) inside() bool {
 	return len(g.line) > 0 || g.stage != atStart
 }
@@ -97,13 +97,13 @@ func (g *grammar) take(line string) error {
 	return nil
 }
 
-// end takes a blank line.
+// end checks a blank line.
 func (g *grammar) end() error {
 	switch g.stage {
 	case afterEvent:
 		return fmt.Errorf("an event without data")
 	case atStart:
-		if g.blank != "retry" || !g.opened { // the last one, of a drain
+		if g.blank != "retry" || !g.opened { // the last retry in a drain
 			return fmt.Errorf("a blank line that ends nothing")
 		}
 	}

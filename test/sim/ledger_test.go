@@ -8,16 +8,16 @@ import (
 	"sync/atomic"
 )
 
-// ledger is what the upstreams have said, and what all clients together know of it.
+// ledger holds all records that the upstreams have sent, and the knowledge of all clients about them.
 type ledger struct {
 	mu    sync.Mutex
 	conns []*connection
 	logs  map[string]*connection // by tag and family
 
-	generation int // the newest config that has come
+	generation int // the generation of the newest config
 
 	bodies struct {
-		// What the last ids stood for, as hashes: far more of them than all histories have.
+		// The last ids and their events, as hashes. There are far more of them than in all histories.
 		sync.Mutex
 		of   map[uint64]uint64
 		ids  [1 << 18]uint64
@@ -25,19 +25,19 @@ type ledger struct {
 	}
 }
 
-// connection is one to an upstream. What goes on where it was, such as a file, is one for ever.
+// connection is a connection to an upstream. An upstream that continues where it was, such as a file, has only one.
 type connection struct {
 	id     int
 	tag    string
-	family string       // of those that one source might have
-	born   int          // the config that ran when it began
-	said   atomic.Int64 // the last number, noted before it is said
+	family string       // the connections that one source may have are in one family
+	born   int          // the generation that ran when it began
+	said   atomic.Int64 // the number of the last record, set before the record is sent
 
 	mu    sync.Mutex
-	epoch string // of the source, once a client has seen it
-	shift int64  // how much greater than its own number the source's is
+	epoch string // the epoch of the source, after a client has seen it
+	shift int64  // the source's number of a record minus the connection's
 	marks map[int]int
-	cuts  []int // the last numbers before the file was cut, and what had not been read was lost
+	cuts  []int // the last numbers before truncations of the file, which lose unread records
 }
 
 func newLedger() *ledger {
@@ -58,7 +58,7 @@ func (l *ledger) connectLocked(tag, family string) *connection {
 	return c
 }
 
-// log is the one connection that an upstream of that kind has.
+// log returns the only connection of an upstream that continues where it was.
 func (l *ledger) log(tag, family string) *connection {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,7 +69,7 @@ func (l *ledger) log(tag, family string) *connection {
 	return l.logs[key]
 }
 
-// say notes that a record is going to be said.
+// say records that the next record is going to be sent.
 func (c *connection) say(n int) {
 	for {
 		said := c.said.Load()
@@ -88,7 +88,7 @@ func (l *ledger) get(id int) *connection {
 	return l.conns[id-1]
 }
 
-// said is the last number of a connection.
+// said returns the last number of a connection.
 func (l *ledger) said(id int) int64 {
 	if c := l.get(id); c != nil {
 		return c.said.Load()
@@ -96,7 +96,7 @@ func (l *ledger) said(id int) int64 {
 	return 0
 }
 
-// between are the connections that the source of that epoch has had after one and before another.
+// between returns the connections that the source with this epoch had between two connections.
 func (l *ledger) between(first, last int, epoch string) (found []*connection) {
 	l.mu.Lock()
 	conns := slices.Clone(l.conns[first : last-1])
@@ -111,7 +111,7 @@ func (l *ledger) between(first, last int, epoch string) (found []*connection) {
 	return found
 }
 
-// numbered notes that the source has given number seq to the record n.
+// numbered records that the source has given the number seq to record n.
 func (c *connection) numbered(epoch string, seq uint64, n int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +128,7 @@ func (c *connection) numbered(epoch string, seq uint64, n int) error {
 	return nil
 }
 
-// loaded notes that a config has come: what has been said up to now may have been mapped by the one before.
+// loaded records that a config was loaded. The previous config may have mapped the records sent so far.
 func (l *ledger) loaded(generation int) {
 	l.mu.Lock()
 	l.generation = generation
@@ -145,7 +145,7 @@ func (l *ledger) loaded(generation int) {
 	}
 }
 
-// while tells that a record may have been said while a config ran, or the one before or after it.
+// while reports whether a record may have been sent while a config ran, or while the one before or after it ran.
 func (c *connection) while(generation, n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,7 +153,7 @@ func (c *connection) while(generation, n int) bool {
 	return c.born <= generation+1 && n > c.marks[generation-1] && (!come || n <= next)
 }
 
-// after tells that a record was said after a config had come.
+// after reports whether a record was sent after a config was loaded.
 func (c *connection) after(generation, n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,7 +161,7 @@ func (c *connection) after(generation, n int) bool {
 	return c.born >= generation || come && n > mark
 }
 
-// cut notes that all up to there may be lost to whoever has not read it.
+// cut records that all records so far may be lost for clients that have not read them.
 func (c *connection) cut(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -175,7 +175,7 @@ func (c *connection) cutsFrom(n int) []int {
 	return slices.Clone(c.cuts[i:])
 }
 
-// sameBody checks that an id has the same event wherever it comes.
+// sameBody reports whether an id always has the same event.
 func (l *ledger) sameBody(id, body uint64) bool {
 	l.bodies.Lock()
 	defer l.bodies.Unlock()

@@ -1,5 +1,5 @@
-// Package sim is a simulation of the whole: a real Caddy, upstreams and clients of all kinds, and a checker that knows
-// what was said. See README.md.
+// Package sim is a simulation of the whole system: a real Caddy, upstreams and clients of all kinds, and a checker that knows all
+// records that were sent. See README.md.
 package sim_test
 
 import (
@@ -34,14 +34,14 @@ type simulation struct {
 	plan    plan
 	server  *ssetest.Server
 	began   time.Time
-	staying chan struct{} // closed: clients leave no more
+	staying chan struct{} // closed when clients must not leave any more
 
 	mu      sync.Mutex
-	configs [][]*route // by generation
-	loaded  time.Time  // the last of them
+	configs [][]*route // the routes of each generation
+	loaded  time.Time  // when the last one was loaded
 }
 
-// latest is the generation that runs, and for how long it has.
+// latest returns the running generation, and for how long it has been running.
 func (s *simulation) latest() (generation int, since time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,7 @@ func TestSimulation(t *testing.T) {
 	s.tell(t, clients)
 }
 
-// paths are those of all routes.
+// paths returns the paths of all routes.
 func paths(routes []*route) []string {
 	all := make(map[string]bool)
 	for _, r := range routes {
@@ -104,7 +104,7 @@ func paths(routes []*route) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// reload loads config after config for that long, or until something is wrong.
+// reload loads one config after the other for this time, or until the first violation.
 func (s *simulation) reload(a addresses, lasts time.Duration) {
 	random := s.plan.random("reload")
 	over := time.After(lasts)
@@ -130,7 +130,7 @@ func (s *simulation) reload(a addresses, lasts time.Duration) {
 	}
 }
 
-// settle waits until all clients have got all there is.
+// settle waits until all clients have received all records.
 func (s *simulation) settle(clients []*client) {
 	deadline := time.After(silence)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -157,7 +157,7 @@ func (s *simulation) settle(clients []*client) {
 	}
 }
 
-// state is what the admin API says of all sources and streams.
+// state returns all sources and streams from the admin API.
 func (s *simulation) state() string {
 	var all strings.Builder
 	for _, path := range []string{"/sse/sources", "/sse/streams"} {
@@ -172,7 +172,7 @@ func (s *simulation) state() string {
 	return all.String()
 }
 
-// tell says what was seen, and fails the test if anything was wrong.
+// tell logs the counts, and fails the test if there was a violation.
 func (s *simulation) tell(t *testing.T, clients []*client) {
 	s.checker.mu.Lock()
 	defer s.checker.mu.Unlock()

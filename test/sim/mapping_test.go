@@ -5,23 +5,23 @@ import (
 	"strings"
 )
 
-// mapping is what a config says of how records become events, and the same said in Go.
+// mapping says how records become events, as options of a config and as Go code.
 type mapping struct {
 	name      string
 	caddyfile string
 	perClient bool
 
-	// Each is nil where the config says nothing.
+	// Each function is nil if the config does not have the option.
 	where func(record, who) bool
 	data  func(r record, seq string, c who) string // seq is the number that the event's id has
 	event func(record) string
 	id    func(record, who) string
 
 	repeats bool // ids are not unique
-	seq     bool // data needs the number
+	seq     bool // data has the record's number
 }
 
-// who is what a client says of itself in its query.
+// who describes a client. The description is in its query.
 type who struct{ name, kind, scheme string }
 
 func (c who) query() string { return "who=" + c.name + "&k=" + c.kind }
@@ -30,7 +30,7 @@ func template(r record) string {
 	return strings.Join([]string{`{"u":"` + r.tag + `","c":` + fmt.Sprint(r.conn) + `,"n":` + fmt.Sprint(r.n) + `,`, r.kind(), r.pad()}, " ")
 }
 
-// head is what parseRecord needs, in a template.
+// head is the part of a template that parseRecord needs.
 const head = `\{"u":"{record.u}","c":{record.c},"n":{record.n},`
 
 var mappings = map[string]*mapping{
@@ -99,7 +99,7 @@ func init() {
 
 func (m *mapping) matches(r record, c who) bool { return m.where == nil || m.where(r, c) }
 
-// wants is what the event of a record is to be.
+// wants returns the expected type and data of a record's event.
 func (m *mapping) wants(r record, seq string, c who) (kind, data string) {
 	kind, data = "message", ""
 	if m.event != nil {
@@ -111,7 +111,7 @@ func (m *mapping) wants(r record, seq string, c who) (kind, data string) {
 	return kind, m.data(r, seq, c)
 }
 
-// key tells apart whose events of the same id may differ.
+// key returns the same text for clients that must get the same event for an id.
 func (m *mapping) key(c who) string {
 	if m.perClient {
 		return m.name + "|" + c.query()

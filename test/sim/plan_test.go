@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// plan says what happens. The same seed gives the same plan; when it happens is for the machine to say.
+// plan decides what happens. The same seed gives the same plan, but the timing depends on the machine.
 type plan struct{ seed uint64 }
 
-// random is the chance of one who acts.
+// random returns the random numbers for one actor.
 func (p plan) random(who ...any) *rand.Rand {
 	return rand.New(rand.NewPCG(p.seed, hash(fmt.Sprint(who...))))
 }
 
-// route is one sse of a config. It does not change: another config has another.
+// route is a route with an sse handler. It does not change: the next config has a new one.
 type route struct {
 	path  string
-	role  string // of those it is for; empty: all
+	role  string // the role of the clients that it is for; empty: all clients
 	kind  string // proxy, http, dial, listen or file
-	tag   string // of its upstream
-	share string // its key, "default", or "" if it is not shared
+	tag   string // the tag of its upstream
+	share string // the key, "default", or "" if it is not shared
 
 	mapping *mapping
 	history int
@@ -29,21 +29,22 @@ type route struct {
 	replay  int
 	linger  string
 	lag     string
-	keep    bool // open streams over reloads
+	keep    bool // open streams survive reloads
 	end     bool
 
 	compress bool
 }
 
-// continues tells that who comes back with an id goes on where it was.
+// continues reports whether a client that reconnects with an id continues where it was.
 func (r *route) continues() bool {
 	return r.share != "" || r.kind == "file" || behaves(r.tag, resumes) || behaves(r.tag, resumesMapped)
 }
 
-// many tells that several connections speak at the same time.
+// many reports whether several connections send at the same time.
 func (r *route) many() bool { return r.kind == "listen" }
 
-// family is what the upstream gets to know of a client, so that the connections of different sources are told apart.
+// family returns the part of a client's description that the upstream gets. Different sources have connections with different
+// families.
 func (r *route) family(c who) string {
 	switch {
 	case r.kind == "proxy" && r.share == "":
@@ -62,17 +63,17 @@ func (r *route) family(c who) string {
 	return "all"
 }
 
-// belongs tells that a connection may be heard by that client.
+// belongs reports whether a client may get records from a connection.
 func (r *route) belongs(c *connection, w who) bool { return c.family == r.family(w) }
 
-// version is the tag of an upstream that takes the place of another.
+// version returns the tag of an upstream that replaces another one.
 func version(tag string, n int) string {
 	name, letters, _ := strings.Cut(tag, ".")
 	name, _, _ = strings.Cut(name, "v")
 	return fmt.Sprintf("%sv%d.%s", name, n, letters)
 }
 
-// routes are those of the first config.
+// routes returns the routes of the first config.
 func (p plan) routes() []*route {
 	routes := []*route{
 		{path: "/proxy", kind: "proxy", tag: "proxyv0.", share: "{path}"},
@@ -103,7 +104,7 @@ func (p plan) routes() []*route {
 	return routes
 }
 
-// mappingsFor are those that a route may have.
+// mappingsFor returns the names of the mappings that a route may have.
 func (r *route) mappingsFor() []string {
 	switch {
 	case behaves(r.tag, resumesMapped) && r.share != "":
@@ -121,7 +122,7 @@ func (r *route) mappingsFor() []string {
 		"id that repeats"}
 }
 
-// change gives a route other options.
+// change changes the options of a route.
 func (p plan) change(random *rand.Rand, r *route) {
 	if r.mapping == nil || random.IntN(2) == 0 {
 		r.mapping = mappings[pick(random, r.mappingsFor()...)]
@@ -138,11 +139,11 @@ func (p plan) change(random *rand.Rand, r *route) {
 	r.compress = random.IntN(2) == 0
 }
 
-// next is the config after that one.
+// next returns the routes of the next config.
 func (p plan) next(generation int, before []*route) []*route {
 	random := p.random("config", generation)
 	routes := slices.Clone(before)
-	for range random.IntN(5) { // none is a reload, too
+	for range random.IntN(5) { // without a change, it is a reload of the same config
 		i := random.IntN(len(routes))
 		r := *routes[i]
 		switch what := random.IntN(10); {
@@ -159,8 +160,8 @@ func (p plan) next(generation int, before []*route) []*route {
 	return routes
 }
 
-// move changes what stands before and after routes: for whoever has the role of a ghost, who never comes, and where
-// the admin's stands, who comes.
+// move adds, removes and moves routes. Routes with the role ghost are for clients that never come. The route with the role admin gets
+// requests only while it is before the public one.
 func (p plan) move(random *rand.Rand, generation int, routes []*route) []*route {
 	decoy := slices.IndexFunc(routes, func(r *route) bool { return r.role == "ghost" })
 	admin := slices.IndexFunc(routes, func(r *route) bool { return r.role == "admin" })
@@ -184,13 +185,13 @@ func (p plan) move(random *rand.Rand, generation int, routes []*route) []*route 
 		r := *routes[public]
 		r.role, r.tag = "admin", "adminv0."
 		return slices.Insert(routes, random.IntN(len(routes)+1), &r)
-	default: // after the public one, it is nobody's
+	default: // after the public one, it gets no requests
 		routes[admin], routes[public] = routes[public], routes[admin]
 		return routes
 	}
 }
 
-// find is the route that answers such a request.
+// find returns the route that answers a request.
 func find(routes []*route, path, role string) *route {
 	for _, r := range routes {
 		if r.path == path && (r.role == "" || r.role == role) {

@@ -10,21 +10,20 @@ import (
 	"strings"
 )
 
-// record is one that an upstream says. All that is in it follows from these three, so that whoever gets it can tell
-// whether it is whole.
+// record is a record from an upstream. Its content follows from these three fields, so that a client can check whether it is complete.
 type record struct {
-	tag  string // of the upstream, see tag
-	conn int    // the connection, or whatever has numbers of its own
-	n    int    // from 1, without a hole
+	tag  string // the tag of the upstream
+	conn int    // the connection
+	n    int    // its number on the connection, from 1, without holes
 }
 
 // A tag is the name of an upstream, a dot, and letters that say how it behaves.
 const (
 	fat           = "f" // records of up to 30 KB
-	resumes       = "s" // it has ids of its own, and goes on after the last that it is told
-	resumesMapped = "g" // it goes on after an id that the config makes
+	resumes       = "s" // its records have ids, and it resumes after the last id
+	resumesMapped = "g" // it resumes after an id from the config's template
 	ends          = "e" // each connection ends for good after some records
-	calm          = "c" // no connection ends by itself
+	calm          = "c" // its connections do not end by themselves
 )
 
 func behaves(tag, how string) bool {
@@ -36,7 +35,7 @@ var kinds = []string{"EUR", "USD", "GBP", "CHF"}
 
 func (r record) kind() string { return kinds[(r.n*7+r.conn)%len(kinds)] }
 
-// pieces are what is hard to carry in an event's data.
+// pieces are texts that are hard to carry in an event's data.
 var pieces = []string{
 	"data: ", "\n", "\n\n", "id: 9", ": comment", "über", "🙂", "\\", "\"", "event: x\n", "\u2028", "<b>&", " ", "\t", "retry: 1", "0123456789abcdef",
 }
@@ -57,7 +56,7 @@ func (r record) pad() string {
 	return b.String()
 }
 
-// text is the record as the upstream says it, without a line end.
+// text returns the record as the upstream sends it, without a line end.
 func (r record) text() string {
 	var pad bytes.Buffer
 	encoder := json.NewEncoder(&pad)
@@ -66,10 +65,10 @@ func (r record) text() string {
 	return fmt.Sprintf(`{"u":"%s","c":%d,"n":%d,"k":"%s","pad":%s}`, r.tag, r.conn, r.n, r.kind(), bytes.TrimSuffix(pad.Bytes(), []byte("\n")))
 }
 
-// id is the id that a mapping of the config makes, and an upstream that resumes.
+// id returns the record's id, from a mapping in the config or from an upstream that resumes.
 func (r record) id() string { return fmt.Sprintf("r%d.%d", r.conn, r.n) }
 
-// parseID reverses id.
+// parseID parses an id made by id.
 func parseID(id string) (conn, n int, ok bool) {
 	id, ok = strings.CutPrefix(id, "r")
 	if !ok {
@@ -81,7 +80,7 @@ func parseID(id string) (conn, n int, ok bool) {
 	return conn, n, ok && err1 == nil && err2 == nil
 }
 
-// parseRecord finds in an event's data which record it was made of.
+// parseRecord returns the record that an event's data was made from.
 func parseRecord(data string) (r record, ok bool) {
 	_, data, ok = strings.Cut(data, `{"u":"`)
 	if !ok {

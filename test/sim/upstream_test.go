@@ -17,39 +17,39 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// upstreams speak to whoever connects, each connection by itself, until they are to be quiet.
+// upstreams send records to each connection until they must be quiet.
 type upstreams struct {
 	plan   plan
 	ledger *ledger
 	busy   float64
-	quiet  chan struct{} // closed: nobody says any more, and nothing ends
+	quiet  chan struct{} // closed when no more records are sent, and no connection ends
 
 	mu     sync.Mutex
 	visits map[string]int
 }
 
-// ending is how a connection ends.
+// ending says how a connection ends.
 type ending int
 
 const (
-	held    ending = iota // by the other side
-	clean                 // as an upstream that has no more to say
-	aborted               // in the midst of a record, perhaps
+	held    ending = iota // the other side ends it
+	clean                 // the upstream ends it cleanly
+	aborted               // the upstream breaks it off, perhaps in the middle of a record
 )
 
-// speaker says the records of one connection.
+// speaker sends the records of one connection.
 type speaker struct {
 	*upstreams
 	conn   *connection
 	random *rand.Rand
-	n      int // the last that was said
-	left   int // that are still to be said
+	n      int // the number of the last record
+	left   int // how many records are left
 	write  func(string) error
 	events bool // as an event stream
-	breaks bool // it can end so that the other side knows that it is no clean end
+	breaks bool // it can break off so that the other side notices
 }
 
-// speaker is one for a new connection, which has seen lastID.
+// speaker returns the speaker for a new connection that resumes after lastID.
 func (u *upstreams) speaker(tag, family, lastID string) *speaker {
 	s := &speaker{upstreams: u}
 	u.mu.Lock()
@@ -74,7 +74,7 @@ func (u *upstreams) speaker(tag, family, lastID string) *speaker {
 	return s
 }
 
-// next is the next record, as it is said.
+// next returns the text of the next record.
 func (s *speaker) next() string {
 	s.n++
 	s.left--
@@ -86,7 +86,7 @@ func (s *speaker) next() string {
 	return "id: " + r.id() + "\ndata: " + r.text() + "\n\n"
 }
 
-// speak says records until it ends, or ctx does.
+// speak sends records until the connection or ctx ends.
 func (s *speaker) speak(ctx context.Context) ending {
 	for {
 		burst := pick(s.random, 1, 1, 1, 2, 5, 20)
@@ -128,7 +128,7 @@ func (s *speaker) speak(ctx context.Context) ending {
 	}
 }
 
-// catchUp says what another connection to the same log has said already.
+// catchUp sends the records that another connection to the same log has sent already.
 func (s *speaker) catchUp() {
 	for int64(s.n) < s.conn.said.Load() {
 		if s.write(s.next()) != nil {
@@ -137,13 +137,13 @@ func (s *speaker) catchUp() {
 	}
 }
 
-// end says the last of it.
+// end ends the connection.
 func (s *speaker) end() ending {
 	whole := s.random.IntN(2) == 0 || behaves(s.conn.tag, ends) || !s.breaks
 	half := s.random.IntN(2) == 0
 	switch {
 	case whole && half && !s.events:
-		if s.write(strings.TrimRight(s.next(), "\r\n")) != nil { // it counts all the same
+		if s.write(strings.TrimRight(s.next(), "\r\n")) != nil { // a last record without its line end counts
 			return held
 		}
 	case !whole && half:
@@ -161,7 +161,7 @@ func (s *speaker) end() ending {
 	return aborted
 }
 
-// inPieces cuts what is said at any place.
+// inPieces writes text in pieces of random sizes.
 func (s *speaker) inPieces(text string) error {
 	for s.random.IntN(3) == 0 && len(text) > 1 {
 		cut := 1 + s.random.IntN(len(text)-1)
@@ -173,11 +173,11 @@ func (s *speaker) inPieces(text string) error {
 	return s.write(text)
 }
 
-// ServeHTTP is that of backend http and of reverse_proxy.
+// ServeHTTP is the upstream for backend http and for reverse_proxy.
 func (u *upstreams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tag := cmp.Or(r.Header.Get("X-Tag"), r.URL.Query().Get("tag"))
 	family := cmp.Or(r.Header.Get("X-Family"), r.URL.Query().Get("family"))
-	// Where it is not shared, the query is the upstream's to read.
+	// If the route is not shared, the upstream gets the client's query.
 	s := u.speaker(tag, family, cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("lastEventId")))
 	s.breaks = true
 	flush := http.NewResponseController(w).Flush
@@ -196,7 +196,7 @@ func (u *upstreams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// listen serves backend dial, whose clients say what they want in a line.
+// listen serves backend dial, which sends its request in one line.
 func (u *upstreams) listen(t testing.TB) (address string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -234,14 +234,14 @@ func (u *upstreams) serve(ctx context.Context, conn net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	go func() { // sees the other side leave
+	go func() { // notices when the other side leaves
 		_, _ = io.Copy(io.Discard, in)
 		cancel()
 	}()
 	s.speak(ctx)
 }
 
-// push connects to a listening backend again and again, until ctx ends.
+// push connects to backend listen repeatedly until ctx ends.
 func (u *upstreams) push(ctx context.Context, socket, tag string, sender int) {
 	for ctx.Err() == nil {
 		conn, err := net.Dial("unix", socket)
@@ -259,7 +259,7 @@ func (u *upstreams) push(ctx context.Context, socket, tag string, sender int) {
 	}
 }
 
-// start starts them all.
+// start starts all upstreams.
 func (u *upstreams) start(t testing.TB, folder string, routes []*route) addresses {
 	u.visits = make(map[string]int)
 	a := addresses{folder: folder, http: ssetest.Upstream(t, u.ServeHTTP), dial: u.listen(t)}

@@ -37,7 +37,12 @@ type responseWriter struct {
 	mode   responseMode
 	tunnel bool // the next handler may be about to answer CONNECT with a tunnel
 	body   *httpbody.Body
-	err    error       // why we have rejected or cut off the response
+	err    error // why we have rejected or cut off the response
+	opening
+}
+
+// opening is the state of a response that may open before the next handler has answered.
+type opening struct {
 	unseen http.Header // the next handler's headers after ours were sent, such as trailers
 	own    http.Header // the next handler's headers before that, if ours may be sent early; otherwise nil
 	early  bool        // the client's stream has opened early
