@@ -19,13 +19,12 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 )
 
-// A Server is a real Caddy in the test's process. Every config it loads, Caddyfile or JSON, is changed so that the test
-// stays by itself, where the config says nothing else: no admin endpoint, no config persisted, storage in a folder of
-// the test, no redirects to HTTPS, listeners without a host on 127.0.0.1, the protocols h1, h2, h2c and h3, a
-// certificate for localhost (so sites need no tls directive), and all logs but those of the events app, from DEBUG up,
-// where Logs reads them.
+// Server is a real Caddy in the test's process. It changes each config, Caddyfile or JSON, so that the test is isolated. Unless the
+// config says otherwise, there is no admin endpoint, the config is not persisted, the storage is in a folder of the test, there are
+// no redirects to HTTPS, listeners without a host use 127.0.0.1, the protocols are h1, h2, h2c and h3, sites have a certificate for
+// localhost without a tls directive, and Logs has all logs from DEBUG up, except for those of the events app.
 //
-// {{port "name"}} in a config is a free port, the same one wherever the Server meets the name.
+// {{port "name"}} in a config stands for a free port. It is the same port for the same name.
 type Server struct {
 	t         testing.TB
 	dir       string
@@ -34,22 +33,22 @@ type Server struct {
 	stop      sync.Once
 }
 
-// A Log is one line of the server's log.
+// Log is one line in the server's log.
 type Log struct {
 	Level, Logger, Message string
 	Fields                 map[string]any // the whole line
 }
 
-// running guards the process's one Caddy.
+// running guards the only Caddy in the process.
 var running sync.Mutex
 
-// Site is the Caddyfile of a site for localhost with directives as its body, on two ports: "http" speaks h1 and h2c,
-// "https" h1tls, h2 and h3. It is what Server.URL expects.
+// Site returns the Caddyfile of a site for localhost with these directives. It has two ports: "http" for h1 and h2c, and "https" for
+// h1tls, h2 and h3. Server.URL uses these ports.
 func Site(directives string) string {
 	return "http://localhost:{{port \"http\"}}, https://localhost:{{port \"https\"}} {\n" + directives + "\n}\n"
 }
 
-// Start runs a Caddy with this Caddyfile until the test ends. There can be one at a time.
+// Start runs a Caddy with this Caddyfile until the test ends. There can be only one at a time.
 func Start(t testing.TB, caddyfile string) *Server {
 	t.Helper()
 	s := newServer(t)
@@ -57,7 +56,7 @@ func Start(t testing.TB, caddyfile string) *Server {
 	return s
 }
 
-// StartJSON is Start with a JSON config, for what a Caddyfile cannot say.
+// StartJSON is Start with a JSON config.
 func StartJSON(t testing.TB, config string) *Server {
 	t.Helper()
 	s := newServer(t)
@@ -85,8 +84,8 @@ func newServer(t testing.TB) *Server {
 	return s
 }
 
-// Reload replaces the running config, as "caddy reload --force" does. A client's connection of before may get answers of
-// the old config for a moment more: where that matters, wait for the new one's.
+// Reload replaces the running config, as "caddy reload --force" does. For a moment, the old config may still answer on old connections.
+// If that matters, wait for an answer from the new one.
 func (s *Server) Reload(caddyfile string) {
 	s.t.Helper()
 	if err := s.TryReload(caddyfile); err != nil {
@@ -94,7 +93,7 @@ func (s *Server) Reload(caddyfile string) {
 	}
 }
 
-// TryReload is Reload for a config that may be wrong; the running one then stays.
+// TryReload is Reload for a config that may be wrong. If it is, the running config stays.
 func (s *Server) TryReload(caddyfile string) error {
 	config, err := Adapt(s.expand(caddyfile))
 	if err != nil {
@@ -103,8 +102,8 @@ func (s *Server) TryReload(caddyfile string) error {
 	return s.load(config)
 }
 
-// Stop ends the server as a reload to a config without apps does: what the old config ran learns that it is stopping,
-// and responses still under way may end. Logs can still be read.
+// Stop stops the server as a reload with an empty config does: the modules of the old config are told to stop, and open responses may
+// end. Logs can still be read.
 func (s *Server) Stop() {
 	s.stop.Do(func() {
 		if err := s.load("{}"); err != nil {
@@ -113,11 +112,10 @@ func (s *Server) Stop() {
 	})
 }
 
-// Addr is the address of {{port "name"}}, 127.0.0.1:port.
+// Addr returns the address for {{port "name"}}: 127.0.0.1:port.
 func (s *Server) Addr(name string) string { return fmt.Sprintf("127.0.0.1:%d", s.port(name)) }
 
-// URL is the URL of path for a client of the given protocol, in a site made by Site, or another one for localhost with
-// ports of the same names.
+// URL returns the URL of a path for a client with this protocol. The site must be from Site, or have ports with the same names.
 func (s *Server) URL(protocol, path string) string {
 	scheme := "https"
 	if protocol == "h1" || protocol == "h2c" {
@@ -126,7 +124,7 @@ func (s *Server) URL(protocol, path string) string {
 	return fmt.Sprintf("%s://localhost:%d%s", scheme, s.port(scheme), path)
 }
 
-// Logs returns what the server has logged so far.
+// Logs returns the log lines so far.
 func (s *Server) Logs() []Log {
 	s.t.Helper()
 	text, err := os.ReadFile(s.logFile())
@@ -136,7 +134,7 @@ func (s *Server) Logs() []Log {
 	var logs []Log
 	for line := range bytes.Lines(text) {
 		if !bytes.HasSuffix(line, []byte("\n")) {
-			break // still being written
+			break // the line is still being written
 		}
 		var l Log
 		if err := json.Unmarshal(line, &l.Fields); err != nil {
@@ -191,7 +189,7 @@ func (s *Server) port(name string) int {
 
 func (s *Server) logFile() string { return filepath.Join(s.dir, "caddy.log") }
 
-// object is a JSON object of a config; at returns a member that is one too, made if it is not there.
+// object is a JSON object in a config. Its method at returns a member that is an object, too, and creates it if necessary.
 type object map[string]any
 
 func (o object) at(path ...string) object {
@@ -229,8 +227,8 @@ func (s *Server) load(config string) error {
 	logs := root.at("logging", "logs")
 	logs.at("default").setDefault("level", "DEBUG")
 	if _, ok := logs.at("default")["include"]; !ok {
-		// Where somebody listens at DEBUG, the event of each TLS handshake reads what the tls app's Start wrote. Nothing
-		// that the race detector sees orders the two for HTTP/3, since it does not follow UDP packets.
+		// At DEBUG, the event for each TLS handshake reads data that the tls app's Start has written. For HTTP/3, the race
+		// detector does not see the order of the two, because it does not follow UDP packets.
 		logs.at("default").setDefault("exclude", []string{"events"})
 	}
 	for name := range logs {

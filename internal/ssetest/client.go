@@ -21,12 +21,12 @@ import (
 	"github.com/quic-go/quic-go/http3"
 )
 
-// Protocols are the names that Client and Server.URL take: HTTP/1.1, HTTP/1.1 over TLS, HTTP/2 without and with TLS,
+// Protocols are the names of protocols for Client and Server.URL: HTTP/1.1, HTTP/1.1 over TLS, HTTP/2 without and with TLS, and
 // HTTP/3.
 var Protocols = []string{"h1", "h1tls", "h2c", "h2", "h3"}
 
-// Client returns a client that speaks one protocol of Protocols and no other. It trusts any certificate, follows no
-// redirect, asks for no compression by itself and has no overall timeout. Its connections close when the test ends.
+// Client returns a client that speaks only one of the Protocols. It trusts any certificate, follows no redirects, does not ask for
+// compression and has no timeout. Its connections close when the test ends.
 func Client(t testing.TB, protocol string) *http.Client {
 	t.Helper()
 	anyCertificate := &tls.Config{InsecureSkipVerify: true}
@@ -41,7 +41,7 @@ func Client(t testing.TB, protocol string) *http.Client {
 	}
 	transport := &http.Transport{
 		TLSClientConfig: anyCertificate, DisableCompression: true, Protocols: new(http.Protocols),
-		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 256 << 10}, // a server soon notices who does not read
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 256 << 10}, // so that a server soon notices a client that does not read
 	}
 	switch protocol {
 	case "h1", "h1tls":
@@ -58,7 +58,7 @@ func Client(t testing.TB, protocol string) *http.Client {
 	return client
 }
 
-// Cert writes a self-signed certificate for localhost and the loopback addresses, and its key, to files of the test.
+// Cert writes a self-signed certificate for localhost and the loopback addresses, and its key, to files in a folder of the test.
 func Cert(t testing.TB) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -92,8 +92,8 @@ func Cert(t testing.TB) (certFile, keyFile string) {
 	return write("cert.pem", "CERTIFICATE", certificate), write("key.pem", "PRIVATE KEY", keyDER)
 }
 
-// FreePort returns a port of 127.0.0.1 that is free for TCP and UDP, so that HTTP/3 finds its twin. It is none of those
-// that systems give to clients, any of which could be taken by a connection before the server listens.
+// FreePort returns a port on 127.0.0.1 that is free for TCP and for UDP, which HTTP/3 needs. It is not in the range that the system
+// uses for outgoing connections, so that no connection can take it before the server listens.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {

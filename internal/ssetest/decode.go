@@ -8,16 +8,15 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Compressed makes the request one of a client that accepts these content codings.
+// Compressed makes the client accept these content codings.
 func Compressed(acceptEncoding string) func(*http.Request) {
 	return With("Accept-Encoding", acceptEncoding)
 }
 
-// Decoded returns the body of a response without its content coding. A response that ends without the end of its coding is
-// truncated.
+// Decoded returns the decoded body of a response. If the response ends before the end of its content coding, reads return an error.
 func Decoded(response *http.Response) io.ReadCloser { return &decoder{response: response} }
 
-// decoder makes its decoder with the first read, since that wants the first bytes.
+// decoder creates the decoder at the first read, because that needs the first bytes.
 type decoder struct {
 	response *http.Response
 	text     io.Reader

@@ -1,7 +1,7 @@
-// Package ssetest is what the tests of this repository share: a reader of event streams that follows the standard and
-// nothing else, clients of every protocol, a real Caddy in the test's own process, upstreams for it, and a check that
-// nothing is left running. Only tests import it; it does not import the sse handler, so that the handler's own tests can
-// use it: a test that wants the handler in its Caddy imports that itself.
+// Package ssetest has helpers for the tests in this repository: a parser of event streams that follows only the standard, clients
+// for each protocol, a real Caddy in the test's own process, upstreams for it, and a check for goroutines that are left behind. Only
+// tests import it. It does not import the sse handler, so that the handler's own tests can use it. A test that needs the handler in
+// its Caddy imports the handler itself.
 package ssetest
 
 import (
@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Patience bounds every wait for a condition: long enough for a loaded machine, since only a test that fails waits it out.
+// Patience is the longest wait for a condition. It is generous, for machines under load. Only a test that fails waits so long.
 const Patience = 30 * time.Second
 
-// Within runs f, which is over within Patience, or the test fails and names what it waited for. Nothing stops f then.
+// Within runs f. If f does not return within Patience, the test fails with what, and f continues to run.
 func Within(t testing.TB, what string, f func()) {
 	t.Helper()
 	over := make(chan struct{})
@@ -27,7 +27,7 @@ func Within(t testing.TB, what string, f func()) {
 	}
 }
 
-// Wait polls until condition holds, and fails the test, naming what it waited for, when that takes longer than Patience.
+// Wait polls until the condition is true. If that takes longer than Patience, the test fails with what.
 func Wait(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(Patience); !condition(); time.Sleep(5 * time.Millisecond) {

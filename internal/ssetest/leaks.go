@@ -7,8 +7,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// NoLeaks checks, when the test and its other cleanups are over, that no goroutine is left that was not there when
-// NoLeaks was called; so it comes first in a test. What ends by itself gets Patience to do so.
+// NoLeaks checks after the test, and after its other cleanups, that there are only goroutines that existed when NoLeaks was called. So
+// call it first. Goroutines that are ending have Patience.
 func NoLeaks(t testing.TB) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
@@ -20,11 +20,11 @@ func NoLeaks(t testing.TB) {
 	})
 }
 
-// leaks waits until no goroutine is left but those known before.
+// leaks waits until only goroutines from before are left.
 func leaks(before goleak.Option, patience time.Duration) error {
 	for deadline := time.Now().Add(patience); ; {
 		err := goleak.Find(before,
-			// Looks every five seconds whether the lock it keeps fresh has been released, and ends then.
+			// This goroutine keeps a lock fresh. It checks only every five seconds whether the lock was released.
 			goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
 		)
 		if err == nil || time.Now().After(deadline) {

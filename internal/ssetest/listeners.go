@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// waitListeners waits until the listeners of the config before are closed.
+// waitListeners waits until the listeners of the previous config are closed.
 //
-// Caddy opens listeners of its own for each config, on the same ports (SO_REUSEPORT), and closes the former ones some
-// time after it has loaded the new config. The kernel resets the connections that lie in the queue of the one that is
-// closed, so whoever connects meanwhile may find the server gone.
+// Caddy opens new listeners for each config, on the same ports (SO_REUSEPORT), and closes the old ones some time after it has loaded
+// the new config. The kernel resets the connections in the queue of a closed listener, so a client that connects meanwhile may
+// fail.
 func (s *Server) waitListeners() {
 	s.t.Helper()
 	Wait(s.t, "the listeners of the former config to close", func() bool {
@@ -20,7 +20,7 @@ func (s *Server) waitListeners() {
 	})
 }
 
-// listeners counts the TCP sockets that listen on a port of IPv4, as proc_net_tcp(5) says; none where there is no /proc.
+// listeners counts the TCP sockets that listen on an IPv4 port, see proc_net_tcp(5). Without /proc, it returns 0.
 func listeners(port int) int {
 	table, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {

@@ -9,37 +9,37 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-// An Event is what a browser dispatches (WHATWG HTML §9.2.6).
+// Event is an event as a browser dispatches it (WHATWG HTML §9.2.6).
 type Event struct {
 	ID   string // the stream's last event ID when the event was dispatched
 	Type string // "message" if the block names none
 	Data string
 
-	HasID bool // the block itself has an id field that counts
+	HasID bool // the block itself has a valid id field
 }
 
-// A Parser reads an event stream by the letter of WHATWG HTML §9.2.5 and §9.2.6, in pieces of any size. It shares
-// nothing with the code under test. The zero Parser is at the start of a stream.
+// Parser parses an event stream exactly as WHATWG HTML §9.2.5 and §9.2.6 say, in pieces of any size. It shares no code with the code
+// under test. The zero Parser is at the start of a stream.
 type Parser struct {
-	// Comments are the comment lines so far, without their colon; one space after it is dropped too.
+	// Comments are the comment lines so far, without the colon and one space after it.
 	Comments []string
-	// Ignored are the lines that mean nothing to a client: unknown fields, an id with NUL, a retry that is no number.
+	// Ignored are the lines that a client ignores: unknown fields, an id with NUL, a retry that is not a number.
 	Ignored []string
-	// LastEventID is what the client would send in Last-Event-ID when it reconnects now.
+	// LastEventID is the Last-Event-ID that the client would send if it reconnected now.
 	LastEventID string
 	// Retry is the client's reconnection time, if HasRetry.
 	Retry    time.Duration
 	HasRetry bool
 
 	line    []byte // the line that has not ended yet
-	started bool   // the first line, which may begin with a BOM, is over
+	started bool   // the first line, which may begin with a BOM, has ended
 	afterCR bool   // an LF now is the second half of a CRLF
 
 	block
 	id string // the last event ID buffer, which outlives the block
 }
 
-// A block is the lines since the last blank line, which become an event.
+// block has the lines since the last blank line, which become an event.
 type block struct {
 	open      bool // a field was seen
 	data      strings.Builder
@@ -47,13 +47,13 @@ type block struct {
 	hasID     bool
 }
 
-// ParseAll returns the events that a complete event stream dispatches.
+// ParseAll returns the events in a complete event stream.
 func ParseAll(stream []byte) []Event {
 	var p Parser
 	return p.Feed(stream)
 }
 
-// Feed takes the stream's next bytes and returns the events that they complete.
+// Feed parses the next bytes of the stream, and returns the events that they complete.
 func (p *Parser) Feed(b []byte) []Event {
 	var events []Event
 	for len(b) > 0 {
@@ -76,7 +76,7 @@ func (p *Parser) Feed(b []byte) []Event {
 	return events
 }
 
-// Pending tells whether the stream stands inside a line or a block: were it to end here, fields would be lost.
+// Pending reports whether the stream is within a line or a block. If it ended now, fields would be lost.
 func (p *Parser) Pending() bool { return len(p.line) > 0 || p.open }
 
 func (p *Parser) endLine() (Event, bool) {
@@ -86,7 +86,7 @@ func (p *Parser) endLine() (Event, bool) {
 		p.started = true
 		raw = bytes.TrimPrefix(raw, []byte("\uFEFF"))
 	}
-	// Line ends are ASCII, so decoding line by line is decoding the stream. It replaces what is not UTF-8, never fails.
+	// Line ends are ASCII, so the stream can be decoded line by line. Invalid UTF-8 is replaced.
 	line, _ := unicode.UTF8.NewDecoder().String(string(raw))
 	if line == "" {
 		return p.dispatch()
@@ -116,7 +116,7 @@ func (p *Parser) endLine() (Event, bool) {
 			break
 		}
 		ms, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || ms > int64(1<<63-1)/int64(time.Millisecond) { // no digits, or more than any timer takes
+		if err != nil || ms > int64(1<<63-1)/int64(time.Millisecond) { // not a number, or too large for a timer
 			p.Ignored = append(p.Ignored, line)
 			break
 		}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// FreeAddress returns an address that nobody listens on.
+// FreeAddress returns a free address to listen on.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	return fmt.Sprintf("127.0.0.1:%d", FreePort(t))

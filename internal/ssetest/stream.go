@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// ErrOpen is what Stream.Err returns while the response has not ended.
+// ErrOpen is returned by Stream.Err while the response has not ended.
 var ErrOpen = errors.New("the stream is open")
 
-// A Stream is a live response that a goroutine of its own decodes and reads as an event stream. Its waiting methods fail the test,
-// showing what has come so far, after Patience; they belong to the test's goroutine.
+// Stream is a live response. Its own goroutine decodes it and parses it as an event stream. Call the methods that wait from the test's
+// goroutine. After Patience, they fail the test and show what has been received so far.
 type Stream struct {
 	Status int
 	Proto  string // "HTTP/2.0"
@@ -28,29 +28,29 @@ type Stream struct {
 	done   chan struct{}
 
 	mu     sync.Mutex
-	resume chan struct{} // reading waits for its close; nil unless paused
+	resume chan struct{} // closed by Resume; nil unless paused
 	received
 }
 
-// received is what has come of the response so far.
+// received is the part of the response that was received so far.
 type received struct {
-	changed chan struct{} // closed and replaced whenever something here changes
+	changed chan struct{} // closed and replaced at each change
 	parser  Parser
 	raw     []byte
 	events  []Event
-	next    int // the first event that Next has not returned
+	next    int // the index of the event that Next will return
 	err     error
 }
 
-// With sets a request header field.
+// With sets a header of the request.
 func With(name, value string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set(name, value) }
 }
 
-// LastEventID makes the request one of a client that reconnects.
+// LastEventID makes the request that of a client that reconnects with this id.
 func LastEventID(id string) func(*http.Request) { return With("Last-Event-ID", id) }
 
-// Get opens url as an EventSource would, changed by options, and returns when the response header is there, whatever its
+// Get requests url as an EventSource would, with these options. It returns when the response's headers have arrived, whatever the
 // status. The stream is closed when the test ends.
 func Get(t testing.TB, client *http.Client, url string, options ...func(*http.Request)) *Stream {
 	t.Helper()
@@ -66,7 +66,7 @@ func Get(t testing.TB, client *http.Client, url string, options ...func(*http.Re
 	return Do(t, client, r)
 }
 
-// Do is Get for a request made by the test.
+// Do is Get for a request from the test.
 func Do(t testing.TB, client *http.Client, r *http.Request) *Stream {
 	t.Helper()
 	ctx, cancel := context.WithCancel(r.Context())
@@ -120,7 +120,7 @@ func (s *Stream) read(body io.ReadCloser) {
 	}
 }
 
-// Next returns the next event that it has not returned yet; a timeout of 0 means Patience.
+// Next waits for the next event and returns it. A timeout of 0 means Patience.
 func (s *Stream) Next(timeout time.Duration) Event {
 	s.t.Helper()
 	if timeout == 0 {
@@ -133,27 +133,27 @@ func (s *Stream) Next(timeout time.Duration) Event {
 	return s.events[s.next-1]
 }
 
-// WaitEvents waits until n events have come since the stream opened, and returns these n.
+// WaitEvents waits for the first n events of the stream and returns them.
 func (s *Stream) WaitEvents(n int) []Event {
 	s.t.Helper()
 	s.waitFor(Patience, fmt.Sprintf("%d events", n), func() bool { return len(s.events) >= n })
 	return s.Events()[:n]
 }
 
-// WaitComments waits until n comments have come since the stream opened, and returns these n.
+// WaitComments waits for the first n comments of the stream and returns them.
 func (s *Stream) WaitComments(n int) []string {
 	s.t.Helper()
 	s.waitFor(Patience, fmt.Sprintf("%d comments", n), func() bool { return len(s.parser.Comments) >= n })
 	return s.Comments()[:n]
 }
 
-// WaitLastEventID waits until id is the last event ID, by an event or an id-only block.
+// WaitLastEventID waits until id is the last event id, from an event or from a block with only an id.
 func (s *Stream) WaitLastEventID(id string) {
 	s.t.Helper()
 	s.waitFor(Patience, fmt.Sprintf("last event id %q", id), func() bool { return s.parser.LastEventID == id })
 }
 
-// WaitEnd waits until the response has ended and returns how, like Err.
+// WaitEnd waits until the response has ended, and returns the result of Err.
 func (s *Stream) WaitEnd() error {
 	s.t.Helper()
 	deadline := time.NewTimer(Patience)
@@ -166,7 +166,7 @@ func (s *Stream) WaitEnd() error {
 	return s.Err()
 }
 
-// Err tells how the response ended: nil cleanly, ErrOpen not yet, any other error truncated, or by Close.
+// Err returns nil if the response has ended cleanly, ErrOpen if it has not ended, and another error if it was truncated or closed.
 func (s *Stream) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,17 +176,17 @@ func (s *Stream) Err() error {
 // Done is closed when the response has ended.
 func (s *Stream) Done() <-chan struct{} { return s.done }
 
-// Events returns the events that have come so far.
+// Events returns the events so far.
 func (s *Stream) Events() []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.events)
 }
 
-// Comments returns the comments that have come so far.
+// Comments returns the comments so far.
 func (s *Stream) Comments() []string { return s.State().Comments }
 
-// State returns a copy of what the parser knows by now: comments, last event ID, retry.
+// State returns a copy of the parser's state: comments, last event id, retry.
 func (s *Stream) State() Parser {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,15 +197,15 @@ func (s *Stream) State() Parser {
 	}
 }
 
-// Raw returns the body as it has come so far, without its content coding.
+// Raw returns the decoded body so far.
 func (s *Stream) Raw() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return string(s.raw)
 }
 
-// Pause makes the client stop reading, as one that is stalled, once what it is reading now has come. Data then piles up
-// in the buffers between it and the server.
+// Pause makes the client stop reading after the present read, as a stalled client does. Data then piles up in the buffers between the
+// client and the server.
 func (s *Stream) Pause() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,14 +224,14 @@ func (s *Stream) Resume() {
 	}
 }
 
-// Close leaves the stream as a client does that goes away, and returns when its reader has ended.
+// Close closes the stream as a client does that leaves. It returns when the stream's goroutine has ended.
 func (s *Stream) Close() {
 	s.cancel()
 	s.Resume()
 	<-s.done
 }
 
-// String shows what has come so far, for a test that fails.
+// String shows what has been received so far, for the message of a failed test.
 func (s *Stream) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -247,7 +247,7 @@ func (s *Stream) String() string {
 	return b.String()
 }
 
-// waitFor waits for a condition on what mu guards. A stream that has ended will not fulfil it any more.
+// waitFor waits for a condition on the data that mu guards. It stops waiting when the stream has ended.
 func (s *Stream) waitFor(timeout time.Duration, what string, condition func() bool) {
 	s.t.Helper()
 	deadline := time.NewTimer(timeout)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Upstream serves handler over HTTP/1.1 on a loopback port and returns its address, host:port. When the test ends its
-// connections are cut, so that a handler that waits for its request's context does end.
+// Upstream serves handler over HTTP/1.1 on a loopback port and returns its address, host:port. When the test ends, it closes the
+// connections, so that a handler that waits for its request's context returns.
 func Upstream(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
 	var protocols http.Protocols
@@ -19,7 +19,7 @@ func Upstream(t testing.TB, handler http.HandlerFunc) string {
 	return serve(t, handler, protocols)
 }
 
-// UpstreamH2C is Upstream over HTTP/2 without TLS; reverse_proxy asks it by h2c://host:port.
+// UpstreamH2C is Upstream over HTTP/2 without TLS. Its address for reverse_proxy is h2c://host:port.
 func UpstreamH2C(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
 	var protocols http.Protocols
@@ -33,7 +33,7 @@ func serve(t testing.TB, handler http.HandlerFunc, protocols http.Protocols) str
 	if err != nil {
 		t.Fatal(err)
 	}
-	var open atomic.Int64 // requests
+	var open atomic.Int64 // open requests
 	server := &http.Server{Protocols: &protocols, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		open.Add(1)
 		defer open.Add(-1)
@@ -41,7 +41,7 @@ func serve(t testing.TB, handler http.HandlerFunc, protocols http.Protocols) str
 	})}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
-	// httptest.Server is not used since it takes five seconds to cut an HTTP/2 connection.
+	// httptest.Server is not used, because it takes five seconds to close an HTTP/2 connection.
 	t.Cleanup(func() {
 		_ = server.Close()
 		serving.Wait()
@@ -50,8 +50,8 @@ func serve(t testing.TB, handler http.HandlerFunc, protocols http.Protocols) str
 	return listener.Addr().String()
 }
 
-// Records returns n JSON records, without line ends, as a service's log might write them: nested, of different lengths,
-// not ASCII only, and the same at each call. Joined by "\n" they are NDJSON.
+// Records returns n JSON records without line ends, like those in a service's log. They are nested, have different lengths, are not only
+// ASCII, and are the same at each call. Joined by "\n", they are NDJSON.
 func Records(n int) []string {
 	levels := []string{"info", "info", "warn", "error"}
 	messages := []string{

@@ -1,5 +1,5 @@
-// Package upstreamtest runs our own backends in tests, without the handler. backendtest is for the contract that every
-// backend keeps; this is for what one of them does.
+// Package upstreamtest runs our own backends in tests, without the handler. Package backendtest checks the contract of all backends. This
+// package is for the tests of one backend.
 package upstreamtest
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
 )
 
-// Backend returns what the text of a Caddyfile after "backend" becomes.
+// Backend returns the backend for a Caddyfile's text after "backend".
 func Backend(t testing.TB, text string) backend.Backend {
 	t.Helper()
-	text = strings.ReplaceAll(text, "{query.", "{http.request.uri.query.") // as the sse directive's parser does
+	text = strings.ReplaceAll(text, "{query.", "{http.request.uri.query.") // as the parser of the sse directive does
 	name, _, _ := strings.Cut(strings.TrimSpace(text), " ")
 	info, err := caddy.GetModule(backend.Namespace + "." + name)
 	if err != nil {
@@ -40,13 +40,13 @@ func Backend(t testing.TB, text string) backend.Backend {
 	return module.(backend.Backend)
 }
 
-// Request returns a client's request as Caddy's server hands it on.
+// Request returns a client's request that is prepared as in Caddy's server.
 func Request(target string) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, target, nil)
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), new(caddyhttp.Server))
 }
 
-// Upstream binds a Backend to a request for /?query.
+// Upstream binds a backend to a request for /?query.
 func Upstream(t testing.TB, text, query string) backend.Upstream {
 	t.Helper()
 	u, err := Backend(t, text).Bind(Request("/?" + query))
@@ -56,7 +56,7 @@ func Upstream(t testing.TB, text, query string) backend.Upstream {
 	return u
 }
 
-// Status returns the status of the response that a failure before the first record becomes, or 0 if err is nil.
+// Status returns the status of the response to a failure before the first record, or 0 if err is nil.
 func Status(err error) int {
 	if err == nil {
 		return 0

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// WantLittleMemory streams u, which says a line of 100 MiB and one more. It fails the test if the long line was ever held.
+// WantLittleMemory streams u, which sends a line of 100 MiB and another line. It fails the test if the whole long line was in memory.
 func WantLittleMemory(t testing.TB, u backend.Upstream) {
 	t.Helper()
 	var before, after runtime.MemStats
@@ -28,7 +28,7 @@ func WantLittleMemory(t testing.TB, u backend.Upstream) {
 	}
 }
 
-// tally counts records, as the splitter that clients' records are made with finds them.
+// tally is a sink that counts records.
 type tally struct {
 	mu               sync.Mutex
 	records, tooLong int

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend/backendtest"
 )
 
-// Running is an upstream that streams to a tape.
+// Running is a running call of Stream with a tape.
 type Running struct {
 	*backendtest.Tape
 	Stop func()
@@ -33,7 +33,7 @@ func Run(t testing.TB, u backend.Upstream, lastID string) *Running {
 	return r
 }
 
-// Wait returns what Stream has returned.
+// Wait waits for Stream and returns its result.
 func (r *Running) Wait(t testing.TB) error {
 	t.Helper()
 	select {
@@ -50,13 +50,13 @@ func (r *Running) WaitOpen(t testing.TB) {
 	Eventually(t, func() bool { return len(r.Types()) > 0 }, func() string { return "the sink is not open" })
 }
 
-// Hears waits until all inputs together have been given this text.
+// Hears waits until this text was written to all inputs together.
 func (r *Running) Hears(t testing.TB, want string) {
 	t.Helper()
 	Eventually(t, func() bool { return r.Text() == want }, func() string { return "have " + r.Text() + ", want " + want })
 }
 
-// Eventually waits until ok, and fails the test with have if that takes too long.
+// Eventually waits until ok returns true. If that takes too long, the test fails with have.
 func Eventually(t testing.TB, ok func() bool, have func() string) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
@@ -66,10 +66,10 @@ func Eventually(t testing.TB, ok func() bool, have func() string) {
 	}
 }
 
-// LeavesNothing fails the test if do leaves goroutines or file descriptors.
+// LeavesNothing fails the test if do leaves goroutines or file descriptors behind.
 func LeavesNothing(t testing.TB, do func()) {
 	t.Helper()
-	do() // what is opened once and for all is open now
+	do() // things that are opened only once are open after this
 	descriptors := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
@@ -85,7 +85,7 @@ func LeavesNothing(t testing.TB, do func()) {
 	})
 }
 
-// OpenAndStop opens an upstream that often, and stops it each time once it has said text.
+// OpenAndStop opens an upstream so many times, and stops it each time after it has sent text.
 func OpenAndStop(t testing.TB, u backend.Upstream, times int, text string) {
 	t.Helper()
 	for range times {

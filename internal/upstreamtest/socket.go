@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// ServeSocket answers each connection to a socket of its own, and returns the socket's address.
+// ServeSocket listens on a new socket, answers each connection, and returns the socket's address.
 func ServeSocket(t testing.TB, network, address string, answer func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen(network, address)
