@@ -6,16 +6,13 @@ import (
 	"math"
 )
 
-// saturated is the share of the offered events below which a server does not
-// keep up.
+// saturated is the share of offered events below which a server does not keep up.
 const saturated = 0.98
 
-// noise is how much the cost per delivery may rise from the first to any later
-// point of the growth and still count as not rising.
+// noise is how much the cost per delivery may rise, from the first point of the growth to any later one, without counting as a rise.
 const noise = 1.05
 
-// bars prints each bar of the product with its figure; one that nothing was
-// measured for is left out.
+// bars prints each bar of the product with its figure. A bar without a measurement is left out.
 func bars(w io.Writer, all []measurement) {
 	b := book{w: w, all: all}
 	fmt.Fprintln(w, "| bar | figure | limit | met |")
@@ -132,7 +129,7 @@ func (b book) belowEveryPeer(name, scenario string, f func(measurement) float64)
 	b.bar(name+", of the best peer ("+peer+")", worst, "< 1", worst < 1)
 }
 
-// growth compares the dearest delivery of a series with that of its first point.
+// growth compares the most expensive delivery in a series to that at its first point.
 func (b book) growth(name string, series []scenario) {
 	first := find(b.all, series[0].name, oursShared)
 	worst := math.NaN()

@@ -1,6 +1,5 @@
-// Command bench runs the product beside its peers on this machine and prints
-// one Markdown table and the bars that the product is held to. README.md says
-// what is measured.
+// Command bench measures the product and its peers on this machine. It prints a Markdown table, and the bars that the product must
+// meet. README.md describes the measurements.
 package main
 
 import (
@@ -74,7 +73,7 @@ func run(ctx context.Context) error {
 	return err
 }
 
-// pair is one scenario with one server.
+// pair is a scenario with a server.
 type pair struct {
 	scenario scenario
 	server   server
@@ -99,19 +98,18 @@ type measurement struct {
 	Run      int    `json:"run"`
 	// ServerCPU is the server's CPU time in the window, in seconds, of all its processes.
 	ServerCPU float64 `json:"server_cpu_s"`
-	// EmitterCPU is the emitter's, likewise.
+	// EmitterCPU is the emitter's CPU time in the window, in seconds.
 	EmitterCPU float64 `json:"emitter_cpu_s"`
-	// OtherCPU is that of everything else on the machine, and what the machine's
-	// host withheld: noise, if it is much.
+	// OtherCPU is the CPU time of everything else on the machine, and the time that its host withheld. A high value means noise.
 	OtherCPU float64 `json:"other_cpu_s"`
 	// Memory is how much the server's resident memory grew with each client, in bytes.
 	Memory float64 `json:"memory_per_client"`
 	Swarm  swarmed `json:"swarm"`
-	// Failed says why there are no figures: the server could not do it.
+	// Failed is the reason why there are no figures: the server failed.
 	Failed string `json:"failed,omitempty"`
 }
 
-// swarmed is what the swarm printed.
+// swarmed is the output of the swarm.
 type swarmed struct {
 	Phase      string  `json:"phase"`
 	Clients    int     `json:"clients"`
@@ -139,8 +137,8 @@ type bench struct {
 	progress io.Writer
 }
 
-// measure runs all pairs, scenario by scenario; the order of the servers turns
-// round with each run, so that none always has the machine as another left it.
+// measure runs all pairs, one scenario after the other. The order of the servers changes with each run, so that no server always
+// follows the same other one.
 func (b *bench) measure(ctx context.Context, pairs []pair, caddy string) ([]measurement, error) {
 	raiseOpenFiles()
 	k, err := newKit(ctx, caddy)

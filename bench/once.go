@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// place is where one run happens: addresses and a folder of its own.
+// place holds the addresses and the folder of one run.
 type place struct {
 	dir      string
 	listen   string // address of the server under test
 	http     string // address of the emitter's HTTP side
-	tcp      string // and of its TCP side
+	tcp      string // address of the emitter's TCP side
 	scenario scenario
 }
 
@@ -33,8 +33,7 @@ func (p place) file(name, content string) (string, error) {
 	return path, os.WriteFile(path, []byte(content), 0o644)
 }
 
-// once starts emitter, server and swarm, and measures. Whatever happens, none
-// of them runs on when it returns.
+// once starts emitter, server and swarm, and measures. When it returns, none of them is running any more.
 func (b *bench) once(ctx context.Context, k *kit, p pair) (m measurement, err error) {
 	limit := b.duration + p.scenario.warmUp + 3*time.Minute
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %v", limit))
@@ -45,7 +44,7 @@ func (b *bench) once(ctx context.Context, k *kit, p pair) (m measurement, err er
 		return m, err
 	}
 	defer os.RemoveAll(at.dir)
-	if err = os.Chmod(at.dir, 0o755); err != nil { // nginx' workers are another user
+	if err = os.Chmod(at.dir, 0o755); err != nil { // the workers of nginx run as another user
 		return m, err
 	}
 	for _, address := range []*string{&at.listen, &at.http, &at.tcp} {
@@ -85,7 +84,7 @@ func (b *bench) once(ctx context.Context, k *kit, p pair) (m measurement, err er
 		}
 		defer helper.stop()
 	}
-	time.Sleep(500 * time.Millisecond) // what a server does once it has started is not the clients' cost
+	time.Sleep(500 * time.Millisecond) // the work of a server right after its start is not a cost of the clients
 	before := server.memory()
 
 	format := "sse"
@@ -110,7 +109,7 @@ func (b *bench) once(ctx context.Context, k *kit, p pair) (m measurement, err er
 		}
 		switch m.Swarm.Phase {
 		case "connected":
-			// A hub that is busy already may never come to accept the last clients.
+			// A busy hub may never accept the last clients.
 			emitter.begin()
 		case "start":
 			m.Memory = float64(server.memory()-before) / float64(sc.clients)

@@ -31,8 +31,7 @@ const (
 
 var lineColours = []string{"#0b62a4", "#c8553d", "#3d8c40", "#7a5195", "#8a6d3b"}
 
-// writePlot draws what a delivery costs, over the number of clients and over
-// the rate, both on logarithmic axes.
+// writePlot draws the cost of a delivery over the number of clients and over the rate, both on logarithmic axes.
 func writePlot(path string, all []measurement) error {
 	var names []string
 	highest := 0.0
@@ -66,7 +65,7 @@ func writePlot(path string, all []measurement) error {
 	return os.WriteFile(path, []byte(b.String()), 0o644)
 }
 
-// panel draws one diagram from its left edge on.
+// panel draws one diagram.
 func panel(b *strings.Builder, left int, title string, series []scenario, value func(scenario) float64, names []string, highest float64, all []measurement) {
 	first, last := math.Log(value(series[0])), math.Log(value(series[len(series)-1]))
 	width, height := float64(panelWidth-marginLeft-marginRight), float64(panelHeight-marginTop-marginBase)

@@ -19,15 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clockTick is USER_HZ, the unit of times in /proc: a hundredth of a second on
-// every Linux that Go runs on.
+// clockTick is USER_HZ, the unit of times in /proc. It is a hundredth of a second on every Linux that Go supports.
 const clockTick = 10 * time.Millisecond
 
-// maxOpenFiles is what a server with 10,000 clients and an upstream for each needs.
+// maxOpenFiles is enough for a server with 10,000 clients and an upstream for each.
 const maxOpenFiles = 32 << 10
 
-// raiseOpenFiles lets the servers hold their clients. Where it may not, the
-// scenarios that need more fail and say so.
+// raiseOpenFiles raises the limit of open files for the servers. If that is not allowed, scenarios that need more fail with an error.
 func raiseOpenFiles() {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
@@ -38,7 +36,7 @@ func raiseOpenFiles() {
 	}
 }
 
-// process is a command in a process group of its own, with whatever it starts.
+// process is a command in its own process group, with the processes that it starts.
 type process struct {
 	name   string
 	cmd    *exec.Cmd
@@ -48,13 +46,13 @@ type process struct {
 	once   sync.Once
 }
 
-// start runs a command in dir; what it says on standard error is kept there.
+// start runs a command in dir, and keeps its standard error there.
 func start(dir, name string, command ...string) (*process, error) {
 	p := &process{name: name, cmd: exec.Command(command[0], command[1:]...), ended: make(chan struct{})}
 	p.cmd.Dir = dir
-	// A Caddy must neither find nor leave anything in the user's folders.
+	// A Caddy must not use the user's folders.
 	p.cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
-	// Should this command be killed outright, the group's leader is still told to end.
+	// If this command is killed, the kernel tells the group's leader to end.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	p.stderr = filepath.Join(dir, name+".log")
 	log, err := os.Create(p.stderr)
@@ -77,13 +75,13 @@ func start(dir, name string, command ...string) (*process, error) {
 		go func() { _, _ = io.Copy(io.Discard, read) }()
 	}
 	go func() {
-		_ = p.cmd.Wait() // how it ended shows in what it did
+		_ = p.cmd.Wait() // its output shows how it ended
 		close(p.ended)
 	}()
 	return p, nil
 }
 
-// stop ends the whole group, and waits for its leader.
+// stop ends the whole group and waits for its leader.
 func (p *process) stop() {
 	p.once.Do(func() {
 		group := -p.cmd.Process.Pid
@@ -97,7 +95,7 @@ func (p *process) stop() {
 	})
 }
 
-// begin tells an emitter that waits to start its feed.
+// begin tells a waiting emitter to start its feed.
 func (p *process) begin() { _ = p.cmd.Process.Signal(syscall.SIGUSR1) }
 
 // ready waits until the process accepts connections.
@@ -120,7 +118,7 @@ func (p *process) ready(ctx context.Context, address string) error {
 	}
 }
 
-// log is the end of what the process said on standard error.
+// log returns the end of the process's standard error.
 func (p *process) log() string {
 	b, _ := os.ReadFile(p.stderr)
 	b = bytes.TrimSpace(b)
@@ -134,7 +132,7 @@ func (p *process) logged() error {
 	return nil
 }
 
-// cpu is the user and system time of all processes of the group.
+// cpu returns the user and system time of all processes in the group.
 func (p *process) cpu() time.Duration {
 	var ticks int64
 	p.each(func(dir string, stat []string) {
@@ -145,7 +143,7 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(ticks) * clockTick
 }
 
-// memory is the resident memory of all processes of the group, in bytes.
+// memory returns the resident memory of all processes in the group, in bytes.
 func (p *process) memory() int64 {
 	var total int64
 	p.each(func(dir string, _ []string) {
@@ -160,14 +158,14 @@ func (p *process) memory() int64 {
 	return total
 }
 
-// each calls f for each process of the group with the fields of its stat file
-// that follow the command's name (proc_pid_stat(5), from field 3 on).
+// each calls f for each process in the group, with the fields of its stat file after the command's name (proc_pid_stat(5), from field 3
+// on).
 func (p *process) each(f func(dir string, stat []string)) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		content, err := os.ReadFile(filepath.Join(dir, "stat"))
 		if err != nil {
-			continue // it has ended since
+			continue // it has ended meanwhile
 		}
 		fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
 		if len(fields) > 12 && fields[2] == strconv.Itoa(p.cmd.Process.Pid) {
@@ -176,8 +174,8 @@ func (p *process) each(f func(dir string, stat []string)) {
 	}
 }
 
-// busy is the time that the machine's cores have worked for any process or were
-// withheld by its host (proc_stat(5): user, nice, system and steal).
+// busy returns the time that the machine's cores have worked for any process, or were withheld by its host (proc_stat(5): user, nice,
+// system and steal).
 func busy() time.Duration {
 	content, _ := os.ReadFile("/proc/stat")
 	line, _, _ := strings.Cut(string(content), "\n")

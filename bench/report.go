@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// perMillion is the server's CPU seconds per million events, NaN without events.
+// perMillion returns the server's CPU seconds per million events, or NaN without events.
 func (m measurement) perMillion() float64 {
 	if m.Swarm.Events == 0 {
 		return math.NaN()
@@ -22,7 +22,7 @@ func (m measurement) perMillion() float64 {
 	return m.ServerCPU / float64(m.Swarm.Events) * 1e6
 }
 
-// faults says what went wrong with the stream; empty if nothing did.
+// faults returns the faults in the streams, or "".
 func (m measurement) faults() string {
 	var all []string
 	add := func(n uint64, what string) {
@@ -52,12 +52,12 @@ func (m measurement) summary() string {
 	return s
 }
 
-// row is what the table says of all runs of one pair.
+// row is a row of the table: all runs of one pair.
 type row struct {
 	runs []measurement
 }
 
-// rows groups measurements, in the order of the scenarios and their servers.
+// rows groups the measurements by pair, in the order of the scenarios and their servers.
 func rows(all []measurement) []row {
 	var grouped []row
 	for _, sc := range scenarios {
@@ -80,7 +80,7 @@ func find(all []measurement, scenario, server string) row {
 	return r
 }
 
-// median of what f says of the runs that have figures, NaN if none has.
+// median returns the median of f over the runs with figures, or NaN if there are none.
 func (r row) median(f func(measurement) float64) float64 {
 	var values []float64
 	for _, m := range r.runs {
@@ -164,7 +164,7 @@ func report(w io.Writer, all []measurement) {
 	bars(w, all)
 }
 
-// faults sums up over all runs: a fault in one is a fault.
+// faults returns the faults in all runs.
 func (r row) faults() string {
 	var sum measurement
 	failed := 0
@@ -206,7 +206,7 @@ func thousands(v float64) string {
 	return s
 }
 
-// machine is one line that says where the figures come from.
+// machine returns a line that describes the machine.
 func machine() string {
 	model := "unknown CPU"
 	info, _ := os.ReadFile("/proc/cpuinfo")

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// scenario is what is asked of a server, and of which ones.
+// scenario is a load, and the servers that are measured with it.
 type scenario struct {
 	name    string
 	clients int
@@ -17,13 +17,12 @@ type scenario struct {
 	servers []string
 }
 
-// offered is how many records per second all clients together should get, 0
-// where there is no such number.
+// offered returns the number of records per second that all clients together should get, or 0 if there is no such number.
 func (s scenario) offered() float64 {
 	return max(s.rate, 0) * float64(s.clients)
 }
 
-// Scenarios and servers that the bars name.
+// The scenarios and servers in the bars.
 const (
 	fullSpeed = "one stream at full speed"
 	streams   = "200 streams of 100/s"
@@ -61,7 +60,7 @@ var (
 	proxies = []string{passSSE, passNDJSON, ours, oursMapped, oursBackend, nginx, nodeProxy, quart}
 	hubs    = []string{oursShared, nchan, channels, nodeHub, mercureHub, goSSE, r3labs}
 
-	// coded are our own ways to compress, beside none.
+	// coded are our servers with and without compression.
 	coded = []string{oursShared, oursZstd, oursGzip, encodeZstd, encodeGzip}
 
 	// growthClients get growthRates[0] records per second, and growthRates go
@@ -76,12 +75,12 @@ var scenarios = append([]scenario{
 	{shared1k, 1000, true, 50, 1, 200, 2 * time.Second, hubs},
 	{shared5k, 5000, true, 50, 1, 200, 3 * time.Second, hubs},
 	{shared5kx, 5000, true, 100, 1, 200, 3 * time.Second, hubs},
-	// Long enough for every client to have had two heartbeats.
+	// Long enough for two heartbeats to each client.
 	{idle, 5000, true, 0, 1, 200, 12 * time.Second, hubs},
 	{coded20, 1000, true, 20, 1, 200, 3 * time.Second, coded},
 	{coded50, 1000, true, 50, 1, 200, 3 * time.Second, coded},
 	{codedIdle, 1000, true, 0, 1, 200, 12 * time.Second, coded},
-	{coded5k, 5000, true, 50, 1, 200, 5 * time.Second, coded[:3]}, // encode takes gigabytes for as many
+	{coded5k, 5000, true, 50, 1, 200, 5 * time.Second, coded[:3]}, // without encode, which would take gigabytes for so many clients
 }, growth()...)
 
 func growthName(clients int, rate float64) string {

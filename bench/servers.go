@@ -10,25 +10,24 @@ import (
 	"strings"
 )
 
-// server is one that is measured.
+// server is a server to measure.
 type server struct {
 	name string
-	path string // of the URL that clients ask for
+	path string // the path that clients request
 
 	takesEvents  bool   // its upstream sends ready-made Server-Sent Events
 	passesNDJSON bool   // its clients get NDJSON
 	mapped       bool   // its events carry the record's type and number
 	coding       string // the content coding that its clients accept
 
-	// prepare builds or finds what the server needs, and says what is missing.
+	// prepare builds or finds the parts that the server needs. An error says what is missing.
 	prepare func(context.Context, *kit) error
-	// command is the server's, helper (if any) that of a publisher, whose cost
-	// is not the server's.
+	// command is the server's command. helper, if any, is that of a publisher, whose cost does not count.
 	command func(*kit, place) ([]string, error)
 	helper  func(*kit, place) []string
 }
 
-// sharing is the site of our streams that share a source.
+// sharing is the site for our streams that share a source.
 const sharing = `sse {
 		backend dial {tcp}
 		heartbeat 5s
@@ -93,15 +92,14 @@ var servers = []server{
 	{name: r3labs, path: "/?stream=bench", prepare: build("r3labs"), command: hub("r3labs")},
 }
 
-// kit holds the programs that the benchmark runs, in a folder that it removes.
+// kit holds the programs for the benchmark, in a folder that is removed at the end.
 type kit struct {
 	dir      string
 	sources  string
 	programs map[string]string
 }
 
-// newKit builds emitter and swarm. The benchmark is run in its own folder,
-// where the sources of the peers are.
+// newKit builds emitter and swarm. The benchmark must run in its own folder, where the sources of the peers are.
 func newKit(ctx context.Context, caddy string) (*kit, error) {
 	sources, err := os.Getwd()
 	if err != nil {
@@ -135,7 +133,7 @@ func (k *kit) path(program string) string { return k.programs[program] }
 
 func (k *kit) source(name string) string { return filepath.Join(k.sources, name) }
 
-// build compiles a package, of the module in the given folder, into the kit.
+// build compiles a package from the module in this folder into the kit.
 func (k *kit) build(ctx context.Context, module, pkg string) error {
 	name := filepath.Base(pkg)
 	if k.programs[name] != "" {
@@ -178,7 +176,7 @@ func product(ctx context.Context, k *kit) error {
 	return nil
 }
 
-// nchanModules are the places where distributions put the module.
+// nchanModules are the paths of the module in different distributions.
 var nchanModules = []string{
 	"/usr/lib/nginx/modules/ngx_nchan_module.so",
 	"/usr/lib64/nginx/modules/ngx_nchan_module.so",
@@ -198,8 +196,8 @@ func nchanModule(ctx context.Context, k *kit) error {
 	return fmt.Errorf("nginx has no module nchan (libnginx-mod-nchan); looked for %s", strings.Join(nchanModules, ", "))
 }
 
-// pythonModules looks for a Python that has Quart: the distribution's packages
-// belong to /usr/bin/python3, which may not be the first in the path.
+// pythonModules finds a Python with Quart. The distribution's packages belong to /usr/bin/python3, which may not be the first one in the
+// PATH.
 func pythonModules(ctx context.Context, k *kit) error {
 	for _, name := range []string{"python3", "/usr/bin/python3"} {
 		path, err := exec.LookPath(name)

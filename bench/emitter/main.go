@@ -1,6 +1,5 @@
-// Command emitter is the benchmark's upstream. It sends numbered, timed records
-// over HTTP/1.1 (chunked) and over TCP, to each connection a stream of its own
-// or to all connections one global feed.
+// Command emitter is the benchmark's upstream. It sends records with a number and a time over HTTP/1.1 (chunked) and over TCP. Each
+// connection gets its own stream, or all connections get one global feed.
 package main
 
 import (

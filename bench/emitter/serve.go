@@ -8,7 +8,7 @@ import (
 	"net/http"
 )
 
-// framing is what one burst of records becomes on the wire.
+// framing says how a burst of records is framed.
 type framing struct {
 	events  bool // each record as `data: …` and a blank line
 	chunked bool // each burst as one chunk of RFC 9112 §7.1
@@ -18,8 +18,7 @@ type framing struct {
 type sender func(w io.Writer, f framing)
 
 func serveTCP(conn net.Conn, send sender) {
-	// A reader that leaves is noticed by the next write, and one that leaves a
-	// silent stream by this read.
+	// The next write notices that a reader has left. On a silent stream, this read does.
 	go func() {
 		_, _ = io.Copy(io.Discard, conn)
 		conn.Close()
@@ -27,8 +26,7 @@ func serveTCP(conn net.Conn, send sender) {
 	send(conn, framing{})
 }
 
-// serveHTTP answers by hand rather than through net/http: one write for a
-// burst, and nothing in the emitter that could be slower than the server.
+// serveHTTP does not use net/http: it makes one write for a burst, so that the emitter is never slower than the server.
 func serveHTTP(conn net.Conn, events bool, send sender) {
 	buffered := bufio.NewReader(conn)
 	request, err := http.ReadRequest(buffered)

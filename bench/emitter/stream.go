@@ -11,7 +11,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/bench/internal/record"
 )
 
-// stream says what is sent.
+// stream describes a stream of records.
 type stream struct {
 	rate   float64 // records per second; 0: none, negative: full speed
 	burst  int     // records per write
@@ -19,8 +19,7 @@ type stream struct {
 	events bool
 }
 
-// burst is one write's worth of records in one framing, prepared so that only
-// numbers and times change.
+// burst is the records of one write, in one framing. It is prepared, and only the numbers and times change.
 type burst struct {
 	bytes   []byte
 	records [][]byte // parts of bytes
@@ -60,7 +59,7 @@ func (b *burst) stamp(n int64, t time.Time) {
 	}
 }
 
-// emit sends a stream of its own to w.
+// emit sends a stream to w.
 func (s stream) emit(w io.Writer, f framing) {
 	if s.rate == 0 {
 		select {} // the connection's own reader closes it when the peer leaves
@@ -83,15 +82,14 @@ func (s stream) interval() time.Duration {
 	return time.Duration(float64(s.burst) / s.rate * float64(time.Second))
 }
 
-// feed is one stream that all connections read, each from the moment it came.
+// feed is a stream that all connections read, each from the time at which it was opened.
 type feed struct {
 	stream
 	mu      sync.Mutex
 	readers map[*reader]struct{}
 }
 
-// reader takes the time and first number of each burst; it writes them in a
-// framing of its own.
+// reader receives the time and the first number of each burst, and writes the burst in its own framing.
 type reader struct{ bursts chan mark }
 
 type mark struct {
@@ -99,12 +97,11 @@ type mark struct {
 	t time.Time
 }
 
-// maxBehind is how many bursts a reader of the feed may lag before it is cut
-// off, so that what it misses shows as a closed connection and never as a gap
-// that the server would be blamed for.
+// maxBehind is how many bursts a reader of the feed may lag before its connection is closed. So a slow reader never causes a gap, for
+// which the server would be blamed.
 const maxBehind = 4096
 
-// newFeed returns a feed that starts with the first signal from begin.
+// newFeed returns a feed that starts at the first signal from begin.
 func newFeed(ctx context.Context, s stream, begin <-chan os.Signal) *feed {
 	f := &feed{stream: s, readers: make(map[*reader]struct{})}
 	if s.rate > 0 {

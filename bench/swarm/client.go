@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// client is one connection. It holds no goroutine and, between reads, no
-// buffer but for an unfinished line.
+// client is one connection. It has no goroutine and, between reads, no buffer except for an unfinished line.
 type client struct {
 	fd     int
 	state  state
@@ -16,7 +15,7 @@ type client struct {
 
 	coding  string // of the body, empty without one
 	decoder *decoder
-	now     int64 // when what is being decoded has arrived
+	now     int64 // the arrival time of the bytes being decoded
 }
 
 type state uint8
@@ -31,7 +30,7 @@ const (
 	closed
 )
 
-// maxHead bounds the response's header section, in bytes.
+// maxHead is the largest size of the response's header section, in bytes.
 const maxHead = 16 << 10
 
 var (
@@ -40,13 +39,13 @@ var (
 	errEnd   = errors.New("the response ended")
 )
 
-// receive reads what has arrived at now, in nanoseconds since the Unix epoch.
-// opened reports that the header section has just been read.
+// receive reads the bytes that have arrived at now, in nanoseconds since the Unix epoch. opened reports whether the header section has
+// just been read.
 func (c *client) receive(b []byte, now int64, e *expect, sum *counters) (opened bool, err error) {
 	for len(b) > 0 {
 		switch c.state {
 		case inHead:
-			// Only here, once per client, are bytes copied to find an end.
+			// Bytes are copied only here, once per client, to find the end of the header section.
 			before := len(c.parser.rest)
 			c.parser.rest = append(c.parser.rest, b...)
 			end := bytes.Index(c.parser.rest, []byte("\r\n\r\n"))
@@ -101,7 +100,7 @@ func (c *client) receive(b []byte, now int64, e *expect, sum *counters) (opened 
 	return opened, nil
 }
 
-// body takes the next bytes of the body, in its coding.
+// body takes the next bytes of the encoded body.
 func (c *client) body(b []byte, now int64, e *expect, sum *counters) error {
 	if c.coding == "" {
 		c.parser.feed(b, now, e, sum)
@@ -114,7 +113,7 @@ func (c *client) body(b []byte, now int64, e *expect, sum *counters) error {
 	return c.decoder.feed(b)
 }
 
-// head reads the header section and says how the body is framed and coded.
+// head parses the header section, which says how the body is framed and encoded.
 func head(section string, e *expect) (next state, coding string, err error) {
 	status, fields, _ := strings.Cut(section, "\r\n")
 	if !strings.HasPrefix(status, "HTTP/1.1 200") {

@@ -9,9 +9,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// decoder decodes the body of one client as it arrives. Decoders pull, and the
-// swarm has one goroutine that pushes, so a decoder is a coroutine: it runs
-// until it wants more than there is.
+// decoder decodes the body of one client as it arrives. The decoders of libraries pull, but the swarm has one goroutine that pushes. So a
+// decoder is a coroutine that runs until it needs more bytes.
 type decoder struct {
 	input  []byte
 	resume func() (struct{}, bool)
@@ -58,7 +57,7 @@ func (d *decoder) run(coding string, take func([]byte)) error {
 	}
 }
 
-// Read gives the decoder what has arrived, or waits for more.
+// Read provides the bytes that have arrived to the decoder, or waits for more.
 func (d *decoder) Read(p []byte) (int, error) {
 	for len(d.input) == 0 {
 		d.pause(struct{}{})

@@ -1,10 +1,9 @@
-// Command swarm is the benchmark's clients: any number of them over HTTP/1.1 in
-// one goroutine with epoll. It checks every record's number for every client,
-// measures from the record's send time to its arrival, and reports its own CPU
-// time, since a client that is slower than the server measures only itself.
+// Command swarm runs the benchmark's clients: any number of them over HTTP/1.1, in one goroutine with epoll. It checks the number of
+// each record for each client, and measures the time from sending a record to its arrival. It also reports its own CPU time, because
+// a client that is slower than the server would measure itself.
 //
-// It prints one JSON object per line: {"phase":"connected"} when all clients
-// have a response, "start" and "end" of the measured window, and the result.
+// It prints one JSON object per line: {"phase":"connected"} when all clients have a response, "start" and "end" of the measured
+// window, and the result.
 package main
 
 import (

@@ -8,10 +8,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/bench/internal/record"
 )
 
-// maxLine bounds what is kept of an unfinished line, in bytes.
+// maxLine is the most bytes of an unfinished line that are kept.
 const maxLine = 1 << 20
 
-// expect is what every client of a swarm must find in what it receives.
+// expect describes the response that each client must receive.
 type expect struct {
 	ndjson    bool // each line is a record, instead of an event stream
 	mapped    bool // each event has the record's type and number as event and id
@@ -20,12 +20,12 @@ type expect struct {
 	coding    string
 }
 
-// counters sum up what all clients received in a phase.
+// counters are the totals of all clients in a phase.
 type counters struct {
-	Events   uint64 `json:"events"`   // records that wholly arrived
+	Events   uint64 `json:"events"`   // complete records
 	Lost     uint64 `json:"lost"`     // numbers skipped
-	Doubled  uint64 `json:"doubled"`  // numbers that came again or went back
-	Bad      uint64 `json:"bad"`      // what is no valid stream, or not what was sent
+	Doubled  uint64 `json:"doubled"`  // numbers that came again, or were too low
+	Bad      uint64 `json:"bad"`      // invalid parts of a stream, and records that were changed
 	Controls uint64 `json:"controls"` // sse-gap and sse-error events
 	Comments uint64 `json:"comments"`
 	Bytes    uint64 `json:"bytes"` // received from the socket, framing included
@@ -34,9 +34,8 @@ type counters struct {
 	latency histogram.Histogram
 }
 
-// parser reads one client's body, in pieces of any size, by WHATWG HTML §9.2.6.
-// What no server under test has reason to send (a lone CR as line end, a second
-// data line, an unknown field) counts as bad rather than being interpreted.
+// parser parses the body of one client, in pieces of any size (WHATWG HTML §9.2.6). Parts that no server under test has a reason to
+// send, such as a lone CR as a line end, a second data line, or an unknown field, count as bad.
 type parser struct {
 	rest    []byte // an unfinished line
 	started bool
@@ -133,7 +132,7 @@ func (p *parser) line(line []byte, now int64, e *expect, c *counters) {
 	}
 }
 
-// dispatch ends an event at its blank line. One without data is none.
+// dispatch ends an event at its blank line. Without data, there is no event.
 func (p *parser) dispatch(now int64, e *expect, c *counters) {
 	switch {
 	case p.isControl:
@@ -157,7 +156,7 @@ func (p *parser) record(b []byte, e *expect) bool {
 	return true
 }
 
-// count checks the number of a record that has wholly arrived.
+// count checks the number of a complete record.
 func (p *parser) count(now int64, e *expect, c *counters) {
 	switch {
 	case p.n == p.last+1, p.last == 0 && (!e.fromFirst || p.n == record.First):

@@ -20,7 +20,7 @@ type swarm struct {
 	conns    []client
 	buffer   []byte
 	open     int // clients that have a response
-	opening  int // connections and requests under way
+	opening  int // connections and requests in progress
 	closed   int // clients whose response ended or broke
 	closeErr error
 	sum      counters
@@ -39,8 +39,7 @@ type options struct {
 	report         func(phase string) error
 }
 
-// result is the measured window of a run. Checks (lost, doubled, bad, controls,
-// closed) cover the warm-up too.
+// result is the result for the measured window. The checks (lost, doubled, bad, controls, closed) include the warm-up.
 type result struct {
 	Phase    string  `json:"phase"` // "result"
 	Clients  int     `json:"clients"`
@@ -48,8 +47,7 @@ type result struct {
 	counters         // of the window
 	Closed   int     `json:"closed"`
 	CloseErr string  `json:"close_error,omitempty"`
-	// Behind is by how many records the client that has got least lags behind
-	// the one that has got most, at the end.
+	// Behind is the difference, at the end, between the most and the least records that a client has received.
 	Behind     int64   `json:"behind"`
 	EventsPerS float64 `json:"events_per_s"`
 	MBPerS     float64 `json:"mb_per_s"`
@@ -113,7 +111,7 @@ func (s *swarm) run() (*result, error) {
 	return r, nil
 }
 
-// prepare raises the limit of open files and makes what every client shares.
+// prepare raises the limit of open files, and creates the things that all clients share.
 func (s *swarm) prepare() error {
 	need := uint64(s.clients + 64)
 	var limit unix.Rlimit
@@ -135,8 +133,7 @@ func (s *swarm) prepare() error {
 	return nil
 }
 
-// connect opens all connections gradually and returns once each client has the
-// header section of its response.
+// connect opens all connections gradually. It returns when each client has the header section of its response.
 func (s *swarm) connect() error {
 	began := time.Now()
 	for next := 0; s.open < s.clients; {
@@ -159,8 +156,8 @@ func (s *swarm) connect() error {
 	return nil
 }
 
-// dial starts a connection. All addresses of 127.0.0.0/8 are this machine, so
-// that clients beyond the ports of one address come from the next.
+// dial starts a connection. All addresses in 127.0.0.0/8 are this machine: when the ports of one address are used up, clients use the
+// next address.
 func (s *swarm) dial(i int) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -194,7 +191,7 @@ func (s *swarm) pump(d time.Duration) error {
 	return nil
 }
 
-// poll waits at most the given milliseconds and serves whoever is ready.
+// poll waits for the given number of milliseconds at most, and serves the clients that are ready.
 func (s *swarm) poll(wait int) error {
 	var events [512]unix.EpollEvent
 	n, err := unix.EpollWait(s.epoll, events[:], wait)
@@ -231,7 +228,7 @@ func (s *swarm) serve(c *client, e unix.EpollEvent) error {
 		return unix.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, c.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: e.Fd})
 	}
 
-	// A raw call: the socket never blocks, so the scheduler need not know.
+	// The socket never blocks, so a raw system call is enough.
 	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&s.buffer[0])), readSize)
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:

@@ -1,5 +1,4 @@
-// Package feed reads the emitter's global feed for those peers that need a
-// publisher.
+// Package feed reads the emitter's global feed for peers that need a publisher.
 package feed
 
 import (
@@ -9,7 +8,7 @@ import (
 	"net"
 )
 
-// maxRecord bounds a line of the feed, in bytes.
+// maxRecord is the size of the longest line in the feed, in bytes.
 const maxRecord = 1 << 20
 
 // Read connects to the emitter's TCP address and calls publish for each record,

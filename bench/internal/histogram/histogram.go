@@ -1,5 +1,5 @@
-// Package histogram counts durations in fixed buckets, 64 to each power of two,
-// so that a quantile is off by less than 1.6 % and counting allocates nothing.
+// Package histogram counts durations in fixed buckets, 64 for each power of two. A quantile is wrong by less than 1.6 %, and counting does
+// not allocate.
 package histogram
 
 import (
@@ -13,14 +13,14 @@ const (
 	buckets = (64 - subBits) * sub
 )
 
-// Histogram is ready to use when zero. It is not safe for concurrent use.
+// Histogram counts durations. The zero value is ready to use. It is not safe for concurrent use.
 type Histogram struct {
 	counts [buckets]uint64
 	total  uint64
 	max    time.Duration
 }
 
-// Add counts d; a negative duration counts as zero.
+// Add counts a duration. A negative one counts as zero.
 func (h *Histogram) Add(d time.Duration) {
 	d = max(d, 0)
 	h.counts[index(uint64(d))]++
@@ -28,11 +28,11 @@ func (h *Histogram) Add(d time.Duration) {
 	h.max = max(h.max, d)
 }
 
-// Max is the longest duration counted.
+// Max returns the longest duration.
 func (h *Histogram) Max() time.Duration { return h.max }
 
-// Quantile returns the duration that the share q (0 to 1) of all counted ones
-// does not exceed, as the upper end of its bucket; 0 when nothing was counted.
+// Quantile returns the duration that the share q (0 to 1) of all durations does not exceed, as the upper end of its bucket. It returns 0
+// if there are none.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	if h.total == 0 {
 		return 0

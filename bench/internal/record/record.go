@@ -1,11 +1,9 @@
-// Package record is the benchmark's record: one JSON object on one line that
-// carries its own number and the moment it was sent.
+// Package record makes and parses the benchmark's records. A record is one JSON object on one line, with its number and its send time.
 //
 //	{"n":100000000001,"t":1763860000123456789,"type":"tick","pad":"xxxx"}
 //
-// Number and time have a fixed width, so that the emitter can write them into a
-// prepared line and the swarm can read them without parsing JSON: neither must
-// cost more than the server between them.
+// Number and time have a fixed width. So the emitter can write them into a prepared line, and the swarm can read them without parsing
+// JSON. Both must be cheaper than the server between them.
 package record
 
 import (
@@ -14,8 +12,7 @@ import (
 	"errors"
 )
 
-// First is the number of a stream's first record. It has as many digits as
-// every number the benchmark will ever reach, and is exact as a JSON number.
+// First is the number of a stream's first record. All numbers in a benchmark have the same number of digits, and are exact in JSON.
 const First = 100_000_000_001
 
 // Type is the value of every record's "type".
@@ -34,14 +31,13 @@ const (
 	padAt        = timeAt + timeDigits + len(afterTime)
 )
 
-// MinSize is the smallest record, its line feed included, in bytes.
+// MinSize is the size of the smallest record, in bytes, with its line feed.
 const MinSize = padAt + len(tail) + 1
 
 var errForm = errors.New("not a record of this benchmark")
 
-// New returns a record of size bytes, counting the line feed that will follow
-// it but not holding it; Stamp gives it its number and time. Sizes below
-// MinSize are raised to it.
+// New returns a record without its line feed. size is its size in bytes with the line feed. A size below MinSize means MinSize. Stamp sets
+// number and time.
 func New(size int) []byte {
 	size = max(size, MinSize)
 	line := make([]byte, 0, size-1)
@@ -54,15 +50,13 @@ func New(size int) []byte {
 	return append(line, tail...)
 }
 
-// Stamp writes number n and send time t, in nanoseconds since the Unix epoch,
-// into a line that New made.
+// Stamp writes the number n and the send time t, in nanoseconds since the Unix epoch, into a record from New.
 func Stamp(line []byte, n, t int64) {
 	putDigits(line[numberAt:numberAt+numberDigits], n)
 	putDigits(line[timeAt:timeAt+timeDigits], t)
 }
 
-// Parse returns the number and the send time of a record, and an error for
-// bytes that are no record.
+// Parse returns the number and the send time of a record. It returns an error if the bytes are not a record.
 func Parse(line []byte) (n, t int64, err error) {
 	if len(line) < MinSize-1 ||
 		string(line[:numberAt]) != beforeNumber ||
@@ -80,7 +74,7 @@ func Parse(line []byte) (n, t int64, err error) {
 	return number, high*10_000_000 + low, nil
 }
 
-// Digits reads a decimal number without sign.
+// Digits parses a decimal number without a sign.
 func Digits(b []byte) (int64, bool) {
 	if len(b) == 0 || len(b) > 18 {
 		return 0, false
@@ -101,8 +95,7 @@ func digits12(b []byte) (int64, bool) {
 	return high*10_000 + low, ok && okLow
 }
 
-// digits8 reads eight digits at once: pairs, then fours, then all, by three
-// multiplications in one word.
+// digits8 parses eight digits at once. Three multiplications in one word combine pairs, then fours, then all digits.
 func digits8(b []byte) (int64, bool) {
 	v := binary.LittleEndian.Uint64(b)
 	const zeros, overNine = 0x3030303030303030, 0x0606060606060606

@@ -1,6 +1,5 @@
-// Command channels is Caddy with the fan-out handler that one would write
-// first: a map of clients, a channel and a goroutine for each. It runs in the
-// same Caddy as the product, so that what it costs more is the fan-out's own.
+// Command channels is Caddy with the simplest fan-out handler: a map of clients, with a channel and a goroutine for each. It runs in the
+// same Caddy as the product, so that the difference in cost comes from the fan-out alone.
 package main
 
 import (
@@ -40,9 +39,9 @@ const (
 	behind    = 256 // events that a client may lag before it is cut off
 )
 
-// Hub sends each record of a TCP feed to every client.
+// Hub sends each record in a TCP feed to all clients.
 type Hub struct {
-	// Feed is the TCP address of the emitter.
+	// Feed is the emitter's TCP address.
 	Feed string `json:"feed"`
 
 	mu      sync.RWMutex
@@ -50,12 +49,12 @@ type Hub struct {
 	stop    context.CancelFunc
 }
 
-// CaddyModule names the handler.
+// CaddyModule returns the Caddy module information.
 func (*Hub) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.channels", New: func() caddy.Module { return new(Hub) }}
 }
 
-// UnmarshalCaddyfile reads `channels <address of the feed>`.
+// UnmarshalCaddyfile parses `channels <address of the feed>`.
 func (h *Hub) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if !d.AllArgs(&h.Feed) {

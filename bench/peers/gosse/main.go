@@ -1,5 +1,4 @@
-// Command gosse is a hub made of tmaxmax/go-sse with a publisher that reads the
-// emitter's feed.
+// Command gosse is a hub with tmaxmax/go-sse, and a publisher that reads the emitter's feed.
 package main
 
 import (
@@ -24,8 +23,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// By itself it sends the header section with the first event: a client of a
-	// silent feed would wait for it.
+	// Without this, it would send the header section with the first event, and a client of a silent feed would wait for it.
 	hub := &sse.Server{OnSession: func(w http.ResponseWriter, _ *http.Request) ([]string, bool) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		return []string{sse.DefaultTopic}, http.NewResponseController(w).Flush() == nil

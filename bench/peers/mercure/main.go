@@ -1,5 +1,4 @@
-// Command mercure is a Mercure hub in one process with a publisher that reads
-// the emitter's feed.
+// Command mercure is a Mercure hub, in one process with a publisher that reads the emitter's feed.
 package main
 
 import (

@@ -1,5 +1,4 @@
-// Command nchan is the publisher that nchan needs: it reads the emitter's feed
-// and posts each record over one kept connection.
+// Command nchan is a publisher for nchan. It reads the emitter's feed and posts each record, over one connection.
 package main
 
 import (

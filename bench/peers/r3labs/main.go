@@ -1,5 +1,4 @@
-// Command r3labs is a hub made of r3labs/sse with a publisher that reads the
-// emitter's feed.
+// Command r3labs is a hub with r3labs/sse, and a publisher that reads the emitter's feed.
 package main
 
 import (
@@ -27,7 +26,7 @@ func main() {
 	defer stop()
 
 	hub := sse.New()
-	hub.AutoReplay = false // its log of past events has no bound
+	hub.AutoReplay = false // its log of past events has no limit
 	hub.CreateStream(stream)
 	server := &http.Server{Addr: *listen, Handler: hub}
 	context.AfterFunc(ctx, func() { server.Close() })
