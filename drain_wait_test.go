@@ -26,9 +26,10 @@ func TestAReloadThatWaitsLetsStreamsComeToTheirOwnEnd(t *testing.T) {
 	server := ssetest.Start(t, ssetest.Site("handle /spread {\nsse {\ndrain 1m spread\n}\nreverse_proxy "+upstream+
 		"\n}\nhandle {\nsse {\ndrain 1m wait\n}\nreverse_proxy "+upstream+"\n}"))
 	var spread, waiting []*ssetest.Stream
-	for range streams {
-		spread = append(spread, getOver(t, server, "h1", "/spread"))
-		waiting = append(waiting, getOver(t, server, "h1", "/"))
+	for i := range streams {
+		protocol := ssetest.Protocols[i%len(ssetest.Protocols)]
+		spread = append(spread, getOver(t, server, protocol, "/spread"))
+		waiting = append(waiting, getOver(t, server, protocol, "/"))
 	}
 	for i := range streams {
 		spread[i].WaitEvents(1)

@@ -59,11 +59,11 @@ func TestTheRecordThatErrorWhenSelectsIsTheErrorEvent(t *testing.T) {
 			for _, protocol := range ssetest.Protocols {
 				path := "/?" + protocol
 				streams[path] = getOver(t, server, protocol, path)
-				upstream.say("{\"n\":1}\n{\"error\":\"no memory\"}\n{\"n\":2}\n")
+				upstream.say("{\"n\":1}\nno JSON\n{\"error\":\"no memory\"}\n{\"n\":2}\n")
 				<-upstream.left
 			}
 			for path, s := range streams {
-				if raw := brokenBody(t, s); raw != ":\ndata: {\"n\":1}\n\n"+want {
+				if raw := brokenBody(t, s); raw != ":\ndata: {\"n\":1}\n\ndata: no JSON\n\n"+want {
 					t.Errorf("%s: got %q", path, raw)
 				}
 				if access := waitAccessLog(server, path); access.Fields["end_reason"] != "upstream_error" || access.Fields["status"] != 200.0 {

@@ -76,6 +76,38 @@ func TestWhatHasEndedIsKeptForKeepAndNoLonger(t *testing.T) {
 	}
 }
 
+// One that may open an upstream opens it anew instead.
+func TestAClientThatMayNotOpenGetsWhatReplaySaysOfAnAnswerThatIsKept(t *testing.T) {
+	for replay, want := range map[string]string{"0": "over", "1": "3 over", "2": "2 3 over", "all": "1 2 3 over"} {
+		t.Run(replay, func(t *testing.T) {
+			m := newModel(t)
+			ssetest.NoLeaks(t)
+			t.Cleanup(share.CloseAll)
+			config := strings.Replace(modelSite(t, m, "next handler", "end over", "keep 1m"), "replay all", "replay "+replay, 1)
+			server := ssetest.Start(t, config)
+			first := get(t, server, "/", method("POST", "question"))
+			<-m.asked
+			m.wait(t, 1)
+			m.say("1\n2\n3\n")
+			m.end(nil)
+			_ = wholeBody(t, first)
+			for _, name := range []string{"GET", "PUT"} {
+				late := get(t, server, "/", method(name, ""))
+				if _ = wholeBody(t, late); texts(late.Events()) != want {
+					t.Errorf("%s: got %q", name, late.Raw())
+				}
+			}
+			again := get(t, server, "/", method("POST", "question"))
+			<-m.asked
+			m.wait(t, 1)
+			m.end(nil)
+			if _ = wholeBody(t, again); texts(again.Events()) != "over" {
+				t.Errorf("POST: got %q", again.Raw())
+			}
+		})
+	}
+}
+
 func TestSourcesThatHaveEndedAreNotKeptWithoutBound(t *testing.T) {
 	server, u := sharing(t, "end over\nshare {\nkeep 1h\nlinger 0\n}")
 	for n := range 3 * share.MaxKept {

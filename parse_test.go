@@ -19,6 +19,7 @@ func TestLinesHaveFieldsForTemplatesAndWhere(t *testing.T) {
 		{"regexp", "parse regexp `^(?P<level>\\w+): (?P<text>.*)$`\nevent {record.level}\ndata {record.text}", "text/plain", "warn: it's late\n", "event: warn\ndata: it's late\n\n"},
 		{"logfmt", "parse logfmt\ndata {record.msg}|{line}", "text/plain", "level=info msg=\"a\\nb\"\n", "data: a\ndata: b|level=info msg=\"a\\nb\"\n\n"},
 		{"syslog", "parse syslog\ndata {record.severity|json}{record.procid|json}{record.message|html}", "text/plain", "<34>1 - h a - - - <b>\n", "data: 2null&lt;b&gt;\n\n"},
+		{"escapes", "parse csv a\ndata {line|json}{record.a|url}{record.b|json}", "text/plain", "\"x \"\"y\"\"\"\n", `data: "\"x \"\"y\"\"\""x%20%22y%22null` + "\n\n"},
 		{"any charset", "parse csv a b", "text/plain; charset=iso-8859-1", "\xe9,\xff\n", "data: {\"a\":\"é\",\"b\":\"ÿ\"}\n\n"},
 		{"bytes that are not valid", "parse csv a b", "text/plain; charset=utf-8", "\xff,2\n", "data: {\"a\":\"\uFFFD\",\"b\":\"2\"}\n\n"},
 		{"a byte order mark", "parse csv a b", "text/plain", "\ufeff1,2\n", "data: {\"a\":\"1\",\"b\":\"2\"}\n\n"},

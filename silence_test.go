@@ -88,6 +88,23 @@ func TestAnUpstreamThatIsSilentForTooLongHasFailed(t *testing.T) {
 	}
 }
 
+func TestAnUpstreamThatSendsBlankLinesIsNotSilent(t *testing.T) {
+	ssetest.NoLeaks(t)
+	upstream := ssetest.Upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", ndjson)
+		for range 30 { // for longer than the timeout
+			_, _ = io.WriteString(w, "\n")
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(100 * time.Millisecond)
+		}
+		_, _ = io.WriteString(w, "1\n")
+	})
+	server := ssetest.Start(t, site("upstream_timeout 2s", "reverse_proxy "+upstream))
+	if raw := wholeBody(t, get(t, server, "/")); !strings.HasSuffix(raw, ":\ndata: 1\n\n") {
+		t.Errorf("got %q", raw)
+	}
+}
+
 func TestAnUpstreamIsNotSilentWhileItsClientSends(t *testing.T) {
 	ssetest.NoLeaks(t)
 	upstream := ssetest.Upstream(t, saying(ndjson, "1\n"))

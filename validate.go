@@ -55,8 +55,8 @@ func (h *Handler) Validate() error {
 	if h.heartbeatIsEnd() {
 		err = errors.Join(err, errHeartbeatIsEnd)
 	}
-	if h.Expires != "" {
-		err = errors.Join(err, rights.CheckExpires(h.Expires))
+	if expiresErr := rights.CheckExpires(h.Expires); expiresErr != nil {
+		err = errors.Join(err, fmt.Errorf("expires: %w", expiresErr))
 	}
 	if h.Recheck != nil && (h.Recheck.Interval <= 0 || len(h.Recheck.Routes) == 0) {
 		err = errors.Join(err, errors.New("recheck must have an interval above zero, and routes"))
@@ -92,6 +92,9 @@ func (h *Handler) Validate() error {
 		if s.History < 1 {
 			err = errors.Join(err, errors.New("history must keep at least one event"))
 		}
+		if s.Replay < -1 {
+			err = errors.Join(err, fmt.Errorf("replay must be a number of events, or -1 for all, not %d", s.Replay))
+		}
 		err = errors.Join(err, h.checkAnswers())
 		if s.HistorySize < 1 || s.HistorySize > directive.MaxSize {
 			err = errors.Join(err, fmt.Errorf("history_size must be from 1 byte to 1 GiB, not %d bytes", s.HistorySize))
@@ -119,7 +122,7 @@ func (h *Handler) durations() []namedDuration {
 		all = append(all, namedDuration{"recheck", time.Duration(h.Recheck.Interval)})
 	}
 	if h.Share != nil {
-		all = append(all, namedDuration{"linger", time.Duration(h.Share.Linger)})
+		all = append(all, namedDuration{"linger", time.Duration(h.Share.Linger)}, namedDuration{"keep", time.Duration(h.Share.Keep)})
 	}
 	return all
 }

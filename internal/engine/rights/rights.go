@@ -95,14 +95,14 @@ func (c *Server) serveUntil(w http.ResponseWriter, r *http.Request, then caddyht
 			err = errExpired
 		}
 		if err != nil {
-			return c.Streams.Refuse(r, metrics.RefusedExpired, http.StatusForbidden, err)
+			return c.Streams.Refuse(r, metrics.RefusedExpired, http.StatusForbidden, fmt.Errorf("expires: %w", err))
 		}
 		rights.Until = until
 	}
 	return then.ServeHTTP(w, stream.WithRights(r, rights))
 }
 
-var errExpired = errors.New("the time that expires gives has passed")
+var errExpired = errors.New("the time has passed")
 
 // parseTime parses a time in RFC 3339 or in seconds since 1970, the form of exp in a JSON Web Token (RFC 7519 §4.1.4). Empty text is
 // the zero time.
@@ -117,7 +117,7 @@ func parseTime(text string) (time.Time, error) {
 	const last = 253402300799 // the end of the year 9999
 	seconds, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(seconds) {
-		return time.Time{}, fmt.Errorf("expires must give a time, as RFC 3339 or as Unix seconds, not %.40q", text)
+		return time.Time{}, fmt.Errorf("the time must be RFC 3339 or Unix seconds, not %.40q", text)
 	}
 	whole, fraction := math.Modf(min(max(seconds, 1), last))
 	return time.Unix(int64(whole), int64(fraction*1e9)), nil
@@ -129,10 +129,7 @@ func CheckExpires(text string) error {
 	if err == nil && !strings.Contains(text, "{") {
 		_, err = parseTime(text)
 	}
-	if err != nil {
-		return fmt.Errorf("expires: %w", err)
-	}
-	return nil
+	return err
 }
 
 // refused returns the check for stream.Rights. It runs the routes with the client's request in its present state, without the body.
