@@ -15,7 +15,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	sse "github.com/seed-4dedbcea/caddy-sse"
 	"github.com/seed-4dedbcea/caddy-sse/store/storeoptions"
 )
@@ -208,6 +212,28 @@ func TestTheReferenceHasEveryOptionAndNothingElse(t *testing.T) {
 		}
 	}
 	same(t, "backends", documented, there)
+}
+
+// TestTheReferenceHasEveryFlagOfTheCommand, with its default if it has one.
+func TestTheReferenceHasEveryFlagOfTheCommand(t *testing.T) {
+	page, err := os.ReadFile("docs/reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented, there []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `--(\\w+)`(?:, `-(\\w)`)? \\| .* \\| (.+) \\|$").FindAllStringSubmatch(string(page), -1) {
+		documented = append(documented, row[1]+" "+row[2]+" "+row[3])
+	}
+	command := new(cobra.Command)
+	caddycmd.Commands()["sse"].CobraFunc(command)
+	command.Flags().VisitAll(func(flag *pflag.Flag) {
+		text := "`" + flag.DefValue + "`"
+		if i := slices.IndexFunc(documented, func(d string) bool { return strings.HasPrefix(d, flag.Name+" ") }); i >= 0 && (flag.DefValue == "" || flag.DefValue == "false") {
+			_, text, _ = strings.Cut(documented[i], " "+flag.Shorthand+" ") // there is no value to compare
+		}
+		there = append(there, flag.Name+" "+flag.Shorthand+" "+text)
+	})
+	same(t, "flags of caddy sse", documented, there)
 }
 
 // checkStores compares the stores' options with their packages, each of which is a module of its own.
