@@ -80,6 +80,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        linger  <duration>
 //	        keep    <duration>
 //	        lag     disconnect | skip
+//	        store   <name> [<args...>] { ... }
 //	    }
 //
 //	    max_streams            <n>
@@ -191,6 +192,9 @@ func (h *Handler) unmarshalCaddyfile(d *caddyfile.Dispenser, helper *httpcaddyfi
 		if err == nil && h.heartbeatIsEnd() {
 			err = d.WrapErr(errHeartbeatIsEnd)
 		}
+		if err == nil && h.storesStdin() {
+			err = d.WrapErr(errStoreOfStdin)
+		}
 		if err == nil && h.sharesEndingPerRequest() {
 			err = d.WrapErr(errEndingPerRequest)
 		}
@@ -241,6 +245,8 @@ func parseShare(d *caddyfile.Dispenser) (*Share, error) {
 			share.Keep, err = directive.DurationOrZero(d)
 		case "lag":
 			share.Lag, err = directive.OneOf(d, lagDisconnect, lagSkip)
+		case "store":
+			share.StoreRaw, err = parseStore(d)
 		default:
 			err = d.Errf("unrecognized subdirective %q of share", d.Val())
 		}

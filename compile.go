@@ -139,7 +139,7 @@ func (h *Handler) compileShare() error {
 		SkipLag:     s.Lag == lagSkip, Ends: h.End != nil || h.EndWhen != "", Ending: ending,
 		Scope:   Key(h.upstream.Report.Backend, h.backendConfig),
 		Framing: Key(h.Format, h.Charset, strconv.FormatInt(h.MaxRecordSize, 10), h.Oversize, ending.Key(), h.guards()),
-		Mapping: h.direct.Mapping, Upstream: h.upstream, Streams: h.streams, Direct: h.direct,
+		Mapping: h.direct.Mapping, Upstream: h.upstream, Streams: h.streams, Direct: h.direct, Store: h.store,
 	})
 	return nil
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/nexthandler"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/rights"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stores"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/viewer"
@@ -223,7 +224,8 @@ type engine struct {
 	streams  *stream.Group
 	direct   *direct.Server
 	next     *nexthandler.Server
-	share    *share.Server // nil: streams do not share upstreams
+	share    *share.Server      // nil: streams do not share upstreams
+	store    *stores.Connection // nil: this process's memory
 	limits   *limits.Limits
 	rights   *rights.Server // nil: without expires and recheck
 	page     viewer.Page
@@ -267,6 +269,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 	}
 	h.setDefaults()
+	if err := h.connectStore(ctx); err != nil {
+		return err
+	}
 	if err := h.compile(); err != nil {
 		return err
 	}
@@ -276,11 +281,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		h.share = nil
 	}
+	if h.backend == nil && h.store != nil && h.share != nil && !h.next.KnowsRoute() {
+		return errors.New("a store needs a route that can be told from others, with the next handler as the upstream: see the warning above")
+	}
 	h.warnTemplates()
 	if err := metrics.Register(ctx); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	return lifecycle.Watch(ctx, h.onStarted, h.streams.Drain)
+	return lifecycle.Watch(ctx, h.onStarted, h.onStopping)
 }
 
 func (h *Handler) loadBackend(ctx caddy.Context) error {
@@ -340,6 +348,14 @@ func (h *Handler) onStarted() {
 	}
 }
 
+// onStopping ends the streams, each within drain. A process that exits hands its sources over to others.
+func (h *Handler) onStopping(grace time.Duration) {
+	h.streams.Drain(grace)
+	if caddy.Exiting() {
+		stores.Yield()
+	}
+}
+
 // Cleanup releases the upstreams that the config holds.
 func (h *Handler) Cleanup() error {
 	if h.share != nil {
@@ -347,6 +363,9 @@ func (h *Handler) Cleanup() error {
 	}
 	if caddy.Exiting() {
 		share.CloseAll()
+	}
+	if h.store != nil {
+		h.store.Release()
 	}
 	return nil
 }

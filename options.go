@@ -1,6 +1,8 @@
 package sse
 
 import (
+	"encoding/json"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -101,4 +103,9 @@ type Share struct {
 	// What happens to a client that falls behind the history: disconnect ends its stream, so that it reconnects and
 	// resumes, and skip sends it an sse-gap event and continues with the events that are kept. Default: disconnect.
 	Lag string `json:"lag,omitempty"`
+
+	// Where the events are kept. Processes with the same store, key and backend are one source then: they have one upstream,
+	// which one of them opens, and one history. An event reaches clients once the store has accepted it. A store is a module
+	// of its own, and part of a build that names it. Default: the memory of this process.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=http.sse.stores inline_key=name"`
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/internal/core/fleet"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
@@ -57,14 +58,14 @@ func TestTheExampleIsOneThatCaddyTakesCommentedOutSitesToo(t *testing.T) {
 // control events in the reference.
 func TestTheDocumentationNamesEveryMetricAndReason(t *testing.T) {
 	operating := slices.Concat(stream.EndReasons, metrics.Refusals)
-	for _, c := range metrics.Collectors() {
+	for _, c := range slices.Concat(metrics.Collectors(), metrics.StoreCollectors()) {
 		described := make(chan *prometheus.Desc, 1)
 		c.Describe(described)
 		operating = append(operating, regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch((<-described).String())[1])
 	}
 	for page, names := range map[string][]string{
 		"docs/operating.md": operating,
-		"docs/reference.md": {frame.GapRecordTooLarge, frame.GapHistory, frame.GapLag, frame.GapUpstream, "invalid_record"},
+		"docs/reference.md": {frame.GapRecordTooLarge, frame.GapHistory, frame.GapLag, frame.GapUpstream, fleet.GapStore, "invalid_record"},
 	} {
 		text, err := os.ReadFile(page)
 		if err != nil {

@@ -102,6 +102,16 @@ type Resumer interface {
 	CanResume(lastID string) bool
 }
 
+// Continuer is an Upstream that may go by the lastID of Stream. One process may open an upstream where another has left it,
+// if they share a store. Where the upstream does not continue after that id, the clients get an sse-gap. For an Upstream
+// that is no Continuer, they get it if the id is not the upstream's own.
+type Continuer interface {
+	Upstream
+
+	// Continues reports whether Stream goes by lastID: an option has {last_id} in it, say.
+	Continues() bool
+}
+
 // ErrEnded is returned by Stream when the upstream has ended and will never deliver more, like standard input at its end.
 // For a clean end, return ErrEnded itself. An error that wraps ErrEnded is a failure after which the handler does not call
 // Stream again.

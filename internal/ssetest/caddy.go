@@ -39,6 +39,9 @@ type Log struct {
 	Fields                 map[string]any // the whole line
 }
 
+// Rewrite, if it is set, changes each config before it is loaded. Each server has another folder.
+var Rewrite func(folder, config string) string
+
 // running guards the only Caddy in the process.
 var running sync.Mutex
 
@@ -173,6 +176,9 @@ func Adapt(caddyfile string) (string, error) {
 var portPattern = regexp.MustCompile(`\{\{port "([^"]+)"\}\}`)
 
 func (s *Server) expand(config string) string {
+	if Rewrite != nil {
+		config = Rewrite(s.dir, config)
+	}
 	return portPattern.ReplaceAllStringFunc(config, func(placeholder string) string {
 		return fmt.Sprint(s.port(portPattern.FindStringSubmatch(placeholder)[1]))
 	})

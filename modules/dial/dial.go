@@ -185,6 +185,11 @@ func (u *upstream) Key() string {
 	return backend.Key("dial", u.address.Key(), u.send.Key(), strconv.FormatBool(u.backend.TLS != nil), u.serverName.Key())
 }
 
+// Continues implements backend.Continuer.
+func (u *upstream) Continues() bool {
+	return argument.List{u.address, u.send, u.serverName}.UsesLastID()
+}
+
 func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink) error {
 	given, err := argument.List{u.address, u.send, u.serverName}.Expand(lastID)
 	if err != nil {

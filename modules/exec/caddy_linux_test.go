@@ -221,7 +221,9 @@ func TestExecAtTheProcessLimitIsRefusedAndTheServerLives(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	s.wantOthersServed(t)
-	if n := strings.Count(s.said.String(), "commands are refused"); n != 1 {
+	logged := func() int { return strings.Count(s.said.String(), "commands are refused") }
+	upstreamtest.Eventually(t, func() bool { return logged() > 0 }, func() string { return "the log does not say that there is no room" })
+	if n := logged(); n != 1 {
 		t.Errorf("the log says %d times that there is no room", n)
 	}
 

@@ -167,6 +167,11 @@ func (u *upstream) Key() string {
 	return backend.Key("exec", u.command.Key(), u.dir.Key(), backend.Key(b.envNames...), u.env.Key(), b.Stderr, strconv.FormatBool(b.Pty))
 }
 
+// Continues implements backend.Continuer.
+func (u *upstream) Continues() bool {
+	return u.command.UsesLastID() || u.env.UsesLastID()
+}
+
 func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink) error {
 	cmd, err := u.newCommand(lastID)
 	if err != nil {

@@ -194,6 +194,11 @@ func (u *upstream) Key() string {
 	return backend.Key("http", u.url.Key(), b.socket.Key(), b.Method, backend.Key(b.names...), u.values.Key(), u.body.Key(), b.transportConfig)
 }
 
+// Continues implements backend.Continuer.
+func (u *upstream) Continues() bool {
+	return u.url.UsesLastID() || u.values.UsesLastID() || u.body.UsesLastID()
+}
+
 func (u *upstream) Stream(ctx context.Context, lastID string, sink backend.Sink) error {
 	request, err := u.newRequest(ctx, lastID)
 	if err != nil {

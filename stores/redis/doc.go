@@ -3,7 +3,7 @@
 //
 //	xcaddy build --with github.com/seed-4dedbcea/caddy-sse --with github.com/seed-4dedbcea/caddy-sse/stores/redis
 //
-// No option of share names a store yet, so a config cannot use the module so far.
+// The option of share that uses it is `store redis <url>`.
 //
 // # Weaker promises than those of NATS
 //

@@ -80,6 +80,9 @@ func (a Argument) placeholders() []string {
 // IsFixed reports whether the argument has no placeholders to expand.
 func (a Argument) IsFixed() bool { return len(a.placeholders()) == 0 }
 
+// UsesLastID reports whether {last_id} is one of the placeholders.
+func (a Argument) UsesLastID() bool { return slices.Contains(a.placeholders(), lastID) }
+
 // CheckGlobal returns an error for a placeholder that has no value without a request.
 func (a Argument) CheckGlobal() error {
 	names := a.placeholders()

@@ -2,6 +2,7 @@ package argument
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 )
@@ -44,6 +45,9 @@ func (list List) Expand(last string) ([]string, error) {
 	}
 	return texts, nil
 }
+
+// UsesLastID reports whether {last_id} is one of the placeholders of an argument.
+func (list List) UsesLastID() bool { return slices.ContainsFunc(list, Argument.UsesLastID) }
 
 // Key joins the keys of all arguments.
 func (list List) Key() string {

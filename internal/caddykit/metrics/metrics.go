@@ -16,7 +16,7 @@ import (
 // The collectors live as long as the process, so that the counts continue after a reload, which makes a new registry. No label has
 // a value from a client or an upstream. So only this file and the configs determine the number of series.
 //
-// Each collector has the label `name`: the value of the option name, or empty. Prometheus treats an empty label as a missing one.
+// Each of these has the label `name`: the value of the option name, or empty. Prometheus treats an empty label as a missing one.
 var (
 	StreamsActive   = gauge("streams_active", "Number of event streams that are open.")
 	StreamsEnded    = counter("streams_ended_total", "Number of event streams that have ended, by reason.", "reason")
@@ -118,12 +118,14 @@ func Collectors() []prometheus.Collector {
 }
 
 // Register registers the collectors in the config's registry. Each sse handler in a config calls it.
-func Register(ctx caddy.Context) error {
+func Register(ctx caddy.Context) error { return register(ctx, Collectors()) }
+
+func register(ctx caddy.Context, collectors []prometheus.Collector) error {
 	registry := ctx.GetMetricsRegistry()
 	if registry == nil {
 		return nil
 	}
-	for _, c := range Collectors() {
+	for _, c := range collectors {
 		var already prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
 			return err

@@ -8,17 +8,16 @@ var onDemand []prometheus.Collector
 // CountOnDemand adds a counter. byName computes its values, by the name of the handler, when they are collected. Call it from an init
 // function.
 func CountOnDemand(name, help string, byName func() map[string]float64) {
-	addOnDemand(prometheus.CounterValue, name, help, byName)
+	onDemand = append(onDemand, newCollector(prometheus.CounterValue, name, help, "name", byName))
 }
 
 // MeasureOnDemand is CountOnDemand for a gauge.
 func MeasureOnDemand(name, help string, byName func() map[string]float64) {
-	addOnDemand(prometheus.GaugeValue, name, help, byName)
+	onDemand = append(onDemand, newCollector(prometheus.GaugeValue, name, help, "name", byName))
 }
 
-func addOnDemand(kind prometheus.ValueType, name, help string, byName func() map[string]float64) {
-	desc := prometheus.NewDesc(prometheus.BuildFQName("caddy", "sse", name), help, []string{"name"}, nil)
-	onDemand = append(onDemand, &collector{desc, kind, byName})
+func newCollector(kind prometheus.ValueType, name, help, label string, byName func() map[string]float64) *collector {
+	return &collector{prometheus.NewDesc(prometheus.BuildFQName("caddy", "sse", name), help, []string{label}, nil), kind, byName}
 }
 
 type collector struct {

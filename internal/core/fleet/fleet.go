@@ -3,8 +3,10 @@ package fleet
 import (
 	"context"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,8 +14,11 @@ import (
 )
 
 // Source is what a member has in its process: clients, and perhaps an upstream. Its methods are not called at the same
-// time, except for Lead, Down and Wants.
+// time, except for Lead, Down, Wants and HandsOver.
 type Source interface {
+	// Synced says, once, that all is applied that was in the store when the member came. It is not called if the upstream
+	// turns out to have come to its end before.
+	Synced()
 	// Missed says that the records up to that number have left the store before the member came.
 	Missed(last uint64)
 	// Opened says that the records after that number belong to an epoch.
@@ -25,9 +30,9 @@ type Source interface {
 	// Position returns where the upstream stands after what was applied. SetPosition is called after records were missed.
 	Position() Position
 	SetPosition(Position)
-	// Over says that the upstream has come to its end for good. The text is what has gone wrong, and empty after a clean end.
-	// Nothing is applied after that.
-	Over(text string)
+	// Over says that the upstream has come to its end for good, and when. The text is what has gone wrong, and empty after a
+	// clean end. Nothing is applied after that. The place is the one after which another source begins.
+	Over(text string, at time.Time, place store.Pos)
 	// Reset says that the store has lost more than can be bridged by a gap. Nothing is applied after that.
 	Reset()
 
@@ -39,6 +44,8 @@ type Source interface {
 	Down() time.Duration
 	// Wants reports whether there are clients that want the upstream.
 	Wants() bool
+	// HandsOver reports whether another process could continue the upstream. If not, none takes over while this one lives.
+	HandsOver() bool
 	// TooLarge returns the data of what takes the place of a record that the store does not take.
 	TooLarge() []byte
 }
@@ -84,14 +91,15 @@ type Fleet struct {
 	left    []state              // of members that have left since the last announcement
 	nodes   map[string]time.Time // other processes, and when they were heard
 	serial  uint64
-	yields  bool // the process is about to stop
+	yields  bool      // the process is about to stop
+	failed  time.Time // when the store has failed last
 }
 
 // New returns the fleet of a process. Close it to have its goroutines end.
 func New(st store.Store, settings store.Settings, observer Observer) *Fleet {
 	f := &Fleet{
 		store: st, settings: settings, observer: observer, presence: st.Presence(),
-		node:  strconv.FormatUint(rand.Uint64(), 36),
+		node:  newNode(),
 		hurry: make(chan struct{}, 1), members: make(map[string][]*Member), nodes: make(map[string]time.Time),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
@@ -105,6 +113,12 @@ func (f *Fleet) Close() {
 	f.announce()
 	f.cancel()
 	f.running.Wait()
+}
+
+// newNode returns a name that no other process has, and that tells people which one it is.
+func newNode() string {
+	host, _ := os.Hostname() // the random part is enough
+	return strings.ReplaceAll(host, "/", "-") + "-" + strconv.FormatUint(rand.Uint64(), 36)
 }
 
 // Node returns the name by which other processes know this one.
@@ -122,6 +136,20 @@ func (f *Fleet) Yield() {
 	f.yields = true
 	f.mu.Unlock()
 	f.announceSoon()
+}
+
+// noteFailure notes that the store has failed. What others have not said meanwhile means nothing.
+func (f *Fleet) noteFailure() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failed = time.Now()
+}
+
+// hears reports whether this process has been able to hear the others for a whole lease, so that silence means something.
+func (f *Fleet) hears() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Since(f.failed) >= f.settings.Lease
 }
 
 func (f *Fleet) isYielding() bool {
@@ -210,6 +238,7 @@ func (f *Fleet) announce() {
 	f.hear(f.node, states) // members of this process with the same log
 	for _, data := range encodeBeats(f.node, states) {
 		if err := f.presence.Announce(data); err != nil {
+			f.noteFailure()
 			return // the next one is soon
 		}
 	}
@@ -237,6 +266,7 @@ func (f *Fleet) watch() {
 			}
 			f.hear(node, states)
 		})
+		f.noteFailure()
 		pause(f.ctx, f.beat())
 	}
 }

@@ -28,6 +28,7 @@ func (m *Member) follow() {
 			continue
 		}
 		m.fleet.observer.Failed(m.name, err)
+		m.fleet.noteFailure()
 		if m.position() != before {
 			failed = 0
 		}
@@ -74,7 +75,7 @@ func (m *Member) followOnce() error {
 	}()
 	err = m.log.Follow(ctx, after, func(msg store.Message) error {
 		err := m.apply(msg)
-		if msg.Pos == head.Pos {
+		if msg.Pos == head.Pos && err == nil {
 			m.sync()
 		}
 		return err
@@ -111,7 +112,14 @@ func (m *Member) head(ctx context.Context) (store.Message, error) {
 	return head, err
 }
 
+// sync notes that all is applied that was there when the member came. Only then does it take part in elections.
 func (m *Member) sync() {
+	m.mu.Lock()
+	known := m.synced
+	m.mu.Unlock()
+	if !known {
+		m.src.Synced()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.synced {
@@ -173,7 +181,7 @@ func (m *Member) apply(msg store.Message) error {
 		return p.ended
 	}
 	if isNew {
-		m.take(&p, b)
+		m.take(&p, b, msg.Pos)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -197,7 +205,7 @@ func (m *Member) apply(msg store.Message) error {
 }
 
 // take gives a message to the source. m.applying is held.
-func (m *Member) take(p *place, b *batch) {
+func (m *Member) take(p *place, b *batch, pos store.Pos) {
 	before := b.first - 1
 	switch cold := p.epoch == ""; {
 	case cold:
@@ -229,7 +237,7 @@ func (m *Member) take(p *place, b *batch) {
 		p.last = b.last()
 	case isOver:
 		p.ended = errOver
-		m.src.Over(b.text)
+		m.src.Over(b.text, b.at, pos)
 	}
 }
 

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"strconv"
 	"sync"
@@ -94,6 +95,35 @@ func (m *Member) IsNeeded() bool {
 	return m.leading && !m.everyone && m.anyFresh(func(p peer) bool { return p.wants })
 }
 
+// End has the upstream come to its end for all members, whoever leads. The text is that of Source.Over. It waits until the
+// store has accepted it, and reports false if the context was done first, or if the source has ended already.
+func (m *Member) End(ctx context.Context, text string) bool {
+	for {
+		head, err := m.headAtLast(ctx)
+		if err != nil || !m.await(ctx, head) {
+			return false
+		}
+		m.mu.Lock()
+		p := m.place
+		m.mu.Unlock()
+		b := &batch{
+			kind: isOver, epoch: p.epoch, node: m.id, nonce: m.newNonce(), at: time.Now(), after: p.mark,
+			first: p.last + 1, position: m.src.Position(), losses: p.losses, text: text,
+		}
+		if b.epoch == "" {
+			b.epoch = newEpoch() // nobody has led it yet
+		}
+		if err := m.put(ctx, head.Pos, b); err == nil {
+			return true
+		} else if !errors.Is(err, errDeposed) {
+			return false
+		}
+	}
+}
+
+// Trim drops from the store what was there before that place.
+func (m *Member) Trim(ctx context.Context, before store.Pos) error { return m.log.Trim(ctx, before) }
+
 // Status is a member as the admin API shows it.
 type Status struct {
 	Leads  bool
@@ -122,7 +152,7 @@ func (m *Member) state() state {
 	defer m.mu.Unlock()
 	s := state{log: m.name, member: m.serial, pos: m.pos, last: m.last, epoch: m.epoch}
 	s.leads = m.leading
-	s.yields = m.leading && (m.yields || yielding)
+	s.yields = m.leading && (m.yields || yielding) && m.src.HandsOver()
 	s.wants = wants && !yielding && m.ended == nil && time.Now().After(m.rests)
 	return s
 }
@@ -190,7 +220,7 @@ const (
 
 // decide begins to lead if nobody else does.
 func (m *Member) decide() {
-	wants, yielding, down := m.src.Wants(), m.fleet.isYielding(), m.src.Down()
+	wants, yielding, hears, down, handsOver := m.src.Wants(), m.fleet.isYielding(), m.fleet.hears(), m.src.Down(), m.src.HandsOver()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -202,7 +232,7 @@ func (m *Member) decide() {
 		m.followAnew()
 	}
 	if m.leading {
-		if !m.everyone && !m.yields && down > maxDown && m.anyFresh(func(p peer) bool { return p.wants }) {
+		if !m.everyone && !m.yields && down > maxDown && handsOver && m.anyFresh(func(p peer) bool { return p.wants }) {
 			m.yields, m.rests = true, now.Add(rest)
 			m.fleet.announceSoon()
 		} else if m.yields && now.After(m.rests) {
@@ -221,7 +251,7 @@ func (m *Member) decide() {
 		m.vacant = time.Time{}
 		return
 	}
-	led := m.anyFresh(func(p peer) bool { return p.leads && !p.yields })
+	led := m.anyFresh(func(p peer) bool { return p.leads && !p.yields }) || !hears && !m.resigned && m.leader != "" && m.leader != m.id
 	heardOfLeader := !m.resigned && m.leader != "" && now.Sub(m.heard) < m.fleet.settings.Lease && m.leader != m.id
 	if led || heardOfLeader {
 		m.vacant, m.resigned = time.Time{}, false

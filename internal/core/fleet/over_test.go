@@ -20,6 +20,7 @@ type short struct {
 	got    []string
 	epochs []string
 	over   *string
+	end    store.Pos
 	led    int
 }
 
@@ -29,11 +30,17 @@ func (s *short) Missed(uint64)        {}
 func (s *short) Gap(string, uint64)   { defer s.lock()(); s.got = append(s.got, "gap") }
 func (s *short) Position() Position   { return Position{} }
 func (s *short) SetPosition(Position) {}
-func (s *short) Over(text string)     { defer s.lock()(); s.over = &text }
-func (s *short) Reset()               { defer s.lock()(); s.got = append(s.got, "reset") }
-func (s *short) Down() time.Duration  { return 0 }
-func (s *short) Wants() bool          { return true }
-func (s *short) TooLarge() []byte     { return nil }
+func (s *short) Synced()              {}
+func (s *short) HandsOver() bool      { return true }
+
+func (s *short) Over(text string, _ time.Time, pos store.Pos) {
+	defer s.lock()()
+	s.over, s.end = &text, pos
+}
+func (s *short) Reset()              { defer s.lock()(); s.got = append(s.got, "reset") }
+func (s *short) Down() time.Duration { return 0 }
+func (s *short) Wants() bool         { return true }
+func (s *short) TooLarge() []byte    { return nil }
 
 func (s *short) Opened(epoch string, _ uint64) { defer s.lock()(); s.epochs = append(s.epochs, epoch) }
 

@@ -201,7 +201,10 @@ func (p *process) SetPosition(to Position) {
 	p.position = Position{LastID: bytes.Clone(to.LastID), Own: to.Own}
 }
 
-func (p *process) Over(string) { p.fail("%s: over", p.name) }
+func (p *process) HandsOver() bool { return true }
+func (p *process) Synced()         {}
+
+func (p *process) Over(string, time.Time, store.Pos) { p.fail("%s: over", p.name) }
 
 func (p *process) Reset() {
 	p.mu.Lock()

@@ -24,6 +24,7 @@ type Server struct {
 	Streams *stream.Group
 	Direct  *direct.Server
 	route   routeid.Identity // the next handler's route, if streams share its responses
+	unknown bool             // the route cannot be told from those of other configs
 }
 
 // FindRoute finds the identity of the handler's route, which stays the same over reloads. It reports whether streams can share the
@@ -33,6 +34,7 @@ func (c *Server) FindRoute(ctx caddy.Context, config string) (shareable bool) {
 	if c.route, err = routeid.Of(ctx); err == nil {
 		return true
 	}
+	c.unknown = true
 	c.route.Digest = backend.Key("config", config) // not the same in another config
 	logger := c.Config.Report.Logger
 	if errors.Is(err, routeid.ErrManyPlaces) {
@@ -42,6 +44,9 @@ func (c *Server) FindRoute(ctx caddy.Context, config string) (shareable bool) {
 	logger.Warn("sources of this route will not survive a reload, as it cannot be recognized", zap.Error(err))
 	return true
 }
+
+// KnowsRoute reports whether FindRoute has found an identity that stays the same over reloads.
+func (c *Server) KnowsRoute() bool { return !c.unknown }
 
 // Serve streams the next handler's response if it has records. Otherwise the response passes unchanged, and Serve calls leave.
 func (c *Server) Serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, leave func()) error {

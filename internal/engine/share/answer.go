@@ -1,6 +1,7 @@
 package share
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -22,6 +23,8 @@ func (c *Server) isOnce(method string) bool {
 	return len(c.Open) > 0 && method != http.MethodGet && method != http.MethodHead
 }
 
+var errNothingToStop = errors.New("there is no source to stop")
+
 // errNoSource says that there is nothing that a request which opens no upstream could join.
 var errNoSource = errors.New("no source is open or kept, and this method opens none")
 
@@ -39,7 +42,7 @@ func (c *Server) ServeHead(w http.ResponseWriter, r *http.Request, upstream back
 	if err != nil {
 		return err
 	}
-	if !c.Opens(http.MethodGet) && !sources.exists(key) {
+	if !c.Opens(http.MethodGet) && !c.exists(r, upstream, key) {
 		return serveNothing(w)
 	}
 	c.Streams.SetHeaders(w.Header(), r)
@@ -48,15 +51,34 @@ func (c *Server) ServeHead(w http.ResponseWriter, r *http.Request, upstream back
 	return nil
 }
 
+func (c *Server) exists(r *http.Request, upstream backend.Upstream, key string) bool {
+	if c.Store == nil {
+		return sources.exists(key)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	return c.existsStored(ctx, upstream, key)
+}
+
 // ServeStop ends the sources with the request's key, for all their clients. They get the rest, and the end event.
 func (c *Server) ServeStop(w http.ResponseWriter, r *http.Request, asked backend.Upstream) error {
 	key, err := c.keyOf(r, asked)
 	if err != nil {
 		return err
 	}
+	if c.Store != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), endTimeout)
+		defer cancel()
+		found, err := c.stopStored(ctx, asked, key)
+		if err != nil || !found {
+			return caddyhttp.Error(http.StatusNotFound, errors.Join(errNothingToStop, err))
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
 	list := sources.endAll(key)
 	if len(list) == 0 {
-		return caddyhttp.Error(http.StatusNotFound, errors.New("there is no source to stop"))
+		return caddyhttp.Error(http.StatusNotFound, errNothingToStop)
 	}
 	for _, s := range list {
 		s.halt(upstream.ErrStopped)

@@ -55,20 +55,36 @@ type calls struct {
 	stopped atomic.Bool
 	queued  atomic.Bool // it is going to look for what is new
 	alone   atomic.Bool // the request's goroutine delivers
+	entered atomic.Bool // it has a source
 }
 
-// newDelivery makes the stream of a request, and has the source deliver to it.
-func newDelivery(v *view, from beginning, w http.ResponseWriter, r *http.Request) *delivery {
-	d := &delivery{
-		view: v, opening: from.opening, calls: calls{signal: make(chan struct{}, 1)},
-		heard: heard{told: from.told, heartbeats: v.source.heartbeats.Load()},
-	}
+// newDelivery returns a delivery that has no source yet.
+func newDelivery() *delivery { return &delivery{calls: calls{signal: make(chan struct{}, 1)}} }
+
+// enter has a source deliver to the stream of a request.
+func (d *delivery) enter(v *view, from beginning, w http.ResponseWriter, r *http.Request) {
+	d.view, d.opening = v, from.opening
+	d.told, d.heartbeats = from.told, v.source.heartbeats.Load()
 	d.isLive, d.liveAt = v.server.LiveFrame == nil, v.feed.frames.Tail(0)
-	d.stream = v.server.Streams.New(w, r, d.stop)
+	if d.stream == nil {
+		d.makeStream(v.server, w, r)
+	}
 	d.subscriber = v.feed.frames.Subscribe(from.at, d)
-	d.stream.Behind = d.subscriber.Behind
+	d.entered.Store(true)
 	v.source.enter(d)
-	return d
+}
+
+func (d *delivery) makeStream(c *Server, w http.ResponseWriter, r *http.Request) {
+	d.stream = c.Streams.New(w, r, d.stop)
+	d.stream.Behind = d.behind
+}
+
+// behind returns how many events the client has not been given yet.
+func (d *delivery) behind() int {
+	if !d.entered.Load() {
+		return 0
+	}
+	return d.subscriber.Behind()
 }
 
 // close leaves the source, which is kept for linger.
@@ -136,7 +152,7 @@ func (d *delivery) run(client context.Context) (panicked any) {
 	defer d.mu.Unlock()
 	d.over = true
 	if !d.started {
-		d.panicked = catch(func() { d.err = d.stream.Start(d.opening) }) // a response all the same
+		d.panicked = catch(func() { d.err = d.open() }) // a response all the same
 	}
 	return d.panicked
 }
@@ -180,10 +196,18 @@ func catch(f func()) (panicked any) {
 	return nil
 }
 
+// open sends the opening, and what comes before it unless the client has that.
+func (d *delivery) open() error {
+	if d.stream.IsOpen() {
+		return d.stream.Write(d.opening, 0)
+	}
+	return d.stream.Start(d.opening)
+}
+
 func (d *delivery) send() {
 	if !d.started {
 		d.started = true
-		if d.err = d.stream.Start(d.opening); d.err != nil {
+		if d.err = d.open(); d.err != nil {
 			d.stop()
 			return
 		}
@@ -258,13 +282,13 @@ func (d *delivery) deliverMapped() history.State {
 	done := uint64(0) // number of the last record of these
 	for _, e := range entries {
 		d.untold += len(e.Bytes)
-		reason, isRecord := unpack(e, &d.rec)
+		reason, isRecord := unpackEntry(e, &d.rec)
 		if !isRecord {
 			d.batch.Gap(reason, "")
 			continue
 		}
 		done = e.Seq
-		d.fallback = d.source.appendID(d.fallback[:0], e.Seq)
+		d.fallback = d.source.epochs.appendID(d.fallback[:0], e.Seq)
 		r := d.batch.Add(&d.rec, d.fallback)
 		d.server.report.Meters.CountMapped(r)
 		if r.Outcome == mapping.Sent {
@@ -293,7 +317,7 @@ func (d *delivery) tellPosition(seq uint64) {
 	if 2*(seq-d.told) <= uint64(d.server.Kept.Count) && 2*d.untold <= d.server.Kept.Size {
 		return
 	}
-	d.fallback = d.source.appendID(d.fallback[:0], seq)
+	d.fallback = d.source.epochs.appendID(d.fallback[:0], seq)
 	d.batch.Position(d.fallback)
 	d.told, d.untold = seq, 0
 }

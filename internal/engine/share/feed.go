@@ -2,10 +2,7 @@ package share
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -191,6 +188,7 @@ func (s *source) refill(f *feed) *history.Subscriber {
 	f.frames, f.lastID = history.New(f.current.Kept), nil
 	held := s.records.Held()
 	f.lost = held > 0
+	f.frames.Missed(s.missed)
 	return s.records.Subscribe(held, idle{})
 }
 
@@ -206,10 +204,10 @@ func (f *feed) read(s *source, reader *history.Subscriber) (whole bool) {
 				f.frames.Missed(e.Seq - 1)
 				f.lost = false
 			}
-			if reason, ok := unpack(e, rec); !ok {
+			if reason, ok := unpackEntry(e, rec); !ok {
 				f.gap(e.Seq, reason)
 			} else {
-				f.append(rec, s.appendID(nil, e.Seq))
+				f.append(rec, s.epochs.appendID(nil, e.Seq))
 			}
 		}
 	}
@@ -246,21 +244,6 @@ func (s *source) dropUnusedFeeds() {
 	}
 }
 
-// appendID appends the id of the record with that number, for records without an id of their own.
-func (s *source) appendID(dst []byte, seq uint64) []byte {
-	return strconv.AppendUint(append(append(dst, s.epoch...), '-'), seq, 10)
-}
-
-// seqOf reverses appendID.
-func (s *source) seqOf(id string) (seq uint64, ok bool) {
-	epoch, number, ok := strings.Cut(id, "-")
-	if !ok || epoch != s.epoch {
-		return 0, false
-	}
-	seq, err := strconv.ParseUint(number, 10, 64)
-	return seq, err == nil
-}
-
 // seqOfUpstreamID returns the number of the one record that is kept and has that id from the upstream. If there are
 // several, or if an earlier one may have been forgotten, it is not known which of them a client has seen.
 func (s *source) seqOfUpstreamID(id string) (seq uint64, ok bool) {
@@ -275,7 +258,7 @@ func (s *source) seqOfUpstreamID(id string) (seq uint64, ok bool) {
 			return seq, found == 1 && state != history.Lagged
 		}
 		for _, e := range entries {
-			_, isRecord := unpack(e, rec)
+			_, isRecord := unpackEntry(e, rec)
 			if isRecord && string(rec.ID) == id {
 				if found++; first && e.Seq > 1 {
 					return 0, false
@@ -291,57 +274,3 @@ func (s *source) seqOfUpstreamID(id string) (seq uint64, ok bool) {
 type idle struct{}
 
 func (idle) Wake() {}
-
-// A packed record is a byte of flags, its id and event type, each preceded by its length, and its text. A packed gap
-// is the flag and its reason.
-const (
-	packedGap = 1 << iota
-	packedJSON
-	packedOneLine
-	packedLine
-)
-
-func pack(dst []byte, rec *records.Record) []byte {
-	var flags byte
-	if rec.WantsJSON {
-		flags |= packedJSON
-	}
-	if rec.OneLine {
-		flags |= packedOneLine
-	}
-	if rec.IsLine {
-		flags |= packedLine
-	}
-	dst = append(dst, flags)
-	dst = append(binary.AppendUvarint(dst, uint64(len(rec.ID))), rec.ID...)
-	dst = append(binary.AppendUvarint(dst, uint64(len(rec.Event))), rec.Event...)
-	return append(dst, rec.Text...)
-}
-
-func packGap(dst []byte, reason string) []byte {
-	return append(append(dst, packedGap), reason...)
-}
-
-// unpack reverses pack, or returns the reason of a gap.
-func unpack(e history.Entry, rec *records.Record) (reason string, isRecord bool) {
-	flags, rest := e.Bytes[0], e.Bytes[1:]
-	if flags&packedGap != 0 {
-		return string(rest), false
-	}
-	field := func() []byte {
-		n, width := binary.Uvarint(rest)
-		value := rest[width : width+int(n)]
-		rest = rest[width+int(n):]
-		return value
-	}
-	rec.Seq = e.Seq
-	rec.WantsJSON = flags&packedJSON != 0
-	rec.OneLine = flags&packedOneLine != 0
-	rec.IsLine = flags&packedLine != 0
-	if rec.ID = field(); len(rec.ID) == 0 {
-		rec.ID = nil // one that is empty has reset the source's own
-	}
-	rec.Event = field()
-	rec.Text = rest
-	return "", true
-}

@@ -16,7 +16,7 @@ func TestASourceThatHasBeenEndedDoesNotComeToLifeAgain(t *testing.T) {
 		t.Errorf("an upstream that answers late: %v, %v", in, err)
 	}
 	s.down(c, errTest)
-	if _, err := s.connect(); err == nil || len(asked.opened) > 0 {
+	if _, err := s.connect(t.Context()); err == nil || len(asked.opened) > 0 {
 		t.Errorf("connecting: %v, %d times", err, len(asked.opened))
 	}
 	s.halt(errTest)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/failure"
@@ -25,9 +26,24 @@ type Info struct {
 	Records    uint64    `json:"records"`
 	Reconnects int       `json:"reconnects"`
 	LastError  string    `json:"last_error,omitempty"`
+	*StoreInfo
 
 	Lagged int `json:"-"` // streams that have missed what the history no longer holds
 }
+
+// StoreInfo is what the API shows of a source in a store.
+type StoreInfo struct {
+	Store  string `json:"store"`
+	Role   string `json:"role"`             // leader: this process has the upstream; follower: another one has, or none
+	Leader string `json:"leader,omitempty"` // the process that has taken the upstream over last: its host, and a random part
+	Lag    uint64 `json:"lag"`              // records that another process has and this one has not
+}
+
+// The roles of a process.
+const (
+	roleLeader   = "leader"
+	roleFollower = "follower"
+)
 
 // List describes the sources of this process, oldest first.
 func List() []Info {
@@ -46,7 +62,7 @@ func CloseAll() { sources.closeAll() }
 // return have it opened anew.
 func EndByID(id string) bool {
 	for _, s := range sources.list() {
-		if s.epoch == id {
+		if s.id == id && !s.isEndedByHand() {
 			s.endForAdmin()
 			return true
 		}
@@ -54,13 +70,19 @@ func EndByID(id string) bool {
 	return false
 }
 
-func (s *source) endForAdmin() {
-	sources.endNow(s) // so that clients that return open another
+// isEndedByHand reports whether somebody has ended the source, which is about to be closed.
+func (s *source) isEndedByHand() bool {
 	s.mu.Lock()
-	for d := range s.streams {
-		d.stream.End(stream.EndAdmin)
+	defer s.mu.Unlock()
+	return s.state == isFinished && isEndedByHand(s.over)
+}
+
+func (s *source) endForAdmin() {
+	if s.endStored(stream.ErrEndedByAdmin) {
+		return
 	}
-	s.mu.Unlock()
+	sources.endNow(s, 0) // so that clients that return open another
+	s.endStreams(stream.EndAdmin)
 	s.halt(stream.ErrEndedByAdmin)
 	sources.close(s, func() bool { return true })
 	s.holdAnew()
@@ -70,9 +92,9 @@ func (s *source) info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := s.records.Stats()
-	key := sha256.Sum256([]byte(s.key))
+	key := sha256.Sum256([]byte(s.common))
 	info := Info{
-		ID: s.epoch, Key: hex.EncodeToString(key[:6]), Epoch: s.epoch, Name: s.server.report.Name, Backend: s.server.report.Backend, State: s.state, Since: s.since,
+		ID: s.id, Key: hex.EncodeToString(key[:6]), Epoch: s.epochs.newest(), Name: s.server.report.Name, Backend: s.server.report.Backend, State: s.state, Since: s.since,
 		Streams: stats.Subscribers, History: stats.Events, Bytes: stats.Bytes, Records: s.committed,
 		Reconnects: s.attempts,
 	}
@@ -86,8 +108,30 @@ func (s *source) info() Info {
 			info.Lagged++
 		}
 	}
-	if s.lastErr != nil {
-		info.LastError = failure.Plain(s.lastErr).Error()
+	err := s.lastErr
+	if s.store != nil {
+		info.StoreInfo = s.storeInfo()
+		if err == nil {
+			err = s.store.Err()
+		}
 	}
+	if err != nil {
+		info.LastError = failure.Plain(err).Error()
+	}
+	return info
+}
+
+// storeInfo describes the source's part in its fleet. The source is locked.
+func (s *source) storeInfo() *StoreInfo {
+	info := &StoreInfo{Store: s.store.Name, Role: roleFollower}
+	if s.member == nil {
+		return info
+	}
+	status := s.member.Status()
+	if status.Leads {
+		info.Role = roleLeader
+	}
+	info.Leader, _, _ = strings.Cut(status.Leader, "/") // what follows tells the members of one process apart
+	info.Lag = status.Lag
 	return info
 }

@@ -5,11 +5,13 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
+	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
 // sources holds the sources of this process, by key. Each is held by the streams that share it.
@@ -28,6 +30,7 @@ type holding struct {
 	refs    int
 	holders map[*Server]int // for max_sources
 	ended   bool            // it no longer has an upstream
+	place   store.Pos       // of its end in the store
 	forGood bool            // a new source would have none either
 	closing bool
 	forget  *time.Timer // once keep has passed
@@ -35,22 +38,34 @@ type holding struct {
 
 var errTooManySources = errors.New("max_sources is reached")
 
-// acquire finds the source with that key, or opens it. If once, it is not opened again by itself. The caller must release it.
-func (p *sourcePool) acquire(c *Server, upstream backend.Upstream, key string, once bool) (s *source, opened bool, err error) {
-	if s, opened, err = p.find(c, upstream, key, once); err == nil && !opened {
+// opening says how a source is opened that is not there.
+type opening struct {
+	once    bool      // it is not opened again by itself
+	looksUp bool      // only if another process has opened it; with a store
+	after   store.Pos // the place in the store at which the one before it has ended, as far as the caller knows
+}
+
+// acquire finds the source with that key, or opens it. The caller must release it.
+func (p *sourcePool) acquire(c *Server, upstream backend.Upstream, key string, how opening) (s *source, opened bool, err error) {
+	if s, opened, err = p.find(c, upstream, key, how); err == nil && !opened {
 		s.adopt(c, upstream)
+		if !how.looksUp {
+			s.openWith(upstream, how.once)
+		}
 	}
 	return s, opened, err
 }
 
-func (p *sourcePool) find(c *Server, upstream backend.Upstream, key string, once bool) (s *source, opened bool, err error) {
+func (p *sourcePool) find(c *Server, upstream backend.Upstream, key string, how opening) (s *source, opened bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if list := p.byKey[key]; len(list) > 0 {
-		if s := list[len(list)-1]; !s.ended || s.forGood {
+		s := list[len(list)-1]
+		if !s.ended || s.forGood {
 			p.hold(c, s)
 			return s, false, nil
 		}
+		how.after = max(how.after, s.place)
 	}
 	if c.sources >= c.MaxSources && !c.Upstream.Shared {
 		return nil, false, errTooManySources
@@ -59,7 +74,9 @@ func (p *sourcePool) find(c *Server, upstream backend.Upstream, key string, once
 		p.byKey, p.all = make(map[string][]*source), make(map[*source]struct{})
 	}
 	s = newSource(c, key, upstream)
-	s.once = once
+	s.once.Store(how.once)
+	s.after = how.after
+	s.mayLead.Store(!how.looksUp)
 	p.hold(c, s)
 	p.byKey[key], p.all[s] = append(p.byKey[key], s), struct{}{}
 	c.report.Meters.SourcesActive.Inc()
@@ -93,11 +110,13 @@ func (p *sourcePool) hold(c *Server, s *source) {
 	}
 	s.refs++
 	s.holders[c]++
+	s.held.Store(true)
 }
 
 // letGo reverses hold.
 func (p *sourcePool) letGo(c *Server, s *source) {
 	s.refs--
+	s.held.Store(s.refs > 0)
 	if s.holders[c]--; s.holders[c] > 0 {
 		return
 	}
@@ -117,8 +136,19 @@ func (c *Server) sourceKey(upstream backend.Upstream, shareKey string) string {
 	if own, ok := upstream.(configUpstream); ok {
 		key = own.SourceKey(key)
 	}
-	return backend.Key(key, c.Framing, strconv.FormatBool(c.Ends && !c.Upstream.Shared))
+	return c.storeKey() + backend.Key(key, c.Framing, strconv.FormatBool(c.Ends && !c.Upstream.Shared))
 }
+
+// storeKey is what the keys of sources in the config's store begin with.
+func (c *Server) storeKey() string {
+	if c.Store == nil {
+		return ""
+	}
+	return backend.Key("store", c.Store.Key)
+}
+
+// commonKey returns the part of a source's key that other processes have, too: they may name the store in other words.
+func (c *Server) commonKey(key string) string { return strings.TrimPrefix(key, c.storeKey()) }
 
 // release drops a reference to the source, and to the stream's feed if f is not nil, after linger. It does not wait until
 // the upstream is closed.
@@ -131,16 +161,28 @@ func (p *sourcePool) releaseNow(c *Server, s *source, f *feed) {
 	if f != nil {
 		s.leave(f)
 	}
-	p.close(s, func() bool { p.letGo(c, s); return s.refs == 0 })
+	p.close(s, func() bool { p.letGo(c, s); return s.refs == 0 && !p.postpone(s) })
+}
+
+// postpone reports whether a source that nobody here holds is to go on, since other processes want its upstream. It is
+// looked at again before long. The pool is locked.
+func (p *sourcePool) postpone(s *source) bool {
+	if s.closing || !s.isNeeded() {
+		return false
+	}
+	time.AfterFunc(time.Second, func() {
+		p.close(s, func() bool { return s.refs == 0 && !p.postpone(s) })
+	})
+	return true
 }
 
 // end notes that a source's upstream has ended. The source is kept for clients that reconnect. Other clients open a new
 // one, unless the upstream has ended for good.
-func (p *sourcePool) end(c *Server, s *source, forGood bool, keep time.Duration) {
+func (p *sourcePool) end(c *Server, s *source, forGood bool, keep time.Duration, place store.Pos) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endLocked(s)
-	s.forGood = forGood
+	s.forGood, s.place = forGood, place
 	switch {
 	case s.closing, forGood && c.Upstream.Shared:
 		return // an always shared source is kept while a config holds it
@@ -151,6 +193,7 @@ func (p *sourcePool) end(c *Server, s *source, forGood bool, keep time.Duration)
 	p.hold(c, s)
 	s.forget = time.AfterFunc(keep, func() {
 		p.forget(s)
+		s.trimEnded()
 		p.releaseNow(c, s, nil)
 	})
 	p.dropOldest(c, s.key)
@@ -201,9 +244,10 @@ func (p *sourcePool) forget(s *source) {
 }
 
 // endNow ends a source, of which nothing is kept.
-func (p *sourcePool) endNow(s *source) {
+func (p *sourcePool) endNow(s *source, place store.Pos) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	s.place = place
 	p.endLocked(s)
 	p.forgetLocked(s)
 }

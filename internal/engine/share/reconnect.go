@@ -10,6 +10,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
+	"github.com/seed-4dedbcea/caddy-sse/store"
 	"go.uber.org/zap"
 )
 
@@ -21,71 +22,90 @@ const (
 	maxBackoff = 30 * time.Second
 )
 
-// run opens the upstream, again and again, until the source is let go or the upstream is over.
+// run has the upstream open until the source is let go or the upstream is over. With a store, it is this process or another
+// one that has it open.
 func (s *source) run() {
 	defer close(s.done)
+	if s.store != nil {
+		s.joinFleet()
+		return
+	}
+	if err, over := s.keepOpen(s.ctx); over {
+		c := s.config()
+		s.reportEnd(c, err)
+		s.finish(c, err, c.Keep, 0)
+	}
+}
+
+// keepOpen opens the upstream, again and again, until the context is done or the upstream is over. It returns how it has
+// ended.
+func (s *source) keepOpen(ctx context.Context) (err error, over bool) {
 	for failed := 0; ; failed++ {
 		began := time.Now()
-		fruitful, err := s.connect()
-		if s.ctx.Err() != nil {
-			return
+		fruitful, err := s.connect(ctx)
+		if s.settle(ctx) != nil {
+			return nil, false
 		}
 		c := s.config()
 		if errors.Is(err, errReplaced) {
 			failed = -1
 			continue
 		}
-		if s.once || isOver(c, err) {
-			s.finish(c, err)
-			if !errors.Is(err, backend.ErrEnded) {
-				s.holdAnew()
-			}
-			return
+		if s.once.Load() || isOver(c, err) {
+			return err, true
 		}
 		if fruitful || time.Since(began) > maxBackoff {
 			failed = 0
 		}
 		s.down(c, err)
-		if isFailureRecord(err) {
+		if s.store == nil && isFailureRecord(err) { // else all processes are told
 			s.breakOff(err)
 		}
 		limit := min(minBackoff<<min(failed, 10), maxBackoff)
-		if !s.wait(stream.Jitter(limit)) {
+		if !s.wait(ctx, stream.Jitter(limit)) {
 			failed = -1
 		}
-		s.waitForStream()
+		s.waitForStream(ctx)
 	}
 }
 
 // wait waits for d. It reports false if the wait was cut short.
-func (s *source) wait(d time.Duration) bool {
+func (s *source) wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
 	case <-s.renewed:
-	case <-s.ctx.Done():
+	case <-ctx.Done():
 	}
 	return false
 }
 
 // waitForStream waits until there is a stream: without one, nobody needs the upstream. An upstream that pushes is
 // another matter.
-func (s *source) waitForStream() {
+func (s *source) waitForStream(ctx context.Context) {
 	for !s.isWanted() {
+		var again <-chan time.Time // to look for streams of other processes
+		if s.store != nil {
+			again = time.After(wantedInterval)
+		}
 		select {
 		case <-s.entered:
-		case <-s.ctx.Done():
+		case <-again:
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+// wantedInterval is how often a source with no streams here looks for those of other processes.
+const wantedInterval = 250 * time.Millisecond
+
 func (s *source) isWanted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.streams) > 0 || s.server.Upstream.Shared
+	return len(s.streams) > 0 || s.server.Upstream.Shared || s.member != nil && s.member.IsNeeded()
 }
 
 // errHalted says that a source has ended while its upstream was opened.
@@ -100,11 +120,11 @@ func isFailureRecord(err error) bool {
 }
 
 // connect opens the upstream once. It returns how it ended, and whether it has brought records.
-func (s *source) connect() (fruitful bool, err error) {
-	if s.ctx.Err() != nil {
-		return false, s.ctx.Err()
+func (s *source) connect(ctx context.Context) (fruitful bool, err error) {
+	if ctx.Err() != nil {
+		return false, ctx.Err()
 	}
-	ctx, cancel := context.WithCancel(s.ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mapping.Lock()
 	lastID := string(s.lastID)
@@ -114,7 +134,7 @@ func (s *source) connect() (fruitful bool, err error) {
 		s.mu.Unlock()
 		return false, errHalted
 	}
-	c, asked, before := s.server, s.upstream, s.committed
+	c, asked, before := s.server, s.upstream, s.received
 	s.reconnect, s.replaced = cancel, false
 	s.inputs, s.unfinished = nil, upstream.NewBudget()
 	if s.skipID {
@@ -135,19 +155,20 @@ func (s *source) connect() (fruitful bool, err error) {
 	if isFailureRecord(err) {
 		expected++ // it counts, but brings nothing
 	}
-	fruitful = s.committed > expected
+	fruitful = s.received > expected
 	// An id that the upstream cannot take back must not keep it down. If it is not at fault, it is tried again. Kubernetes
 	// refuses one with status 200, and a record that says so.
 	refused := len(inputs) == 0 && failure.RefusesRequest(err) || !fruitful && isFailureRecord(err)
 	s.skipID = lastID != "" && refused
 	s.mu.Unlock()
 	if replaced && !upstream.EndedCleanly(err) { // an upstream that has ended by itself was not cut off
-		s.Begin()
+		s.mapping.Lock()
+		resumes := s.resumes
+		s.mapping.Unlock()
 		// An upstream with ids of its own is told where to go on, as an EventSource would tell it.
-		if live && !s.resumes {
-			s.Gap(frame.GapUpstream)
+		if live && !resumes {
+			s.tellGap()
 		}
-		_ = s.Commit()
 		return fruitful, errReplaced
 	}
 	return fruitful, err
@@ -158,24 +179,59 @@ func isOver(c *Server, err error) bool {
 	return errors.Is(err, backend.ErrEnded) || errors.Is(err, upstream.ErrRecordTooLarge) || err == nil && c.Ends
 }
 
-// finish lets the streams read the rest, then end.
-func (s *source) finish(c *Server, err error) {
-	forGood := errors.Is(err, backend.ErrEnded)
-	if !forGood && err != nil {
+// reportEnd counts and logs that the upstream has failed for good.
+func (s *source) reportEnd(c *Server, err error) {
+	if err != nil && !errors.Is(err, backend.ErrEnded) {
 		c.report.Failed(err)
 	}
-	keep := c.Keep
-	if !forGood && err != nil && !s.once { // else clients that return are told, too
+}
+
+// finish lets the streams read the rest, then end. The place is that of the end in the store.
+func (s *source) finish(c *Server, err error, keep time.Duration, place store.Pos) {
+	forGood := errors.Is(err, backend.ErrEnded)
+	if !forGood && err != nil && !s.once.Load() { // else clients that return are told, too
 		keep = 0
 	}
-	sources.end(c, s, forGood, keep)
+	sources.end(c, s, forGood, keep, place)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state == isFinished {
-		return // somebody has ended it meanwhile
+	if s.state != isFinished { // else somebody has ended it meanwhile
+		s.over, s.lastErr = err, err
+		s.closeLogs()
 	}
-	s.over, s.lastErr = err, err
-	s.closeLogs()
+	s.mu.Unlock()
+	if !forGood {
+		s.holdAnew()
+	}
+}
+
+// tellGap tells all clients that the upstream may have sent records that nobody has got.
+func (s *source) tellGap() {
+	s.mu.Lock()
+	to := s.consumer()
+	s.mu.Unlock()
+	to.Begin()
+	to.Gap(frame.GapUpstream)
+	_ = to.Commit()
+}
+
+// consumer returns where the upstream's records go. The source is locked.
+func (s *source) consumer() upstream.Consumer {
+	if s.publisher != nil {
+		return s.publisher
+	}
+	return s
+}
+
+// settle waits until all that has come from the upstream is kept. It returns an error if the source is let go, or if another
+// process has taken it over.
+func (s *source) settle(ctx context.Context) error {
+	s.mu.Lock()
+	p := s.publisher
+	s.mu.Unlock()
+	if p != nil {
+		return p.writer.Settle(ctx)
+	}
+	return ctx.Err()
 }
 
 // halt ends a source from outside, and its streams once they have the rest.
@@ -208,7 +264,7 @@ func (s *source) down(c *Server, err error) {
 		s.mu.Unlock()
 		return
 	}
-	s.state = IsDown
+	s.state, s.changed = IsDown, time.Now()
 	s.attempts++
 	s.lastErr = err
 	first := !s.reported

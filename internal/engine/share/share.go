@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/argument"
 	"github.com/seed-4dedbcea/caddy-sse/internal/caddykit/metrics"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/mapping"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/direct"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stores"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
@@ -46,6 +48,8 @@ type Config struct {
 	Upstream *upstream.Config
 	Streams  *stream.Group
 	Direct   *direct.Server
+
+	Store *stores.Connection // nil: this process's memory
 }
 
 // Server serves streams that share upstreams.
@@ -85,7 +89,7 @@ func (c *Server) Hold(upstream backend.Upstream) {
 	if c.stopped.Load() {
 		return
 	}
-	src, _, _ := sources.acquire(c, upstream, c.sourceKey(upstream, ""), false) // it has no limit
+	src, _, _ := sources.acquire(c, upstream, c.sourceKey(upstream, ""), opening{}) // it has no limit
 	c.standing = append(c.standing, src)
 }
 
@@ -104,7 +108,7 @@ func (c *Server) replace(ended *source, upstream backend.Upstream) {
 	c.standingMu.Lock()
 	defer c.standingMu.Unlock()
 	if i := slices.Index(c.standing, ended); i >= 0 {
-		c.standing[i], _, _ = sources.acquire(c, upstream, ended.key, false)
+		c.standing[i], _, _ = sources.acquire(c, upstream, ended.key, opening{after: sources.placeOf(ended)})
 		sources.release(c, ended, nil, 0)
 	}
 }
@@ -127,20 +131,26 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.
 		return err
 	}
 	lastID := stream.LastEventID(r)
-	v, opened, err := c.join(r, upstream, key, lastID)
-	if errors.Is(err, errNoSource) {
+	d := newDelivery()
+	v, opened, err := c.join(d, w, r, upstream, key, lastID)
+	switch {
+	case err == nil:
+	case d.stream != nil:
+		return d.stream.Finish(nil)
+	case errors.Is(err, errGone):
+		return caddyhttp.Error(499, err) // nobody is there to read it
+	case errors.Is(err, errNoSource):
 		return serveNothing(w)
-	}
-	if err != nil {
+	default:
 		w.Header().Set("Retry-After", "5")
 		return c.Streams.Refuse(r, metrics.RefusedMaxSources, http.StatusServiceUnavailable, err)
 	}
 	at := v.beginning(lastID, opened)
-	if resumer, ok := upstream.(backend.Resumer); ok && at.lost && resumer.CanResume(lastID) {
+	if resumer, ok := upstream.(backend.Resumer); ok && at.lost && resumer.CanResume(lastID) && d.stream == nil {
 		v.leave(0)
 		return c.Direct.Serve(w, r, upstream)
 	}
-	d := newDelivery(v, at, w, r)
+	d.enter(v, at, w, r)
 	panicked := d.run(r.Context())
 	err = d.stream.Finish(d.endErr())
 	d.close(c.lingerAfter(d.stream))
@@ -161,7 +171,7 @@ func (c *Server) keyOf(r *http.Request, upstream backend.Upstream) (string, erro
 
 // join returns a view of the source that has the client's last event, even if its upstream has ended. If there is none, it
 // takes the open source, or opens one.
-func (c *Server) join(r *http.Request, upstream backend.Upstream, key, lastID string) (v *view, opened bool, err error) {
+func (c *Server) join(d *delivery, w http.ResponseWriter, r *http.Request, upstream backend.Upstream, key, lastID string) (v *view, opened bool, err error) {
 	if lastID != "" {
 		for _, src := range sources.candidates(c, key) {
 			candidate := newView(c, r, src)
@@ -178,6 +188,9 @@ func (c *Server) join(r *http.Request, upstream backend.Upstream, key, lastID st
 			return v, false, nil
 		}
 	}
+	if c.Store != nil {
+		return c.joinStored(d, w, r, upstream, key, lastID)
+	}
 	if !c.Opens(r.Method) {
 		src, ok := sources.newest(c, key)
 		if !ok {
@@ -186,7 +199,7 @@ func (c *Server) join(r *http.Request, upstream backend.Upstream, key, lastID st
 		src.adopt(c, upstream)
 		return newView(c, r, src), false, nil
 	}
-	src, opened, err := sources.acquire(c, upstream, key, c.isOnce(r.Method))
+	src, opened, err := sources.acquire(c, upstream, key, opening{once: c.isOnce(r.Method)})
 	if err != nil {
 		return nil, false, err
 	}

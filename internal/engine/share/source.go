@@ -29,6 +29,7 @@ type source struct {
 	life
 	intake
 	connection
+	membership
 
 	making sync.Mutex // held while a feed is made; taken before intake.mapping
 
@@ -50,12 +51,6 @@ type logs struct {
 	committed uint64       // seq, as of the end of the last read
 }
 
-// audience is the streams of a source. It is guarded by source.mu.
-type audience struct {
-	streams  map[*delivery]struct{}
-	checking bool // for laggards, before long
-}
-
 // signals are sent to all streams and kept in no log.
 type signals struct {
 	heartbeats atomic.Uint64
@@ -64,10 +59,12 @@ type signals struct {
 
 // identity tells a source from others.
 type identity struct {
-	key   string
-	epoch string // changes when history is lost: the ids of two sources never mix
-	since time.Time
-	once  bool // its upstream is not asked again: see Server.isOnce
+	key    string
+	common string // the part of the key that other processes have, too
+	id     string // in the admin API
+	epochs epochs // of its records' ids, which change when history is lost: the ids of two sources never mix
+	since  time.Time
+	once   atomic.Bool // its upstream is not asked again: see Server.isOnce
 }
 
 // life holds the context of a source, and tells when all of it has ended.
@@ -86,6 +83,7 @@ type intake struct {
 	seq      uint64
 	lastID   []byte // the last id from the config or the upstream, for {last_id}
 	resumes  bool   // lastID is the upstream's own
+	missed   uint64 // number of the last record that had left the store before this process came
 	selector *mapping.Selector
 	quiet    bool   // the read has had heartbeats
 	wished   int64  // the source.wish that the streams were last woken for
@@ -104,15 +102,18 @@ type connection struct {
 
 	condition
 
-	renewed  chan struct{} // a new config has come: connect without waiting
-	entered  chan struct{} // a stream has come
-	warnings *ratelog.Limiter
+	publisher *publisher    // takes the records, if there is a store and this process leads; else the source does
+	received  uint64        // number of the newest record from the upstream, as of the end of the last read
+	renewed   chan struct{} // a new config has come: connect without waiting
+	entered   chan struct{} // a stream has come
+	warnings  *ratelog.Limiter
 }
 
 // condition is how a source stands with its upstream, and what went wrong. It is guarded by source.mu.
 type condition struct {
 	state    State
-	attempts int // to connect anew
+	changed  time.Time // since when it has been down, or connects; zero while it is live
+	attempts int       // to connect anew
 	lastErr  error
 	reported bool  // that the upstream is down
 	over     error // why the source has ended; nil while it runs, and after a clean end
@@ -130,14 +131,20 @@ const (
 )
 
 func newSource(c *Server, key string, upstream backend.Upstream) *source {
+	id := newEpoch()
 	s := &source{
-		identity: identity{key: key, epoch: newEpoch(), since: time.Now()},
+		identity: identity{key: key, common: c.commonKey(key), id: id, since: time.Now()},
 		life:     life{done: make(chan struct{})},
 		connection: connection{
 			upstream: upstream, condition: condition{state: isConnecting},
 			renewed: make(chan struct{}, 1), entered: make(chan struct{}, 1), warnings: ratelog.Warnings(),
 		},
 		server: c, logs: logs{records: history.New(c.Kept)}, audience: audience{streams: make(map[*delivery]struct{})},
+	}
+	if c.Store == nil {
+		s.epochs.only = id
+	} else {
+		s.membership = membership{store: c.Store.Hold(), ready: make(chan struct{}), begun: make(chan struct{})}
 	}
 	s.selector = c.Ending.Bind(caddy.NewReplacer().GetString)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -160,10 +167,10 @@ func (s *source) config() *Server {
 func (s *source) Open(contentType string) (backend.Input, error) {
 	in, withoutID, err := s.open(contentType)
 	if withoutID {
-		s.Begin()
+		s.mapping.Lock()
 		s.lastID = nil
-		s.Gap(frame.GapUpstream) // there may be records between
-		_ = s.Commit()
+		s.mapping.Unlock()
+		s.tellGap() // there may be records between
 	}
 	if err != nil {
 		return nil, err
@@ -184,9 +191,9 @@ func (s *source) open(contentType string) (in *upstream.Input, withoutID bool, e
 	if s.reported {
 		config.Report.Logger.Info("upstream is back", zap.String("backend", config.Report.Backend))
 	}
-	s.state, s.reported, s.lastErr = IsLive, false, nil
+	s.state, s.changed, s.reported, s.lastErr = IsLive, time.Time{}, false, nil
 	withoutID, s.skipID = s.skipID, false
-	in = upstream.NewInput(s, config.Options(contentType), s.unfinished)
+	in = upstream.NewInput(s.consumer(), config.Options(contentType), s.unfinished)
 	if len(s.inputs) == 0 || !config.Shared {
 		s.inputs = append(s.inputs, in)
 	}
@@ -214,7 +221,7 @@ func (s *source) adoptLocked(c *Server, upstream backend.Upstream) {
 	}
 	former, ofConfig := s.upstream.(configUpstream)
 	s.upstream = upstream // the former one may need something that its config has cleaned up
-	if s.once || !ofConfig || !former.ReplacedBy(upstream) {
+	if s.once.Load() || !ofConfig || !former.ReplacedBy(upstream) {
 		return // its connection can stay
 	}
 	s.replaced = true
@@ -260,7 +267,16 @@ func (s *source) Record(rec *records.Record) error {
 		s.breakOff(failed)
 		return nil
 	}
-	s.fallback = s.appendID(s.fallback[:0], rec.Seq)
+	s.take(rec)
+	if selected == mapping.SelectedEnd {
+		return upstream.ErrLastRecord
+	}
+	return nil
+}
+
+// take maps a record that has its number, and keeps it.
+func (s *source) take(rec *records.Record) {
+	s.fallback = s.epochs.appendID(s.fallback[:0], rec.Seq)
 	if rec.ID != nil { // an empty one takes it back
 		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), len(rec.ID) > 0
 	}
@@ -279,10 +295,6 @@ func (s *source) Record(rec *records.Record) error {
 	} else {
 		s.records.Note(rec.Seq)
 	}
-	if selected == mapping.SelectedEnd {
-		return upstream.ErrLastRecord
-	}
-	return nil
 }
 
 // skip gives a number to a record that nobody is sent.
@@ -339,6 +351,9 @@ func (s *source) Commit() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.committed = s.seq
+	if s.publisher == nil {
+		s.received = s.seq
+	}
 	if !s.checking && len(s.streams) > 0 {
 		s.checking = true
 		time.AfterFunc(lagInterval, s.endLaggards)
@@ -352,50 +367,6 @@ func (s *source) publish() {
 	for _, f := range s.taking {
 		f.frames.Publish()
 	}
-}
-
-// breakOff ends the streams of a source whose upstream has said that it has failed, once they have what came before. The
-// source goes on, for clients that return.
-func (s *source) breakOff(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for d := range s.streams {
-		d.failure = err
-		d.subscriber.Finish()
-		d.Wake()
-	}
-}
-
-// lagInterval is how often streams that are blocked in a write are checked for lag.
-const lagInterval = time.Second
-
-// endLaggards ends the streams that are behind the history, unless they skip. A stream that still writes finds out by
-// itself. A stream whose client takes nothing would otherwise wait for its stall timeout.
-func (s *source) endLaggards() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.checking = false
-	for d := range s.streams {
-		if !d.server.SkipLag && d.subscriber.HasLagged() {
-			d.lag()
-		}
-	}
-}
-
-func (s *source) enter(d *delivery) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.streams[d] = struct{}{}
-	select {
-	case s.entered <- struct{}{}:
-	default:
-	}
-}
-
-func (s *source) exit(d *delivery) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.streams, d)
 }
 
 var (

@@ -98,7 +98,7 @@ func (v *view) tail(replay int) (at history.Cursor) {
 
 // find returns the place after the event with that id.
 func (v *view) find(id string) (at history.Cursor, ok bool) {
-	if seq, ok := v.source.seqOf(id); ok {
+	if seq, ok := v.source.epochs.seqOf(id); ok {
 		return v.feed.frames.AfterSeq(seq)
 	}
 	if v.batch.Mapper != nil {
@@ -140,7 +140,7 @@ func (v *view) findMapped(id string) (at history.Cursor, ok bool) {
 
 // mapped returns the id of the event that v.rec becomes for this stream, and whether it is sent. It counts nothing.
 func (v *view) mapped() (id []byte, sent bool) {
-	v.fallback = v.source.appendID(v.fallback[:0], v.rec.Seq)
+	v.fallback = v.source.epochs.appendID(v.fallback[:0], v.rec.Seq)
 	var r mapping.Result
 	v.batch.Frames, r = v.batch.Mapper.Append(v.batch.Frames[:0], &v.rec, v.fallback)
 	return r.ID, r.Outcome == mapping.Sent
@@ -158,7 +158,7 @@ func (v *view) each(do func(place history.Cursor) bool) (whole bool) {
 			return state != history.Lagged
 		}
 		for _, e := range v.entries {
-			if _, isRecord := unpack(e, &v.rec); isRecord && !do(place) {
+			if _, isRecord := unpackEntry(e, &v.rec); isRecord && !do(place) {
 				return true
 			}
 			place++
@@ -171,13 +171,13 @@ func (v *view) standing(at history.Cursor) []byte {
 	if id, _ := v.feed.frames.Before(at); id != "" {
 		return []byte(id)
 	}
-	return v.source.appendID(nil, v.feed.frames.Number(at))
+	return v.source.epochs.appendID(nil, v.feed.frames.Number(at))
 }
 
 // canonical returns an id of the history as this server writes it.
 func (v *view) canonical(id string) []byte {
-	if seq, ok := v.source.seqOf(id); ok {
-		return v.source.appendID(nil, seq)
+	if seq, ok := v.source.epochs.seqOf(id); ok {
+		return v.source.epochs.appendID(nil, seq)
 	}
 	return []byte(id)
 }
@@ -201,5 +201,5 @@ func (v *view) oldestID() (oldest string) {
 	if stats.OldestID != "" {
 		return stats.OldestID
 	}
-	return string(v.source.appendID(nil, stats.OldestSeq))
+	return string(v.source.epochs.appendID(nil, stats.OldestSeq))
 }

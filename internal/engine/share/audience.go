@@ -1,0 +1,53 @@
+package share
+
+import "time"
+
+// audience is the streams of a source. It is guarded by source.mu.
+type audience struct {
+	streams  map[*delivery]struct{}
+	checking bool // for laggards, before long
+}
+
+// breakOff ends the streams of a source whose upstream has said that it has failed, once they have what came before. The
+// source goes on, for clients that return.
+func (s *source) breakOff(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for d := range s.streams {
+		d.failure = err
+		d.subscriber.Finish()
+		d.Wake()
+	}
+}
+
+// lagInterval is how often streams that are blocked in a write are checked for lag.
+const lagInterval = time.Second
+
+// endLaggards ends the streams that are behind the history, unless they skip. A stream that still writes finds out by
+// itself. A stream whose client takes nothing would otherwise wait for its stall timeout.
+func (s *source) endLaggards() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checking = false
+	for d := range s.streams {
+		if !d.server.SkipLag && d.subscriber.HasLagged() {
+			d.lag()
+		}
+	}
+}
+
+func (s *source) enter(d *delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[d] = struct{}{}
+	select {
+	case s.entered <- struct{}{}:
+	default:
+	}
+}
+
+func (s *source) exit(d *delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, d)
+}

@@ -1,0 +1,234 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/backend"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
+	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
+	"github.com/seed-4dedbcea/caddy-sse/store"
+)
+
+// patience is how long a client waits without a response until its source has what is in the store. Then it gets a stream
+// without events.
+const patience = time.Second
+
+var errGone = errors.New("the client has left before its source was there")
+
+// joinStored is join where other processes may have the source. It waits until this one has what is in the store, which
+// may have several sources, one after the other: all but the last have ended.
+func (c *Server) joinStored(d *delivery, w http.ResponseWriter, r *http.Request, upstream backend.Upstream, key, lastID string) (v *view, opened bool, err error) {
+	opens := c.Opens(r.Method)
+	how := opening{once: !opens || c.isOnce(r.Method), looksUp: !opens}
+	for {
+		src, made, err := sources.acquire(c, upstream, key, how)
+		if err == nil && !d.await(src.ready, c, w, r) {
+			sources.release(c, src, nil, 0)
+			err = errGone
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		isKept, forGood, place := sources.endingOf(src)
+		v := newView(c, r, src)
+		switch {
+		case src.isPast:
+			_, found := v.find(lastID)
+			if forGood || isKept && lastID != "" && found {
+				return v, false, nil
+			}
+		case opens || src.mayLead.Load():
+			if !d.await(src.begun, c, w, r) {
+				v.leave(0)
+				return nil, false, errGone
+			}
+			return v, made && src.isNew, nil
+		default: // nobody has opened it: one that is kept will do
+			v.leave(0)
+			if src, ok := sources.newestKept(c, key); ok {
+				return newView(c, r, src), false, nil
+			}
+			return nil, false, errNoSource
+		}
+		v.leave(0)
+		how.after = place
+	}
+}
+
+// newestKept returns the newest source with that key that has ended and is kept. The caller must release it.
+func (p *sourcePool) newestKept(c *Server, key string) (s *source, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range slices.Backward(p.byKey[key]) {
+		if s.forget != nil {
+			p.hold(c, s)
+			return s, true
+		}
+	}
+	return nil, false
+}
+
+// endingOf returns whether a source that has ended is kept, whether its upstream has ended for good, and where in the store
+// its end is.
+func (p *sourcePool) endingOf(s *source) (isKept, forGood bool, place store.Pos) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return s.forget != nil, s.forGood, s.place
+}
+
+func (p *sourcePool) placeOf(s *source) store.Pos {
+	_, _, place := p.endingOf(s)
+	return place
+}
+
+// await waits until something is done. If that takes long, the client gets a stream meanwhile. It reports false if the client
+// is not to be waited for any more.
+func (d *delivery) await(done <-chan struct{}, c *Server, w http.ResponseWriter, r *http.Request) bool {
+	select {
+	case <-done:
+		return true
+	default:
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		select {
+		case <-done:
+			return true
+		case <-timer.C:
+			if d.stream == nil {
+				d.makeStream(c, w, r)
+				_ = d.stream.Start(nil) // its failure ends the stream, which is noticed below
+			}
+		case <-d.signal:
+			if d.stopped.Load() {
+				return false
+			}
+		case <-r.Context().Done():
+			if d.stream != nil {
+				d.stream.End(stream.EndClientGone)
+			}
+			return false
+		}
+	}
+}
+
+// openWith gives a source that was only looked up the upstream of a request that may open it.
+func (s *source) openWith(upstream backend.Upstream, once bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.mayLead.Load() && s.state != isFinished {
+		s.upstream = upstream
+		s.once.Store(once)
+		s.mayLead.Store(true)
+	}
+}
+
+// stopStored ends a source for the clients of all processes. It reports whether there is one. What this process keeps of
+// one that has ended is dropped.
+func (c *Server) stopStored(ctx context.Context, asked backend.Upstream, key string) (found bool, err error) {
+	err = c.eachStored(ctx, asked, key, func(s *source) {
+		if !s.isPast && s.endStored(upstream.ErrStopped) {
+			found = true
+		}
+	})
+	for {
+		s, ok := sources.newestKept(c, key)
+		if !ok {
+			return found, err
+		}
+		s.endByHand(upstream.ErrStopped, sources.placeOf(s))
+		sources.release(c, s, nil, 0)
+		found = true
+	}
+}
+
+// existsStored reports whether a process has a source with that key, be it one that has ended and is kept.
+func (c *Server) existsStored(ctx context.Context, asked backend.Upstream, key string) (found bool) {
+	_ = c.eachStored(ctx, asked, key, func(*source) { found = true })
+	return found
+}
+
+// eachStored calls do for the sources with that key that are in the store: those that have ended and are kept, and then the
+// one that is open.
+func (c *Server) eachStored(ctx context.Context, asked backend.Upstream, key string, do func(*source)) error {
+	how := opening{once: true, looksUp: true}
+	for {
+		src, _, err := sources.acquire(c, asked, key, how)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-src.ready:
+		case <-ctx.Done():
+			sources.release(c, src, nil, 0)
+			return ctx.Err()
+		}
+		isKept, forGood, place := sources.endingOf(src)
+		if src.isPast && isKept || !src.isPast && src.mayLead.Load() {
+			do(src)
+		}
+		sources.release(c, src, nil, 0)
+		if !src.isPast || forGood {
+			return nil
+		}
+		how.after = place
+	}
+}
+
+// endByHand ends a source, of which nothing is kept. It does not wait for its end.
+func (s *source) endByHand(err error, place store.Pos) {
+	sources.endNow(s, place)
+	if err == stream.ErrEndedByAdmin {
+		s.endStreams(stream.EndAdmin)
+	}
+	s.halt(err)
+	time.AfterFunc(0, func() {
+		sources.close(s, func() bool { return true })
+		s.holdAnew()
+	})
+}
+
+// endStored ends a source for all processes. It reports false if there is no store, or if that does not answer.
+func (s *source) endStored(err error) bool {
+	s.mu.Lock()
+	member, over := s.member, s.state == isFinished
+	s.mu.Unlock()
+	if member == nil || over {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, endTimeout)
+	defer cancel()
+	return member.End(ctx, textOf(err))
+}
+
+const endTimeout = 5 * time.Second
+
+// endStreams ends the streams of a source at once.
+func (s *source) endStreams(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for d := range s.streams {
+		d.stream.End(reason)
+	}
+}
+
+// trimEnded drops from the store what came before a source's end, so that nobody has to read it again.
+func (s *source) trimEnded() {
+	s.mu.Lock()
+	member := s.member
+	s.mu.Unlock()
+	place := sources.placeOf(s)
+	if member == nil || place == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), trimTimeout)
+	defer cancel()
+	_ = member.Trim(ctx, place) // the store's own age does it later
+}
+
+const trimTimeout = 2 * time.Second
