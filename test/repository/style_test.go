@@ -42,12 +42,20 @@ func TestTheDocumentationIsPlain(t *testing.T) {
 	if err != nil || len(files) < 10 {
 		t.Fatalf("%d pages: %v", len(files), err)
 	}
-	for _, file := range append(files, filepath.Join(root, "README.md")) {
+	examples, err := filepath.Glob(filepath.Join(root, "examples/*/README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, examples...)
+	for _, name := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"} {
+		files = append(files, filepath.Join(root, name))
+	}
+	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		name := filepath.Base(file)
+		name := strings.TrimPrefix(file, root+"/")
 		for _, sentence := range prose(string(text)) {
 			if n := len(strings.Fields(sentence)); n > longestSentence {
 				t.Errorf("%s: %d words: %s", name, n, sentence)
