@@ -70,7 +70,7 @@ func TestBackendMistakesAreConfigErrors(t *testing.T) {
 	}
 }
 
-// No part of a URL that is wrong may be told, as it may be a part of a password.
+// An error must not repeat any part of a wrong URL, which may be a part of a password.
 func TestAURLThatIsWrongIsNotRepeated(t *testing.T) {
 	wantSilence := func(text string, err error) {
 		t.Helper()
@@ -126,7 +126,7 @@ func TestAURLThatIsWrongIsNotRepeated(t *testing.T) {
 	wantSilence("--from http://…", err)
 }
 
-// noBackend is registered as a backend, but is none.
+// noBackend is registered in the namespace of backends, but does not implement Backend.
 type noBackend struct{}
 
 func init() { caddy.RegisterModule(noBackend{}) }

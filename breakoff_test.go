@@ -11,8 +11,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// A client that knows nothing of sse-error takes a response that ends for a whole answer. And a stream that is broken off
-// by a panic is logged with a duration of 0, and missing in Caddy's metrics.
+// A client that does not know sse-error takes a cleanly ended response for a complete one. And a stream that a panic breaks off is
+// logged with a duration of 0, and is missing in Caddy's metrics.
 func TestAStreamWhoseUpstreamFailsIsBrokenOffAndAccountedFor(t *testing.T) {
 	ssetest.NoLeaks(t)
 	const global = `{
@@ -93,7 +93,7 @@ func TestAPassedEventStreamThatBreaksOffIsBrokenOffAndAccountedFor(t *testing.T)
 	}
 }
 
-// A client of another method than GET does not ask again by itself.
+// A client does not repeat a request with another method than GET by itself.
 func TestAPOSTThatIsCutIsBrokenOff(t *testing.T) {
 	ssetest.NoLeaks(t)
 	server := ssetest.Start(t, site("max_duration 50ms", "reverse_proxy "+ssetest.Upstream(t, staying(ndjson, "1\n"))))

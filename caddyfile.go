@@ -50,26 +50,28 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    where      <CEL expression>
 //	    on_invalid pass | skip | error
 //
-//	    accept        standard | strict | negotiate | off [<status>]
-//	    open_after <duration>
-//	    retry         <duration>
-//	    heartbeat     <duration> [<event>] | off
-//	    stall_timeout <duration> | off
+//	    accept           standard | strict | negotiate | off [<status>]
+//	    open_after       <duration>
+//	    retry            <duration>
+//	    heartbeat        <duration> [<event>] | off
+//	    stall_timeout    <duration> | off
 //	    upstream_timeout <duration>
-//	    max_duration  <duration> [<jitter>]
-//	    compress      [zstd] [gzip]
-//	    expires       <time>
-//	    recheck       <interval> { <directives> }
-//	    end           <event> [<data>] [stop]
-//	    end_when      <CEL expression>
-//	    error         <event> [<data>]
-//	    error_when    <CEL expression>
+//	    max_duration     <duration> [<jitter>]
+//	    expires          <time>
+//	    recheck          <interval> { <directives> }
+//	    compress         [zstd] [gzip]
+//
+//	    end            <event> [<data>] [stop]
+//	    end_when       <CEL expression>
+//	    error          <event> [<data>]
+//	    error_when     <CEL expression>
 //	    on_unavailable status | retry
-//	    drain         <duration> [spread | wait]
-//	    on_reload     end | keep
-//	    match         { status <code...> | header <field> [<value>] }
+//	    drain          <duration> [spread | wait]
+//	    on_reload      end | keep
+//
+//	    match  { status <code...> | header <field> [<value>] }
 //	    viewer
-//	    name          <name>
+//	    name   <name>
 //
 //	    share [<key>] {
 //	        history <count> [<size>]

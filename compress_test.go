@@ -51,7 +51,7 @@ func TestACompressedStreamArrivesLive(t *testing.T) {
 	}
 }
 
-// A client that joins at any time, between whichever other clients, gets each event as soon as it is there.
+// A client that joins at any time, between any other clients, gets each event as soon as it comes.
 func TestASharedStreamIsCompressedForClientsThatJoinAtAnyTime(t *testing.T) {
 	server, u := sharing(t, "compress\nend done")
 	records := ssetest.Records(60)
@@ -87,7 +87,7 @@ func TestASharedStreamIsCompressedForClientsThatJoinAtAnyTime(t *testing.T) {
 	}
 }
 
-// What only one client gets comes between two pieces of what all get.
+// Text for one client comes between two pieces of text for all clients.
 func TestHeartbeatsComeBetweenCompressedEvents(t *testing.T) {
 	server, u := sharing(t, "compress\nheartbeat 10ms")
 	streams := make(map[string]*ssetest.Stream)
@@ -197,7 +197,7 @@ func TestACompressedMappingOfEachClientsOwn(t *testing.T) {
 	}
 }
 
-// The end of its coding would tell a client that nothing is missing.
+// The end of the coding would tell the client that the stream is complete.
 func TestACompressedStreamThatIsBrokenOffHasNoEnd(t *testing.T) {
 	ssetest.NoLeaks(t)
 	upstream := newScript(ndjson)
@@ -298,7 +298,7 @@ func TestTheCodingIsTheClientsChoice(t *testing.T) {
 	}
 }
 
-// Whatever its upstream answers then, the stream has begun in its coding.
+// The stream has begun in its coding, whatever the upstream then answers.
 func TestACompressedStreamThatOpensBeforeItsUpstreamAnswers(t *testing.T) {
 	ssetest.NoLeaks(t)
 	release := make(chan struct{})

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// streamEnds is when streams ended, and what they said last.
+// streamEnds holds the times at which streams ended, and their last bytes.
 type streamEnds struct {
 	mu      sync.Mutex
 	start   time.Time
@@ -21,7 +21,7 @@ type streamEnds struct {
 	ended   sync.WaitGroup
 }
 
-// begin starts the clock.
+// begin starts the time measurement.
 func (e *streamEnds) begin() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -29,7 +29,7 @@ func (e *streamEnds) begin() {
 	e.retries = make(map[time.Duration]bool)
 }
 
-// open opens n streams over these protocols in turn, and watches for their ends.
+// open opens n streams over these protocols in turn, and waits for their ends.
 func (e *streamEnds) open(t *testing.T, protocols []string, url func(protocol string) string, n int) {
 	clients := make(map[string]*http.Client)
 	for i := range n {
@@ -54,7 +54,7 @@ func (e *streamEnds) open(t *testing.T, protocols []string, url func(protocol st
 	}
 }
 
-// check fails the test if the streams have not ended spread over the drain, each with a retry of its own.
+// check fails the test unless the streams have ended spread over the drain, each with its own retry.
 func (e *streamEnds) check(t *testing.T, n int, drain time.Duration) {
 	t.Helper()
 	e.ended.Wait()
@@ -144,7 +144,7 @@ func TestAReloadKeepsStreamsThatAreToBeKept(t *testing.T) {
 	}
 }
 
-// Caddy closes HTTP/3 connections of a former config when its grace period is over, and leaves the others open.
+// After the grace period, Caddy closes the HTTP/3 connections of the old config, and leaves the others open.
 func TestAReloadEndsStreamsBeforeTheGracePeriodCutsThemOff(t *testing.T) {
 	ssetest.NoLeaks(t)
 	upstream := newScript(ndjson)
@@ -209,7 +209,7 @@ func TestAReloadDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
 		if access := waitAccessLog(server, "/?"+protocol); access.Fields["end_reason"] != "shutdown" {
 			t.Errorf("%s ended by %v", protocol, access.Fields["end_reason"])
 		}
-		// What it has of the last record is no event, and nothing that is said later may make it one.
+		// The client has a part of the last record, which is not an event. No later byte may make it one.
 		s := streams[protocol]
 		s.Resume()
 		if err := s.WaitEnd(); err == nil || strings.Contains(s.Raw(), "retry") {
@@ -219,7 +219,7 @@ func TestAReloadDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// The clients of other methods do not ask again by themselves.
+// Clients that send requests with other methods do not repeat them by themselves.
 func TestAReloadLetsAnswersOfOtherMethodsComeToTheirEnd(t *testing.T) {
 	ssetest.NoLeaks(t)
 	release := make(chan struct{})

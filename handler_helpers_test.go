@@ -20,10 +20,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// script is what a test has an upstream say, piece by piece.
+// script is an upstream that sends the pieces that a test gives it.
 type script struct {
 	contentType string
-	header      http.Header   // more of them
+	header      http.Header   // additional headers
 	pieces      chan string   // closed: a clean end; abort: the connection breaks
 	left        chan struct{} // a value for each request that was cancelled
 	unflushed   bool          // as PHP does
@@ -67,14 +67,14 @@ func (u *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// say sends pieces.
+// say makes the upstream send pieces.
 func (u *script) say(pieces ...string) {
 	for _, piece := range pieces {
 		u.pieces <- piece
 	}
 }
 
-// saying is an upstream that says this and ends.
+// saying returns an upstream that sends this text and ends.
 func saying(contentType, text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -86,7 +86,7 @@ func saying(contentType, text string) http.HandlerFunc {
 	}
 }
 
-// staying is an upstream that says this and nothing more.
+// staying returns an upstream that sends this text and stays open.
 func staying(contentType, text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		saying(contentType, text)(w, r)
@@ -123,7 +123,7 @@ func (inProcessHandler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.in_process", New: func() caddy.Module { return new(inProcessHandler) }}
 }
 
-// passOn is the header by which such a handler has the one after it serve the request.
+// passOn is the header with which such a handler passes a request on to the next one.
 const passOn = "Pass-On"
 
 func (h inProcessHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, after caddyhttp.Handler) error {
@@ -139,12 +139,12 @@ func (h inProcessHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, afte
 	return nil
 }
 
-// site is a Caddyfile with one site that logs, and serves what options say of an upstream.
+// site returns a Caddyfile with one site, which has a log, an sse handler with these options, and an upstream.
 func site(options, next string) string {
 	return ssetest.Site("log\nlog_append events {http.sse.events}\nlog_append bytes {http.sse.bytes}\nlog_append end_reason {http.sse.end_reason}\nsse {\n" + options + "\n}\n" + next)
 }
 
-// get opens a stream over HTTP/1.1 and fails the test if it is none.
+// get opens a stream over HTTP/1.1. It fails the test if the response is not a stream.
 func get(t *testing.T, server *ssetest.Server, path string, options ...func(*http.Request)) *ssetest.Stream {
 	t.Helper()
 	return getOver(t, server, "h1", path, options...)
@@ -169,7 +169,7 @@ func wholeBody(t *testing.T, s *ssetest.Stream) string {
 	return s.Raw()
 }
 
-// brokenBody reads a stream to its end, at which the client sees that more was to come.
+// brokenBody reads a stream to its end, which must be incomplete for the client.
 func brokenBody(t *testing.T, s *ssetest.Stream) string {
 	t.Helper()
 	if err := s.WaitEnd(); err == nil {
@@ -178,7 +178,7 @@ func brokenBody(t *testing.T, s *ssetest.Stream) string {
 	return s.Raw()
 }
 
-// framesOf is what a client gets from a site whose upstream says text: all but the opening comment.
+// framesOf returns the stream from a site whose upstream sends text, without the comment at the beginning.
 func framesOf(t *testing.T, options, contentType, text string, requestOptions ...func(*http.Request)) string {
 	t.Helper()
 	server := ssetest.Start(t, site(options, "reverse_proxy "+ssetest.Upstream(t, saying(contentType, text))))
@@ -194,7 +194,7 @@ func framesOf(t *testing.T, options, contentType, text string, requestOptions ..
 	return frames
 }
 
-// waitAccessLog waits for the access log's line about path.
+// waitAccessLog waits for the line about path in the access log.
 func waitAccessLog(server *ssetest.Server, path string) ssetest.Log {
 	return server.WaitLog("the request for "+path, func(l ssetest.Log) bool {
 		request, _ := l.Fields["request"].(map[string]any)
@@ -202,7 +202,7 @@ func waitAccessLog(server *ssetest.Server, path string) ssetest.Log {
 	})
 }
 
-// wantQuiet fails the test if a request left a line at warn or above.
+// wantQuiet fails the test if there is a log line at warn or above.
 func wantQuiet(t *testing.T, server *ssetest.Server) {
 	t.Helper()
 	for _, l := range server.Logs() {

@@ -20,12 +20,12 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// hostileRecords are a record to be shown, and one to be hidden, as the config of these tests has it.
+// hostileRecords has a record that the config sends, and one that it filters out.
 const hostileRecords = `{"public":true,"text":"SHOWN"}` + "\n" + `{"public":false,"text":"HIDDEN"}` + "\n"
 
 const hostileOptions = "where record.public\ndata {record.text}"
 
-// obliging is an upstream that does all that a client may ask of it.
+// obliging is an upstream that does everything that a request can ask for.
 func obliging(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodConnect {
 		_, _ = io.Copy(io.Discard, r.Body) // or reverse_proxy has a data race with itself, over HTTP/2
@@ -62,7 +62,7 @@ func obliging(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Unix(1_000_000, 0), strings.NewReader(hostileRecords))
 }
 
-// hostile is what a client may send in the hope that it gets another response than the config says.
+// hostile has requests with which a client tries to get another response than the config allows.
 var hostile = map[string]func(*http.Request){
 	"nothing":              func(*http.Request) {},
 	"upgrade":              headers("Connection", "upgrade", "Upgrade", "x"),
@@ -107,7 +107,7 @@ var hostile = map[string]func(*http.Request){
 	"range and condition": headers("Range", "bytes=0-", "If-None-Match", `"1"`, "If-Modified-Since", "Tue, 24 Nov 2026 14:10:57 GMT"),
 }
 
-// mayBeRefused is whether a client gets no stream with that, without sse as with it.
+// mayBeRefused reports whether such a request gets no stream even without a filter.
 func mayBeRefused(r *http.Request, path string, status int) bool {
 	switch status {
 	case http.StatusMethodNotAllowed:
@@ -129,7 +129,7 @@ func headers(pairs ...string) func(*http.Request) {
 	}
 }
 
-// startHostile serves the records in each way that there is, and returns the paths.
+// startHostile starts a server that serves the records in all ways, and returns the paths.
 func startHostile(t *testing.T) (server *ssetest.Server, paths []string) {
 	t.Helper()
 	t.Cleanup(share.CloseAll)

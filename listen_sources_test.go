@@ -11,7 +11,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// A socket's connections and datagrams must not be divided among those who listen to it.
+// Two sources on one socket must each get all of its connections and datagrams.
 func TestHandlersThatMakeRecordsInDifferentWaysHearTheSameSenders(t *testing.T) {
 	for _, network := range []string{"tcp", "udp"} {
 		t.Run(network, func(t *testing.T) {
@@ -34,7 +34,7 @@ func TestHandlersThatMakeRecordsInDifferentWaysHearTheSameSenders(t *testing.T) 
 	}
 }
 
-// liveCounts are the numbers of records that the sources have whose upstream is there, in order.
+// liveCounts returns the record counts of the sources with an open upstream, in order.
 func liveCounts() []int {
 	var counts []int
 	for _, s := range share.List() {
@@ -46,7 +46,7 @@ func liveCounts() []int {
 	return counts
 }
 
-// Senders must find the socket, whether or not a client is there.
+// The socket must be open even without a client.
 func TestASocketOfSendersStaysOpenAfterAStreamsEnd(t *testing.T) {
 	for name, test := range map[string]struct{ options, last string }{
 		"end_when":        {"end_when record == \"last\"\nend over", "last\n"},
@@ -72,7 +72,7 @@ func TestASocketOfSendersStaysOpenAfterAStreamsEnd(t *testing.T) {
 	}
 }
 
-// Whoever it was that has failed, the others who send have not.
+// The failure of one sender does not affect the others.
 func TestARecordThatSaysThatASenderHasFailedCutsNoSenderOff(t *testing.T) {
 	for name, options := range map[string]string{"for all": "", "for each client": "data {record}{query.x}\n"} {
 		t.Run(name, func(t *testing.T) {

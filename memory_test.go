@@ -10,7 +10,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// The source goes on, for one of its clients stays: nothing of it may hold those who have left.
+// The source stays open for one client. It must not keep the memory of clients that have left.
 func TestNothingOfAStreamIsHeldOnceItsClientHasLeft(t *testing.T) {
 	for name, options := range map[string]string{
 		"events for all":  "max_duration 1h",

@@ -23,8 +23,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// withAdmin begins a Caddyfile of a server that has an admin endpoint and believes what a proxy on this host says of
-// its clients.
+// withAdmin is the beginning of a Caddyfile for a server that has an admin endpoint, and that trusts a proxy on this host.
 const withAdmin = `{
 	admin 127.0.0.1:{{port "admin"}}
 	servers {
@@ -33,7 +32,7 @@ const withAdmin = `{
 }
 `
 
-// logging makes a site log what there is to say of its streams.
+// logging makes a site log the placeholders about its streams.
 const logging = "log\nlog_append events {http.sse.events}\nlog_append bytes {http.sse.bytes}\nlog_append end_reason {http.sse.end_reason}\n"
 
 // route is a part of a site with an sse of its own.
@@ -41,7 +40,7 @@ func route(path, options, next string) string {
 	return "handle " + path + " {\nsse {\nheartbeat off\n" + options + "\n}\n" + next + "\n}\n"
 }
 
-// askAdmin asks the admin endpoint.
+// askAdmin sends a request to the admin endpoint.
 func askAdmin(t *testing.T, server *ssetest.Server, method, path string) (response *http.Response, body string) {
 	t.Helper()
 	r, err := http.NewRequest(method, "http://"+server.Addr("admin")+path, nil)
@@ -64,7 +63,7 @@ func askAdmin(t *testing.T, server *ssetest.Server, method, path string) (respon
 
 const metricPrefix = "caddy_sse_"
 
-// exposition is what /metrics says of event streams, as text.
+// exposition returns the part of /metrics about event streams.
 func exposition(t *testing.T, server *ssetest.Server) string {
 	t.Helper()
 	response, body := askAdmin(t, server, http.MethodGet, "/metrics")
@@ -80,10 +79,10 @@ func exposition(t *testing.T, server *ssetest.Server) string {
 	return ours.String()
 }
 
-// withoutEmpty takes away the label of a config without a name, as Prometheus does.
+// withoutEmpty removes an empty label name, as Prometheus does.
 var withoutEmpty = regexp.MustCompile(`{name=""}|name="",|,name=""`)
 
-// scrape is the value of each series, by what comes after the prefix.
+// scrape returns the value of each series, by its name without the prefix.
 func scrape(t *testing.T, server *ssetest.Server) map[string]float64 {
 	t.Helper()
 	values := make(map[string]float64)
@@ -102,11 +101,11 @@ func scrape(t *testing.T, server *ssetest.Server) map[string]float64 {
 	return values
 }
 
-// some is a change of any size upwards.
+// some stands for any increase.
 var some = math.Inf(1)
 
 // wantMoves does something, waits until the metrics have changed by want, and fails the test if others have, too.
-// What depends on how long streams last is left out.
+// Metrics that depend on the duration of streams are ignored.
 func wantMoves(t *testing.T, server *ssetest.Server, what string, want map[string]float64, do func()) {
 	t.Helper()
 	before := scrape(t, server)
@@ -426,7 +425,7 @@ func TestTheAccessLogNamesWhyEachStreamEnded(t *testing.T) {
 	}
 }
 
-// fallBehind makes a client of a hub's miss more than the history holds, and reads on.
+// fallBehind makes a client fall behind by more than the history holds, and then continues to read.
 func fallBehind(t *testing.T, u *hub, s *ssetest.Stream, path string) {
 	t.Helper()
 	u.wait(t, 1)
@@ -452,7 +451,7 @@ func waitSent(t *testing.T, path string) {
 	})
 }
 
-// noise is a line that no encoding makes smaller.
+// noise returns a line that cannot be compressed.
 func noise() string {
 	bytes := make([]byte, 15_000)
 	for i := range bytes {

@@ -42,8 +42,8 @@ func init() {
 // backend. Without a backend, it is the response of the next handler in the route, such as reverse_proxy.
 //
 // A template is text with placeholders: `{record}` is the record, `{record.a.b}` is a value in a JSON record, and
-// `{seq}` is the record's number, from 1. Any other placeholder is one of Caddy's. It is evaluated once, when the stream
-// opens.
+// `{seq}` is the record's number, from 1. A value can be escaped: `{record.a|json}`, `{record.a|html}`, `{record.a|url}`. Any
+// other placeholder is one of Caddy's. It is evaluated once, when the stream opens.
 //
 // A duration is a string such as "15s". As a number, it is in nanoseconds.
 //

@@ -63,7 +63,7 @@ type Live struct {
 	Data *string `json:"data,omitempty"`
 }
 
-// Share says how clients share an upstream.
+// Share says how clients share an upstream. A shared upstream and the events that are kept from it are called a source.
 type Share struct {
 	// Requests with the same key share an upstream. The key is text with placeholders. Default: the backend with its placeholders
 	// expanded or, without a backend, the request's host and URI.

@@ -23,7 +23,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// raiseFileLimit lets this process hold both ends of so many connections, or of as many as it may. It returns how many.
+// raiseFileLimit raises the limit of open files for both ends of so many connections, if possible. It returns the possible number.
 func raiseFileLimit(t *testing.T, connections int) int {
 	t.Helper()
 	const others = 500
@@ -44,7 +44,7 @@ func raiseFileLimit(t *testing.T, connections int) int {
 	return (int(limit.Max) - others) / 2
 }
 
-// speak has the hub say one number after the other until ctx ends, and returns how many.
+// speak makes the hub send one number after the other until ctx ends. It returns the count.
 func speak(ctx context.Context, u *hub, interval time.Duration, said func(n int)) int {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -128,7 +128,7 @@ func TestManyClientsGetEveryEventOnceInOrder(t *testing.T) {
 		percentile(late, 0.5), percentile(late, 0.99), percentile(late, 1), cpu, perClient>>10)
 }
 
-// percentile is how late the record was that so much of 1 of them were earlier than.
+// percentile returns the latency that this share of the records did not exceed.
 func percentile(late []time.Duration, p float64) time.Duration {
 	if len(late) == 0 {
 		return 0
@@ -137,8 +137,8 @@ func percentile(late []time.Duration, p float64) time.Duration {
 	return late[int(float64(len(late)-1)*p)]
 }
 
-// Some of the clients stop reading half-way. What that does to the latency of the others is for the log only, as other
-// processes of the machine have a say in it.
+// Some of the clients stop reading half-way. The latency of the others is only logged, because it depends on other processes on the
+// machine.
 func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 	if !soaking() {
 		t.Skip("it takes half a minute to fill a connection's buffers: SSE_SOAK=1 runs it, as CI does")
@@ -218,7 +218,7 @@ func TestSoakClientsThatStopReadingDisturbNobody(t *testing.T) {
 		stuck, clients, perClient>>10)
 }
 
-// They are ten thousand, where the process may have both ends of so many connections open.
+// There are ten thousand clients if the process may have so many connections open.
 func TestSoakTenThousandQuietClients(t *testing.T) {
 	if !soaking() {
 		t.Skip("it takes 20,000 open files: SSE_SOAK=1 runs it, as CI does")
@@ -261,7 +261,7 @@ func TestSoakTenThousandQuietClients(t *testing.T) {
 	}
 }
 
-// Clients are killed at random and come back with their last id. What happens to the server meanwhile must not show.
+// Clients are killed at random and reconnect with their last id. They must not notice events at the server meanwhile.
 func TestClientsThatAreKilledResumeWithoutLossOrRepetition(t *testing.T) {
 	clients, lasts, every := 20, 1500*time.Millisecond, 400*time.Millisecond
 	if soaking() {
@@ -347,7 +347,7 @@ func TestClientsThatAreKilledResumeWithoutLossOrRepetition(t *testing.T) {
 	}
 }
 
-// keepReading has a client read, be killed, and come back, until ctx ends. From calm on nobody kills it.
+// keepReading runs a client that reads, is killed, and reconnects, until ctx ends. After calm, it is not killed any more.
 func keepReading(ctx context.Context, calm <-chan struct{}, address string, c *reader) {
 	for ctx.Err() == nil {
 		conn, err := net.Dial("tcp", address)

@@ -119,7 +119,7 @@ func TestAClientThatHasSeenNoEventResumesWithoutLoss(t *testing.T) {
 	}
 }
 
-// Each client that comes back ends in a way that is defined, whatever it calls its last event.
+// A client that reconnects with any last event id gets a defined result.
 func TestAnIDThatIsNotInTheHistoryGivesAllThatIsKeptAfterAGap(t *testing.T) {
 	server, u := sharing(t, "share {\nhistory 3\n}")
 	first := get(t, server, "/")
@@ -270,7 +270,7 @@ func TestRoutesWithDifferentMappingsShareAnUpstreamButNoFrame(t *testing.T) {
 	if len(u.joined()) != 1 {
 		t.Errorf("%d upstream connections, want 1", len(u.joined()))
 	}
-	// What only one route wants is kept for it while it has no client.
+	// The upstream that only one route uses stays open for it while it has no client.
 	b.Close()
 	each.Close()
 	ssetest.Wait(t, "one stream", func() bool { return counted(t, metrics.StreamsActive.WithLabelValues("")) == 1 })

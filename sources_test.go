@@ -8,7 +8,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
-// A route's history is for those who may come through the route, whatever else a reload does.
+// Only clients that may use the route get its history, whatever else a reload changes.
 func TestARouteNeverShowsWhatAnotherHasShownBeforeAReload(t *testing.T) {
 	secret, public := newHub(t), newHub(t)
 	secretAt, publicAt := ssetest.Upstream(t, secret.ServeHTTP), ssetest.Upstream(t, public.ServeHTTP)
@@ -127,7 +127,7 @@ func TestANamedRouteThatIsInvokedInDifferentPlacesSharesNothing(t *testing.T) {
 	server.WaitLog("a warning", func(l ssetest.Log) bool { return strings.Contains(l.Message, "share has no effect") })
 }
 
-// What one client has made of its request must not be asked for another.
+// The request to the upstream must not have parts of a client's request that another client has not sent.
 func TestWhatAClientHasShapedIsPartOfTheKeyOrIsNotAsked(t *testing.T) {
 	u := newHub(t)
 	address := ssetest.Upstream(t, u.ServeHTTP)

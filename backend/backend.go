@@ -76,8 +76,9 @@ type Upstream interface {
 	// instead. Its status is that of a caddyhttp.HandlerError, 504 after a timeout, and 502 otherwise.
 	//
 	// With `share`, the handler calls Stream again after a random wait, and the clients stay connected meanwhile. It does
-	// not call Stream again after ErrEnded, nor after nil if the config has `end`. A running Stream continues when a new
-	// config takes over the clients. So Cleanup must not close anything that a running Stream uses.
+	// not call Stream again after ErrEnded, nor after nil if the config has `end` or `end_when`. Nor does it if a request
+	// with a method other than GET has opened the upstream, as the option `open` allows. A running Stream continues when a
+	// new config takes over the clients. So Cleanup must not close anything that a running Stream uses.
 	//
 	// Calls on an upstream from one Bind never overlap. Calls on upstreams from different Binds do.
 	//

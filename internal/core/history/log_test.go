@@ -338,7 +338,7 @@ func TestDeliveryAllocatesNothing(t *testing.T) {
 	for range 1000 {
 		round()
 	}
-	// What is left is a block every few thousand appends; AllocsPerRun rounds down.
+	// The remaining allocation is a block every few thousand appends, which AllocsPerRun rounds down to 0.
 	if n := testing.AllocsPerRun(1000, round); n != 0 {
 		t.Errorf("%v allocations per event", n)
 	}

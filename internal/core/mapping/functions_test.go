@@ -9,7 +9,7 @@ import (
 	"cel.dev/cel-go/ext"
 )
 
-// What the functions return is what CEL's own return.
+// The functions return the same results as CEL's own.
 func TestBoundedFunctionsReturnWhatTheLibrariesDo(t *testing.T) {
 	libraries, err := cel.NewEnv(ext.Strings(), ext.Lists(), cel.CrossTypeNumericComparisons(true))
 	if err != nil {

@@ -63,7 +63,7 @@ func sameInAnyChunks(t *testing.T, o Options, data []byte, clean bool, r *rand.R
 	return whole
 }
 
-// What fuzzing finds only by luck: streams of pieces that mean something.
+// Fuzzing finds these only by luck: streams made of meaningful pieces.
 func TestWhereChunksEndIsNeverSeen(t *testing.T) {
 	pieces := []string{
 		"\n", "\n", "\r", "\r\n", " ", "\t", "a", "bc", "0123456789abcdef", "é", "日本", "\xE2\x82", "\xFF", "\x00", "\uFEFF",

@@ -362,7 +362,7 @@ func TestRecordOverMaxSize(t *testing.T) {
 	})
 }
 
-// What is kept of a record that has not ended must not grow with it.
+// The memory for an unfinished record must not grow with the record.
 func TestEndlessRecordTakesBoundedMemory(t *testing.T) {
 	const size = 64 << 10
 	for _, v := range []struct {

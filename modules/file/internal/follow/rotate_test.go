@@ -195,7 +195,7 @@ func TestPositionThatIsNotKeptIsAGap(t *testing.T) {
 	})
 }
 
-// What truncation has destroyed is lost, and nothing else.
+// Only bytes that a truncation has destroyed are lost.
 func TestWhatCameAfterATruncationIsReadInTheRotatedFile(t *testing.T) {
 	path := logPath(t)
 	appendTo(t, path, "one\n")

@@ -159,7 +159,7 @@ func (s *soak) write(lasts time.Duration) error {
 	return s.burst()
 }
 
-// soaker is a reader that stalls, leaves and comes back.
+// soaker is a reader that stalls, closes its follower and resumes.
 type soaker struct {
 	*soak
 	random *rand.Rand
