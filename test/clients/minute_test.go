@@ -204,7 +204,7 @@ func wordsIn(text string) (words []string) {
 // words that it has shown.
 func killedPage(t *testing.T, client, url string, after time.Duration) []string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "node", "resume.mjs", client, "ask", url)
+	cmd := exec.CommandContext(t.Context(), "node", "node/resume.mjs", client, "ask", url)
 	output, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()

@@ -163,9 +163,9 @@ func page(t *testing.T, client, action, url string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	output, err := exec.CommandContext(ctx, "node", "resume.mjs", client, action, url).Output()
+	output, err := exec.CommandContext(ctx, "node", "node/resume.mjs", client, action, url).Output()
 	if err != nil {
-		t.Errorf("node resume.mjs %s %s: %v", client, action, err)
+		t.Errorf("node node/resume.mjs %s %s: %v", client, action, err)
 	}
 	return string(output)
 }

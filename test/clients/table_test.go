@@ -95,7 +95,7 @@ func (m *matrix) table(t *testing.T) string {
 // versions are those of package.json and go.mod.
 func versions(t *testing.T) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile("package.json")
+	text, err := os.ReadFile("node/package.json")
 	if err != nil {
 		t.Fatal(err)
 	}

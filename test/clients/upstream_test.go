@@ -241,7 +241,7 @@ func servePage(w http.ResponseWriter) {
 
 // serveModule serves the libraries that run in a browser, from what npm has installed.
 func serveModule(w http.ResponseWriter, r *http.Request, name string) {
-	modules := os.DirFS("node_modules")
+	modules := os.DirFS("node/node_modules")
 	name = path.Clean(name)
 	if info, err := fs.Stat(modules, name); err != nil || info.IsDir() {
 		name += ".js" // as bundlers do
