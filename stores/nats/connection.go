@@ -64,7 +64,7 @@ const (
 	timeout = 2 * time.Second
 
 	// sessionWithin is how long a call waits for a session.
-	sessionWithin = time.Second
+	sessionWithin = 2 * time.Second
 
 	// retryAfter is how long it takes to try again after a session has failed, and refusedAfter after NATS has refused one:
 	// it logs each attempt.

@@ -72,6 +72,8 @@ func explain(err error) error {
 		change = "set tls, as the server wants it"
 	case errors.Is(err, nats.ErrNkeysNotSupported):
 		change = "set user or token, as the server takes no keys"
+	case errors.Is(err, nats.ErrMaxSubscriptionsExceeded):
+		change = "raise the number of subscriptions that the server takes (max_subscriptions): each source that has clients needs one"
 	case errors.Is(err, nats.ErrMaxConnectionsExceeded), errors.Is(err, nats.ErrMaxAccountConnectionsExceeded):
 		change = "raise the number of connections that the server or the account takes"
 	}

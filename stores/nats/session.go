@@ -218,14 +218,16 @@ func (s *session) tell(last uint64) {
 	}
 }
 
-// denied ends the calls to which the server has denied a right. It does not say which of them it means, but the subject.
+// denied ends the calls to which the server has denied something. Of a right that is missing, it says which subject it is about.
 func (s *session) denied(err error) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
-		return
+	switch {
+	case errors.Is(err, nats.ErrPermissionViolation):
+		text := err.Error()
+		answers := strings.Contains(text, `"`+nats.InboxPrefix) // then nobody gets an answer
+		s.fail(func(c *call) bool { return answers || strings.Contains(text, strconv.Quote(c.subject)) }, explain(err))
+	case errors.Is(err, nats.ErrMaxSubscriptionsExceeded):
+		s.fail(func(*call) bool { return true }, explain(err)) // it does not say which one it is
 	}
-	text := err.Error()
-	answers := strings.Contains(text, `"`+nats.InboxPrefix) // then nobody gets an answer
-	s.fail(func(c *call) bool { return answers || strings.Contains(text, strconv.Quote(c.subject)) }, explain(err))
 }
 
 // why returns why a call with that context has failed, of which err is what nats.go says.

@@ -313,6 +313,20 @@ func TestAnAccountThatIsFullSaysWhatToChange(t *testing.T) {
 	t.Error("it is never full")
 }
 
+func TestMoreLogsThanMayBeSubscribedToAreRefused(t *testing.T) {
+	o := open(t, []*server{startServer(t, "max_subscriptions: 4")})
+	o.awaitUp(t)
+	ended := make(chan error, 10)
+	for i := range 5 {
+		go func() {
+			ended <- o.Log(fmt.Sprint("log", i)).Follow(t.Context(), 0, func(store.Message) error { return nil })
+		}()
+	}
+	if err := next(t, ended); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "max_subscriptions") {
+		t.Errorf("Follow returns %v", err)
+	}
+}
+
 func TestAMessageThatIsTooLargeIsNotSent(t *testing.T) {
 	const most = 300000
 	s := startServer(t, fmt.Sprint("max_payload: ", most))
