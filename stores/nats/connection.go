@@ -74,8 +74,7 @@ const (
 
 // session returns the session, for which it waits a little.
 func (c *connection) session(ctx context.Context) (*session, error) {
-	timer := time.NewTimer(sessionWithin)
-	defer timer.Stop()
+	var late <-chan time.Time
 	for {
 		c.mu.Lock()
 		s, came := c.current, c.came
@@ -87,12 +86,14 @@ func (c *connection) session(ctx context.Context) (*session, error) {
 			return nil, errClosed
 		case s != nil:
 			return s, nil
+		case late == nil:
+			late = time.After(sessionWithin)
 		}
 		select {
 		case <-ctx.Done():
 		case <-c.ctx.Done():
 		case <-came:
-		case <-timer.C:
+		case <-late:
 			return nil, c.absent()
 		}
 	}

@@ -75,6 +75,8 @@ func (s *Store) check(is *jetstream.StreamConfig) error {
 		change = fmt.Sprintf("has the retention %s: name another stream", is.Retention)
 	case is.Discard != want.Discard:
 		change = "rejects new messages at its limits: set its discard policy to old"
+	case re.HeadersOnly:
+		change = "republishes headers alone: set headers_only of its republish to false"
 	case re != *want.RePublish:
 		change = fmt.Sprintf("does not republish what it stores: set its republish from %s to %s", want.RePublish.Source, want.RePublish.Destination)
 	case !is.AllowDirect:
