@@ -12,31 +12,31 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// Opens reports whether a request of that method may open an upstream.
+// Opens reports whether a request with this method may open an upstream.
 func (c *Server) Opens(method string) bool {
 	return len(c.Open) == 0 || slices.Contains(c.Open, method)
 }
 
-// isOnce reports whether an upstream that a request of that method opens is never asked again by itself: such a request may
-// do more than ask, and its answer may cost something.
+// isOnce reports whether an upstream that a request with this method has opened is never opened again without a request. Such a
+// request may change something, or its answer may be expensive.
 func (c *Server) isOnce(method string) bool {
 	return len(c.Open) > 0 && method != http.MethodGet && method != http.MethodHead
 }
 
 var errNothingToStop = errors.New("there is no source to stop")
 
-// errNoSource says that there is nothing that a request which opens no upstream could join.
+// errNoSource means that a request whose method opens no upstream has no source to join.
 var errNoSource = errors.New("no source is open or kept, and this method opens none")
 
-// serveNothing answers a request for which there is no source: EventSource then stays closed.
+// serveNothing answers a request without a source to join. EventSource then stays closed.
 func serveNothing(w http.ResponseWriter) error {
 	stream.AddVary(w.Header())
-	w.Header().Set("Cache-Control", "no-store") // a 204 may be cached otherwise (RFC 9110 §15.3.5)
+	w.Header().Set("Cache-Control", "no-store") // a 204 could be cached otherwise (RFC 9110 §15.3.5)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// ServeHead answers HEAD as GET would be, but opens nothing and joins nothing.
+// ServeHead answers a HEAD request as a GET request, without opening or joining a source.
 func (c *Server) ServeHead(w http.ResponseWriter, r *http.Request, upstream backend.Upstream) error {
 	key, err := c.keyOf(r, upstream)
 	if err != nil {
@@ -47,7 +47,7 @@ func (c *Server) ServeHead(w http.ResponseWriter, r *http.Request, upstream back
 	}
 	c.Streams.SetHeaders(w.Header(), r)
 	w.WriteHeader(http.StatusOK)
-	_ = http.NewResponseController(w).Flush() // or HTTP/3 says that the stream is empty
+	_ = http.NewResponseController(w).Flush() // without it, an HTTP/3 response would have a Content-Length of 0
 	return nil
 }
 
@@ -60,7 +60,7 @@ func (c *Server) exists(r *http.Request, upstream backend.Upstream, key string) 
 	return c.existsStored(ctx, upstream, key)
 }
 
-// ServeStop ends the sources with the request's key, for all their clients. They get the rest, and the end event.
+// ServeStop ends the sources with the request's key. Their clients get the remaining events and the end event.
 func (c *Server) ServeStop(w http.ResponseWriter, r *http.Request, asked backend.Upstream) error {
 	key, err := c.keyOf(r, asked)
 	if err != nil {
@@ -88,14 +88,14 @@ func (c *Server) ServeStop(w http.ResponseWriter, r *http.Request, asked backend
 	return nil
 }
 
-// exists reports whether there is a source with that key, be it one that has ended and is kept.
+// exists reports whether there is a source with this key, open or kept after its end.
 func (p *sourcePool) exists(key string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.byKey[key]) > 0
 }
 
-// newest returns the newest source with that key, be it one that has ended and is kept. The caller must release it.
+// newest returns the newest source with this key, open or kept after its end. The caller must release it.
 func (p *sourcePool) newest(c *Server, key string) (s *source, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +108,7 @@ func (p *sourcePool) newest(c *Server, key string) (s *source, ok bool) {
 	return s, true
 }
 
-// endAll ends the sources with that key, and forgets them. It returns them.
+// endAll ends the sources with this key and removes them from the pool. It returns them.
 func (p *sourcePool) endAll(key string) []*source {
 	p.mu.Lock()
 	defer p.mu.Unlock()

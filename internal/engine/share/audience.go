@@ -5,11 +5,11 @@ import "time"
 // audience is the streams of a source. It is guarded by source.mu.
 type audience struct {
 	streams  map[*delivery]struct{}
-	checking bool // for laggards, before long
+	checking bool // a check for laggards is scheduled
 }
 
-// breakOff ends the streams of a source whose upstream has said that it has failed, once they have what came before. The
-// source goes on, for clients that return.
+// breakOff ends the streams of a source after a record with which the upstream reports its failure. They get the events before that
+// record first. The source continues, for clients that reconnect.
 func (s *source) breakOff(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,8 +23,8 @@ func (s *source) breakOff(err error) {
 // lagInterval is how often streams that are blocked in a write are checked for lag.
 const lagInterval = time.Second
 
-// endLaggards ends the streams that are behind the history, unless they skip. A stream that still writes finds out by
-// itself. A stream whose client takes nothing would otherwise wait for its stall timeout.
+// endLaggards ends the streams that are behind the history, unless lag is skip. A stream that can still write notices that itself. A
+// stream whose client takes nothing would otherwise wait for its stall timeout.
 func (s *source) endLaggards() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,10 +16,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// delivery takes what a source has to one stream.
+// delivery sends the events of a source to one stream.
 //
-// The source's pump delivers, while the request's own goroutine waits for the end. A stream whose client is slow
-// delivers on that goroutine instead, where it is in nobody's way.
+// The source's pump delivers, while the request's goroutine waits for the end. If the client is slow, the request's goroutine delivers
+// instead, where it does not delay other streams.
 type delivery struct {
 	*view
 	stream     *stream.Stream
@@ -27,41 +27,41 @@ type delivery struct {
 	opening    []byte
 
 	calls
-	failure error // what the upstream has said; guarded by the source's mu
+	failure error // the upstream's failure, from breakOff; guarded by the source's mu
 
 	mu       sync.Mutex // held while delivering
 	started  bool
-	over     bool // nothing may be written any more
+	over     bool // no more writes
 	err      error
-	panicked any // what a writer around ours has panicked with
+	panicked any // the panic of an outer writer
 
 	heard
 }
 
-// heard is how far a client has come.
+// heard is the state of a client.
 type heard struct {
-	heartbeats uint64 // of the source, those that the client has been told
-	wish       int64  // of the source, as the client has been told
-	told       uint64 // number of the record whose id the client has
-	untold     int    // bytes of the records since then
+	heartbeats uint64 // the source's heartbeats that were passed on
+	wish       int64  // the source's retry that was passed on
+	told       uint64 // the number of the record whose id the client has
+	untold     int    // the bytes of the records after it
 
-	isLive bool           // the client has been told that it has all that was kept, or is not to be told
-	liveAt history.Cursor // the place up to which that is
+	isLive bool           // the live event was sent, or there is none
+	liveAt history.Cursor // the position in the log after which the live event is sent
 }
 
 // calls are the signals that a delivery gets from others.
 type calls struct {
-	signal  chan struct{} // to the request's goroutine: stopped, or it is to deliver itself
+	signal  chan struct{} // wakes the request's goroutine: it must stop, or deliver itself
 	stopped atomic.Bool
-	queued  atomic.Bool // it is going to look for what is new
+	queued  atomic.Bool // deliver will be called for new entries
 	alone   atomic.Bool // the request's goroutine delivers
 	entered atomic.Bool // it has a source
 }
 
-// newDelivery returns a delivery that has no source yet.
+// newDelivery returns a delivery without a source.
 func newDelivery() *delivery { return &delivery{calls: calls{signal: make(chan struct{}, 1)}} }
 
-// enter has a source deliver to the stream of a request.
+// enter adds the stream of a request to a source.
 func (d *delivery) enter(v *view, from beginning, w http.ResponseWriter, r *http.Request) {
 	d.view, d.opening = v, from.opening
 	d.told, d.heartbeats = from.told, v.source.heartbeats.Load()
@@ -79,7 +79,7 @@ func (d *delivery) makeStream(c *Server, w http.ResponseWriter, r *http.Request)
 	d.stream.Behind = d.behind
 }
 
-// behind returns how many events the client has not been given yet.
+// behind returns the number of events that were not sent to the client yet.
 func (d *delivery) behind() int {
 	if !d.entered.Load() {
 		return 0
@@ -87,14 +87,14 @@ func (d *delivery) behind() int {
 	return d.subscriber.Behind()
 }
 
-// close leaves the source, which is kept for linger.
+// close leaves the source, which stays open for linger.
 func (d *delivery) close(linger time.Duration) {
 	d.source.exit(d)
 	d.subscriber.Close()
 	d.leave(linger)
 }
 
-// endErr is why the delivery ended, unless its stream ended it.
+// endErr returns the reason for the end of the delivery, unless the stream has ended it.
 func (d *delivery) endErr() error {
 	d.source.mu.Lock()
 	defer d.source.mu.Unlock()
@@ -110,7 +110,7 @@ func (d *delivery) endErr() error {
 	}
 }
 
-// Wake has the delivery look for new entries.
+// Wake makes the delivery check for new entries.
 func (d *delivery) Wake() {
 	switch {
 	case d.queued.Swap(true):
@@ -134,13 +134,13 @@ func (d *delivery) stop() {
 	d.notify()
 }
 
-// run delivers until the stream or the source ends. It returns the value that a writer has panicked with.
+// run delivers until the stream or the source ends. It returns the value of a panic in an outer writer, or nil.
 func (d *delivery) run(client context.Context) (panicked any) {
 	d.Wake()
 	for !d.stopped.Load() {
 		select {
 		case <-d.signal:
-			// Not only if it is alone still: it may have been then, or the pump has given its round away.
+			// Deliver even if the delivery is not alone: it may have been when it was woken, or the pump gave it away.
 			if !d.stopped.Load() {
 				d.deliver()
 			}
@@ -152,13 +152,12 @@ func (d *delivery) run(client context.Context) (panicked any) {
 	defer d.mu.Unlock()
 	d.over = true
 	if !d.started {
-		d.panicked = catch(func() { d.err = d.open() }) // a response all the same
+		d.panicked = catch(func() { d.err = d.open() }) // the client gets a response in any case
 	}
 	return d.panicked
 }
 
-// A delivery that takes longer than slow is the fault of its client, or of a machine that has too much to do; one that
-// takes less than quick is not.
+// If a delivery takes longer than slow, its client is slow, or the machine is busy. If it takes less than quick, neither is.
 const (
 	slow  = stuckAfter
 	quick = time.Millisecond
@@ -169,7 +168,7 @@ func (d *delivery) deliver() {
 	began := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.queued.Store(false) // an entry that comes from here on has deliver called again
+	d.queued.Store(false) // deliver is called again for entries from here on
 	if !d.over && d.panicked == nil {
 		if d.panicked = catch(d.send); d.panicked != nil {
 			d.stream.End(stream.EndClientGone)
@@ -178,7 +177,7 @@ func (d *delivery) deliver() {
 	}
 	const most = 8 << 10
 	if cap(d.batch.Frames) > most {
-		d.entries = nil // there are many streams, and most of the time they wait
+		d.entries = nil // there are many streams, and they wait most of the time
 	}
 	d.batch.Reset(most)
 	switch took := time.Since(began); {
@@ -196,7 +195,7 @@ func catch(f func()) (panicked any) {
 	return nil
 }
 
-// open sends the opening, and what comes before it unless the client has that.
+// open starts the response, unless it was started early, and sends the opening.
 func (d *delivery) open() error {
 	if d.stream.IsOpen() {
 		return d.stream.Write(d.opening, 0)
@@ -243,7 +242,7 @@ func (d *delivery) send() {
 		d.tellLive(state)
 		switch state {
 		case history.Parked:
-			// A heartbeat that came before it was parked has woken nobody.
+			// A heartbeat that came before the subscriber was parked did not wake it.
 			if d.err == nil && d.source.heartbeats.Load() == d.heartbeats && d.source.wish.Load() == d.wish {
 				return
 			}
@@ -279,7 +278,7 @@ func (d *delivery) deliverMapped() history.State {
 	entries, state, _ := d.subscriber.NextEntries(d.entries[:0])
 	d.entries = entries
 	d.batch.Reset(cap(d.batch.Frames))
-	done := uint64(0) // number of the last record of these
+	done := uint64(0) // the number of the last of these records
 	for _, e := range entries {
 		d.untold += len(e.Bytes)
 		reason, isRecord := unpackEntry(e, &d.rec)
@@ -308,8 +307,8 @@ func (d *delivery) deliverMapped() history.State {
 	return state
 }
 
-// tellPosition tells a client where its stream stands, once the event that it was sent last is about to leave the history: else
-// a client that the mapping rarely sends anything would be told of a gap each time it comes back.
+// tellPosition sends the client a newer id when the last event that it got is about to leave the history. Otherwise a client whose
+// mapping rarely sends an event would get a gap each time it reconnects.
 func (d *delivery) tellPosition(seq uint64) {
 	if d.err != nil || seq <= d.told {
 		return

@@ -1,3 +1,3 @@
-// Package share serves streams that share upstreams. A source is opened once, numbers the records, and keeps the last of
-// them. Its feeds make frames of them, once for all streams that map alike.
+// Package share serves streams that share upstreams. A source opens an upstream once, numbers its records, and keeps the last ones. Its
+// feeds turn them into frames, once for all streams with the same mapping.
 package share

@@ -18,7 +18,7 @@ var (
 	errReset       = errors.New("the store has lost the history of the source")
 )
 
-// named are the ends of an upstream that other processes know by name.
+// named are the errors at the end of an upstream that have the same name in all processes.
 var named = map[string]error{
 	"ended":            backend.ErrEnded,
 	"stopped":          upstream.ErrStopped,
@@ -28,8 +28,8 @@ var named = map[string]error{
 	"upstream_timeout": upstream.ErrSilent,
 }
 
-// textOf returns how other processes are told of an upstream's end: nothing if it is clean, a name, the record that says
-// so, or the status that a response would have and what has gone wrong.
+// textOf returns an upstream's end as a text for other processes. It is empty for a clean end. Otherwise it is a name, the record that
+// reports the failure, or the status of a response and the error.
 func textOf(err error) string {
 	if err == nil {
 		return ""
@@ -65,7 +65,7 @@ func endOf(text string) error {
 	return caddyhttp.Error(status, errors.New(rest))
 }
 
-// isEndedByHand reports whether a client or the admin API has ended a source, of which nothing is kept then.
+// isEndedByHand reports whether a client or the admin API has ended a source. Such a source is not kept.
 func isEndedByHand(err error) bool {
 	return err == upstream.ErrStopped || err == stream.ErrEndedByAdmin
 }

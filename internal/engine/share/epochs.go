@@ -8,23 +8,23 @@ import (
 	"sync"
 )
 
-// epochs makes and reads the ids that a source gives its records: `<epoch>-<n>`. A source in this process's memory has one
-// epoch. One in a store has another after each takeover, while n goes on.
+// epochs makes and parses the ids that a source gives its records: `<epoch>-<n>`. A source in memory has one epoch. A source in a store
+// gets a new one after each takeover, and n continues.
 type epochs struct {
-	only string // of a source without a store
+	only string // the epoch of a source without a store
 
 	mu    sync.RWMutex
 	spans []span // in the order of their records
 }
 
-// span is the records after a number, up to the next span's, that belong to an epoch.
+// span is a range of records in one epoch. It begins after a number, and ends with the next span.
 type span struct {
 	epoch string
 	after uint64
 }
 
-// begin says that the records after that number belong to an epoch. oldest is the number of the oldest record that is kept:
-// what lies before is forgotten.
+// begin starts an epoch for the records after this number. oldest is the number of the oldest record that is kept. Epochs before it are
+// dropped.
 func (e *epochs) begin(epoch string, after, oldest uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -37,15 +37,15 @@ func (e *epochs) begin(epoch string, after, oldest uint64) {
 	}
 }
 
-// maxEmpty is how many epochs in a row without a record are known.
+// maxEmpty is the most consecutive epochs without a record that are kept.
 const maxEmpty = 16
 
-// at returns the index of the span that has the record with that number, or of the first one. The lock is held.
+// at returns the index of the span with this record, or 0. The lock is held.
 func (e *epochs) at(seq uint64) int {
 	return max(0, sort.Search(len(e.spans), func(i int) bool { return e.spans[i].after >= seq })-1)
 }
 
-// appendID appends the id of the record with that number.
+// appendID appends the id for the record with this number.
 func (e *epochs) appendID(dst []byte, seq uint64) []byte {
 	epoch := e.only
 	if epoch == "" {
@@ -59,8 +59,8 @@ func (e *epochs) appendID(dst []byte, seq uint64) []byte {
 	return strconv.AppendUint(append(append(dst, epoch...), '-'), seq, 10)
 }
 
-// seqOf reverses appendID. An epoch's own beginning has an id, too: a process that has nothing before it gives that to
-// clients which have seen no record yet.
+// seqOf parses an id made by appendID. The beginning of an epoch also has an id: a process without earlier records gives it to clients
+// that have not seen a record yet.
 func (e *epochs) seqOf(id string) (seq uint64, ok bool) {
 	epoch, number, ok := strings.Cut(id, "-")
 	if !ok || epoch == "" {

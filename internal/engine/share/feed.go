@@ -29,19 +29,19 @@ type feed struct {
 
 	// Guarded by the source's mu.
 	server  *Server // the newest config with this mapping
-	streams int     // streams that are open, or ended less than linger ago
+	streams int     // the number of streams that are open, or have ended less than linger ago
 
 	// Guarded by the source's mapping lock, or owned by the goroutine that makes the feed.
-	current *Server         // server, as of the beginning of the read
-	counts  *metrics.Meters // nil for records that are already counted
+	current *Server         // server at the beginning of the read
+	counts  *metrics.Meters // nil if the records were counted already
 	mapper  *mapping.Mapper
-	ids     *mapping.Mapper // if there is no mapper: gives records their ids, as far as these do not depend on the request
+	ids     *mapping.Mapper // without a mapper: makes the ids that do not depend on the request
 	lastID  []byte          // the last id in a frame
-	lost    bool            // it is made from records whose first ones are gone
+	lost    bool            // the first records are lost
 	frame   []byte          // scratch
 }
 
-// begin begins a read. The source's locks are held.
+// begin starts a read. The source's locks are held.
 func (f *feed) begin() {
 	f.current = f.server
 	f.counts = f.current.report.Meters
@@ -60,7 +60,7 @@ func (f *feed) take(rec *records.Record, fallbackID []byte) (sent bool, id []byt
 			id = f.ids.IDOf(rec)
 			var sendable bool
 			if f.frame, sendable = eventstream.AppendID(f.frame[:0], id); !sendable {
-				id = nil // the event goes out without it
+				id = nil // the event is sent without it
 			}
 		}
 		return true, id
@@ -75,7 +75,7 @@ func (f *feed) take(rec *records.Record, fallbackID []byte) (sent bool, id []byt
 	return r.Outcome == mapping.Sent, r.ID
 }
 
-// append adds the frame of a record, if the mapping makes one.
+// append adds the frame of a record if the mapping sends the record.
 func (f *feed) append(rec *records.Record, fallbackID []byte) (r mapping.Result) {
 	f.frame, r = f.mapper.Append(f.frame[:0], rec, fallbackID)
 	f.counts.CountMapped(r)
@@ -101,8 +101,8 @@ func (f *feed) refuse(seq uint64, id []byte) {
 	f.frames.Close()
 }
 
-// feedFor returns the source's feed for a config's mapping, and adds that many streams to it. If there is none, it makes
-// one from the records that are kept.
+// feedFor returns the source's feed for a config's mapping, and adds streams to its count. If there is no feed, it makes one from the
+// kept records.
 func (s *source) feedFor(c *Server, streams int) *feed {
 	if f := s.findFeed(c, streams); f != nil {
 		return f
@@ -110,7 +110,7 @@ func (s *source) feedFor(c *Server, streams int) *feed {
 	s.making.Lock()
 	defer s.making.Unlock()
 	if f := s.findFeed(c, streams); f != nil {
-		return f // made by another while this one waited
+		return f // another goroutine has made it meanwhile
 	}
 	f := s.newFeed(c)
 	s.fill(f)
@@ -132,7 +132,7 @@ func (s *source) feedFor(c *Server, streams int) *feed {
 
 func (f *feed) replaces(other *feed) bool { return f.key == other.key }
 
-// findFeed returns nil if there is no feed that still runs.
+// findFeed returns the running feed for a config's mapping, or nil.
 func (s *source) findFeed(c *Server, streams int) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,9 +161,9 @@ func (s *source) newFeed(c *Server) *feed {
 	return f
 }
 
-// fill makes a feed's frames of the records that are kept. It returns with mapping locked and nothing left to be
-// mapped; but most of it happens before, while the source goes on. If the source is so fast that records leave the
-// history meanwhile, it begins anew, and the source waits.
+// fill makes a feed's frames from the kept records. When it returns, all records are mapped, and mapping is locked. It does most of its
+// work without that lock, while the source continues. If the source is so fast that records leave the history meanwhile, fill starts
+// again, and the source waits.
 func (s *source) fill(f *feed) {
 	if f.mapper == nil {
 		s.mapping.Lock()
@@ -182,8 +182,8 @@ func (s *source) fill(f *feed) {
 	f.frames.Publish()
 }
 
-// refill empties a feed's frames, and returns a reader of the records to be mapped. Where the records' own history no
-// longer offers them, the feed's may, or they tell its beginning from a gap.
+// refill empties a feed's frames and returns a reader of the records to map. It also reads records in the slack: the feed's history may
+// offer them, and they show whether its beginning is a gap.
 func (s *source) refill(f *feed) *history.Subscriber {
 	f.frames, f.lastID = history.New(f.current.Kept), nil
 	held := s.records.Held()
@@ -192,7 +192,7 @@ func (s *source) refill(f *feed) *history.Subscriber {
 	return s.records.Subscribe(held, idle{})
 }
 
-// read maps the entries that there are. It reports false if some of them are gone.
+// read maps the entries so far. It returns false if some of them were lost.
 func (f *feed) read(s *source, reader *history.Subscriber) (whole bool) {
 	for rec := new(records.Record); ; {
 		entries, state, _ := reader.NextEntries(nil)
@@ -213,7 +213,7 @@ func (f *feed) read(s *source, reader *history.Subscriber) (whole bool) {
 	}
 }
 
-// fitHistory keeps as many records as the feeds' configs want.
+// fitHistory sets the limits of the source's history to the largest ones in the feeds' configs.
 func (s *source) fitHistory() {
 	var most history.Limits
 	for _, f := range s.feeds {
@@ -232,8 +232,8 @@ func (s *source) leave(f *feed) {
 	s.dropUnusedFeeds()
 }
 
-// dropUnusedFeeds drops the feeds of former configs. The feeds of a running config are kept even without a stream, so that
-// all clients that reconnect find the same history. The source is locked.
+// dropUnusedFeeds drops the feeds of stopped configs. The feeds of a running config are kept even without a stream, so that all clients
+// that reconnect find the same history. The source is locked.
 func (s *source) dropUnusedFeeds() {
 	before := len(s.feeds)
 	s.feeds = slices.DeleteFunc(s.feeds, func(f *feed) bool {
@@ -244,8 +244,8 @@ func (s *source) dropUnusedFeeds() {
 	}
 }
 
-// seqOfUpstreamID returns the number of the one record that is kept and has that id from the upstream. If there are
-// several, or if an earlier one may have been forgotten, it is not known which of them a client has seen.
+// seqOfUpstreamID returns the number of the only kept record with this id from the upstream. If there are several, or if an earlier one
+// may have left the history, ok is false: it is not known which of them the client has seen.
 func (s *source) seqOfUpstreamID(id string) (seq uint64, ok bool) {
 	reader := s.records.Subscribe(s.records.Held(), idle{})
 	defer reader.Close()

@@ -11,10 +11,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stream"
 )
 
-// Info is a source as the API shows it.
+// Info describes a source in the admin API.
 type Info struct {
 	ID         string    `json:"id"`
-	Key        string    `json:"key"` // hashed, as it holds what the backend was given
+	Key        string    `json:"key"` // a hash, because the key may hold secrets
 	Epoch      string    `json:"epoch"`
 	Name       string    `json:"name,omitempty"`
 	Backend    string    `json:"backend"`
@@ -28,15 +28,15 @@ type Info struct {
 	LastError  string    `json:"last_error,omitempty"`
 	*StoreInfo
 
-	Lagged int `json:"-"` // streams that have missed what the history no longer holds
+	Lagged int `json:"-"` // the number of streams that are behind the history
 }
 
-// StoreInfo is what the API shows of a source in a store.
+// StoreInfo describes a source in a store in the admin API.
 type StoreInfo struct {
 	Store  string `json:"store"`
-	Role   string `json:"role"`             // leader: this process has the upstream; follower: another one has, or none
-	Leader string `json:"leader,omitempty"` // the process that has taken the upstream over last: its host, and a random part
-	Lag    uint64 `json:"lag"`              // records that another process has and this one has not
+	Role   string `json:"role"`             // leader: this process has the upstream; follower: another process has it, or none
+	Leader string `json:"leader,omitempty"` // the last process that took the upstream over: its host and a random part
+	Lag    uint64 `json:"lag"`              // the number of records that another process has and this one does not
 }
 
 // The roles of a process.
@@ -45,7 +45,7 @@ const (
 	roleFollower = "follower"
 )
 
-// List describes the sources of this process, oldest first.
+// List describes the sources in this process, oldest first.
 func List() []Info {
 	list := []Info{}
 	for _, s := range sources.list() {
@@ -55,11 +55,11 @@ func List() []Info {
 	return list
 }
 
-// CloseAll ends every source, so that a process that exits leaves nothing behind.
+// CloseAll ends all sources, so that nothing is left behind when the process exits.
 func CloseAll() { sources.closeAll() }
 
-// EndByID ends the source with that id, and all its streams, for the admin API. It reports whether there is one. Clients that
-// return have it opened anew.
+// EndByID ends the source with this id and all its streams, for the admin API. It returns false if there is none. Clients that reconnect
+// open a new source.
 func EndByID(id string) bool {
 	for _, s := range sources.list() {
 		if s.id == id && !s.isEndedByHand() {
@@ -70,7 +70,7 @@ func EndByID(id string) bool {
 	return false
 }
 
-// isEndedByHand reports whether somebody has ended the source, which is about to be closed.
+// isEndedByHand reports whether a client or the admin API has ended the source, which is about to be closed.
 func (s *source) isEndedByHand() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +81,7 @@ func (s *source) endForAdmin() {
 	if s.endStored(stream.ErrEndedByAdmin) {
 		return
 	}
-	sources.endNow(s, 0) // so that clients that return open another
+	sources.endNow(s, 0) // so that clients that reconnect open a new one
 	s.endStreams(stream.EndAdmin)
 	s.halt(stream.ErrEndedByAdmin)
 	sources.close(s, func() bool { return true })
@@ -121,7 +121,7 @@ func (s *source) info() Info {
 	return info
 }
 
-// storeInfo describes the source's part in its fleet. The source is locked.
+// storeInfo describes the source's role in its fleet. The source is locked.
 func (s *source) storeInfo() *StoreInfo {
 	info := &StoreInfo{Store: s.store.Name, Role: roleFollower}
 	if s.member == nil {

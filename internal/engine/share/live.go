@@ -5,10 +5,10 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 )
 
-// tellLive sends the event that tells a client that it has all that was kept when it came, once. Its id is where the stream
-// stands, for clients that forget an id without an event.
+// tellLive sends the live event, once, after the events that were kept when the client came. The event has the id of the last event, for
+// clients that ignore an id without an event.
 func (d *delivery) tellLive(state history.State) {
-	if d.isLive || d.err != nil || state == history.Lagged { // which first is told of the gap
+	if d.isLive || d.err != nil || state == history.Lagged { // after lag, the gap comes first
 		return
 	}
 	at := d.subscriber.Place()

@@ -22,8 +22,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
-// membership is a source's part in a fleet: the processes that have a source of the same name in the same store. It is zero
-// without a store.
+// membership is a source's part in a fleet, which are the processes with the same source in the same store. It is zero without a store.
 type membership struct {
 	store  *stores.Connection
 	member *fleet.Member // nil before it has joined; guarded by source.mu
@@ -46,7 +45,7 @@ func logName(key string) string {
 	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
 }
 
-// joinFleet has the source be one with those of other processes, until it is let go.
+// joinFleet makes the source a member of its fleet until the source is closed.
 func (s *source) joinFleet() {
 	everyone := s.config().Upstream.Shared
 	member := s.store.Join(logName(s.common), replica{s}, everyone, s.after)

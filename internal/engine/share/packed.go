@@ -8,9 +8,9 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// A packed record is a byte of flags, its id and event type, each preceded by its length, and its text. Anything else is a
-// flag of its own, and what it says: a gap its reason, a failure the record that says so, retry a number. Gaps and records
-// are in a source's history, and all of them in a store.
+// A packed record is a byte of flags, its id and its event type, each after its length, and its text. Other entries have a flag of their
+// own before their content: the reason of a gap, the record of a failure, or the number of a retry. A source's history has records
+// and gaps. A store has all of them.
 const (
 	packedGap = 1 << iota
 	packedJSON
@@ -43,7 +43,7 @@ func packGap(dst []byte, reason string) []byte {
 	return append(append(dst, packedGap), reason...)
 }
 
-// packStored is pack for a store. An empty id, which takes back the one before, can be told from none there.
+// packStored is pack for a store. It distinguishes an empty id, which resets the last one, from no id.
 func packStored(dst []byte, rec *records.Record) []byte {
 	at := len(dst)
 	dst = pack(dst, rec)
@@ -53,13 +53,14 @@ func packStored(dst []byte, rec *records.Record) []byte {
 	return dst
 }
 
-// unpackEntry returns the record of a history's entry, or the reason of a gap.
+// unpackEntry returns the record in an entry of a history, or the reason of a gap.
 func unpackEntry(e history.Entry, rec *records.Record) (reason string, isRecord bool) {
 	rec.Seq = e.Seq
 	return unpack(e.Bytes, rec)
 }
 
-// unpack reverses pack, or returns the reason of a gap. What it cannot read is a gap: another version may have written it.
+// unpack parses an entry made by pack, or returns the reason of a gap. An entry that it does not understand, perhaps from another version,
+// is a gap.
 func unpack(data []byte, rec *records.Record) (reason string, isRecord bool) {
 	if len(data) == 0 {
 		return frame.GapUpstream, false
@@ -79,13 +80,13 @@ func unpack(data []byte, rec *records.Record) (reason string, isRecord bool) {
 		return frame.GapUpstream, false
 	}
 	if len(rec.ID) == 0 {
-		rec.ID = nil // one that is empty has reset the source's own
+		rec.ID = nil // an empty id has been applied to the source already
 	}
 	rec.Text = rest
 	return "", true
 }
 
-// cutField cuts a field off, which is preceded by its length.
+// cutField cuts off a field after its length.
 func cutField(data []byte) (field, rest []byte, ok bool) {
 	n, width := binary.Uvarint(data)
 	if width <= 0 || n > uint64(len(data)-width) {

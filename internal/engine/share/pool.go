@@ -14,38 +14,38 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
-// sources holds the sources of this process, by key. Each is held by the streams that share it.
+// sources holds the sources in this process, by key. Each source is held by the streams that share it.
 var sources sourcePool
 
 // sourcePool finds sources. Its lock is held only for lookups and counts. Locks that may be held longer, such as a source's
 // own, are taken after it is released.
 type sourcePool struct {
 	mu    sync.Mutex
-	byKey map[string][]*source // of the sources with the same key, all but the last have ended and are kept
-	all   map[*source]struct{} // until their upstream is closed
+	byKey map[string][]*source // all sources with a key except the last one have ended and are kept
+	all   map[*source]struct{} // all sources whose upstream is not closed
 }
 
-// holding is the state that the pool keeps of a source. It is guarded by the pool's lock.
+// holding is the state of a source in the pool. It is guarded by the pool's lock.
 type holding struct {
 	refs    int
 	holders map[*Server]int // for max_sources
-	ended   bool            // it no longer has an upstream
-	place   store.Pos       // of its end in the store
-	forGood bool            // a new source would have none either
+	ended   bool            // its upstream has ended
+	place   store.Pos       // the position of its end in the store
+	forGood bool            // the upstream has ended for good, so a new source is of no use
 	closing bool
-	forget  *time.Timer // once keep has passed
+	forget  *time.Timer // runs for the option keep
 }
 
 var errTooManySources = errors.New("max_sources is reached")
 
-// opening says how a source is opened that is not there.
+// opening says how a new source is opened.
 type opening struct {
 	once    bool      // it is not opened again by itself
 	looksUp bool      // only if another process has opened it; with a store
 	after   store.Pos // the place in the store at which the one before it has ended, as far as the caller knows
 }
 
-// acquire finds the source with that key, or opens it. The caller must release it.
+// acquire returns the source with this key. It opens one if there is none. The caller must release it.
 func (p *sourcePool) acquire(c *Server, upstream backend.Upstream, key string, how opening) (s *source, opened bool, err error) {
 	if s, opened, err = p.find(c, upstream, key, how); err == nil && !opened {
 		s.adopt(c, upstream)
@@ -84,8 +84,8 @@ func (p *sourcePool) find(c *Server, upstream backend.Upstream, key string, how 
 	return s, true, nil
 }
 
-// candidates returns the sources with that key, newest first, if one of them has ended. A client's last id tells which of
-// them it had. The caller must release each.
+// candidates returns the sources with this key, newest first, if one of them has ended. A client's last id shows which of them the client
+// had. The caller must release each.
 func (p *sourcePool) candidates(c *Server, key string) []*source {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -126,8 +126,8 @@ func (p *sourcePool) letGo(c *Server, s *source) {
 	}
 }
 
-// sourceKey returns what identifies a source: its upstream or the config's own key, its framing, and whether a clean end of
-// the upstream ends the source. An always shared upstream ends for all configs alike.
+// sourceKey returns the key of a source. It has the upstream's key or the key from the config, the framing, and whether a clean end of the
+// upstream ends the source. An always shared upstream ends in the same way for all configs.
 func (c *Server) sourceKey(upstream backend.Upstream, shareKey string) string {
 	key := backend.Key("upstream", upstream.Key())
 	if shareKey != "" && !c.Upstream.Shared {
@@ -139,7 +139,7 @@ func (c *Server) sourceKey(upstream backend.Upstream, shareKey string) string {
 	return c.storeKey() + backend.Key(key, c.Framing, strconv.FormatBool(c.Ends && !c.Upstream.Shared))
 }
 
-// storeKey is what the keys of sources in the config's store begin with.
+// storeKey returns the beginning of the keys of sources in the config's store.
 func (c *Server) storeKey() string {
 	if c.Store == nil {
 		return ""
@@ -147,11 +147,11 @@ func (c *Server) storeKey() string {
 	return backend.Key("store", c.Store.Key)
 }
 
-// commonKey returns the part of a source's key that other processes have, too: they may name the store in other words.
+// commonKey returns the part of a source's key that is the same in all processes. Their configs may name the store differently.
 func (c *Server) commonKey(key string) string { return strings.TrimPrefix(key, c.storeKey()) }
 
-// release drops a reference to the source, and to the stream's feed if f is not nil, after linger. It does not wait until
-// the upstream is closed.
+// release drops a reference to the source after linger, and to the stream's feed if f is not nil. It does not wait until the upstream is
+// closed.
 func (p *sourcePool) release(c *Server, s *source, f *feed, linger time.Duration) {
 	time.AfterFunc(max(linger, 0), func() { p.releaseNow(c, s, f) })
 }
@@ -164,8 +164,8 @@ func (p *sourcePool) releaseNow(c *Server, s *source, f *feed) {
 	p.close(s, func() bool { p.letGo(c, s); return s.refs == 0 && !p.postpone(s) })
 }
 
-// postpone reports whether a source that nobody here holds is to go on, since other processes want its upstream. It is
-// looked at again before long. The pool is locked.
+// postpone reports whether a source without holders must stay open, because other processes need its upstream. It then checks again
+// soon. The pool is locked.
 func (p *sourcePool) postpone(s *source) bool {
 	if s.closing || !s.isNeeded() {
 		return false
@@ -176,8 +176,8 @@ func (p *sourcePool) postpone(s *source) bool {
 	return true
 }
 
-// end notes that a source's upstream has ended. The source is kept for clients that reconnect. Other clients open a new
-// one, unless the upstream has ended for good.
+// end records that a source's upstream has ended. The source is kept for clients that reconnect. Other clients open a new one, unless
+// the upstream has ended for good.
 func (p *sourcePool) end(c *Server, s *source, forGood bool, keep time.Duration, place store.Pos) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -211,7 +211,7 @@ func (p *sourcePool) endLocked(s *source) {
 // MaxKept is the most sources that are kept for one key. Each of them has a history.
 const MaxKept = 4
 
-// dropOldest forgets the sources that are too many. The pool is locked.
+// dropOldest drops the oldest kept source if there are too many. The pool is locked.
 func (p *sourcePool) dropOldest(c *Server, key string) {
 	kept := 0
 	var oldest *source
@@ -235,7 +235,7 @@ func (p *sourcePool) dropOldest(c *Server, key string) {
 	}
 }
 
-// forget makes the next request with the source's key open another.
+// forget removes a source from its key, so that the next request with the key opens a new one.
 func (p *sourcePool) forget(s *source) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -243,7 +243,7 @@ func (p *sourcePool) forget(s *source) {
 	p.forgetLocked(s)
 }
 
-// endNow ends a source, of which nothing is kept.
+// endNow ends a source without keeping it.
 func (p *sourcePool) endNow(s *source, place store.Pos) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -261,7 +261,7 @@ func (p *sourcePool) forgetLocked(s *source) {
 	p.byKey[s.key] = list
 }
 
-// close ends the source if unused reports true, and waits until its upstream is closed. Only the first call does so.
+// close ends the source if unused returns true, and waits until its upstream is closed. Only the first call does so.
 func (p *sourcePool) close(s *source, unused func() bool) {
 	p.mu.Lock()
 	mine := unused() && !s.closing
@@ -285,7 +285,7 @@ func (p *sourcePool) close(s *source, unused func() bool) {
 	p.mu.Unlock()
 }
 
-// closeAll ends every source, so that nothing outlives the process. It also waits for sources that are already closing.
+// closeAll ends all sources. It also waits for sources that are closing already.
 func (p *sourcePool) closeAll() {
 	list := p.list()
 	for _, s := range list {
@@ -301,8 +301,8 @@ func init() {
 	metrics.MeasureOnDemand("source_up", "Whether the upstream of each source that streams share is there: 0 if one is not.", sources.up)
 }
 
-// up returns, by the name of the sse, 1 if the upstreams of all its sources are connected, and 0 otherwise. Sources that
-// have ended do not count.
+// up returns a value for each name of a handler: 1 if the upstreams of all its sources are connected, and 0 otherwise. Sources that have
+// ended do not count.
 func (p *sourcePool) up() map[string]float64 {
 	byName := make(map[string]float64)
 	for _, s := range p.list() {
@@ -320,7 +320,7 @@ func (p *sourcePool) up() map[string]float64 {
 	return byName
 }
 
-// holders returns those who hold a source.
+// holders returns the servers that hold a source.
 func (p *sourcePool) holders(s *source) []*Server {
 	p.mu.Lock()
 	defer p.mu.Unlock()

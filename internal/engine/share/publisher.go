@@ -14,22 +14,22 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// publisher takes an upstream's records for all processes: it packs them, and hands them to the store. The source gets them
-// back from there.
+// publisher takes an upstream's records for all processes. It packs them and writes them to the store. The source gets them back from
+// there.
 type publisher struct {
 	source *source
 	writer *fleet.Writer
-	ctx    context.Context // ends when another process leads
+	ctx    context.Context // canceled when another process leads
 
 	mu       sync.Mutex // held while the records of one read are packed
-	server   *Server    // the newest config, as of the beginning of the read
-	seq      uint64     // of the newest record, if nobody else has an upstream
+	server   *Server    // the newest config at the beginning of the read
+	seq      uint64     // the number of the newest record, unless another process has an upstream too
 	selector *mapping.Selector
-	quiet    bool   // the read has had heartbeats
+	blank    bool   // the read has had heartbeats
 	packed   []byte // scratch
 }
 
-// newPublisher returns the publisher of a source that begins to lead. All that is stored has been applied.
+// newPublisher returns the publisher for a source that starts to lead. The source must have applied everything in the store.
 func newPublisher(ctx context.Context, s *source, w *fleet.Writer) *publisher {
 	p := &publisher{source: s, writer: w, ctx: ctx, selector: s.config().Ending.Bind(caddy.NewReplacer().GetString)}
 	s.mapping.Lock()
@@ -74,7 +74,7 @@ func (p *publisher) Record(rec *records.Record) error {
 	return nil
 }
 
-// add hands on what is packed.
+// add passes on the packed entry.
 func (p *publisher) add(numbered bool) error {
 	return p.writer.Add(fleet.Entry{Data: p.packed, Numbered: numbered})
 }
@@ -86,8 +86,8 @@ func (p *publisher) Skipped(why string) {
 	_ = p.add(true) // Commit returns the error
 }
 
-// Blank is for the clients of this process. Those of others have heartbeats of their own.
-func (p *publisher) Blank() { p.quiet = true }
+// Blank is only for the clients of this process. Other processes send their own heartbeats.
+func (p *publisher) Blank() { p.blank = true }
 
 func (p *publisher) Retry(ms int64) {
 	p.packed = binary.AppendUvarint(append(p.packed[:0], packedRetry), uint64(ms))
@@ -102,33 +102,33 @@ func (p *publisher) Gap(reason string) {
 	_ = p.add(false)
 }
 
-// once says that no other process may ask the upstream again.
+// once says that no other process may open the upstream again.
 func (p *publisher) once() {
 	p.packed = append(p.packed[:0], packedOnce)
 	_ = p.add(false)
 }
 
-// Commit has what was packed stored. It waits while the store is too far behind, and holds no lock then.
+// Commit writes the packed entries to the store. It waits, without a lock, while the store is too far behind.
 func (p *publisher) Commit() error {
-	quiet := p.quiet
-	p.quiet = false
+	blank := p.blank
+	p.blank = false
 	if cap(p.packed) > maxScratch {
 		p.packed = nil
 	}
-	p.source.note(p.seq, quiet)
+	p.source.note(p.seq, blank)
 	p.mu.Unlock()
 	return p.writer.Flush(p.ctx)
 }
 
-// maxScratch is the largest scratch that is kept.
+// maxScratch is the largest scratch buffer that is kept.
 const maxScratch = 64 << 10
 
-// note notes how much has come from the upstream, and passes its heartbeat on.
-func (s *source) note(received uint64, quiet bool) {
+// note records the number of records from the upstream, and passes on its heartbeat.
+func (s *source) note(received uint64, blank bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.received = received
-	if !quiet {
+	if !blank {
 		return
 	}
 	s.heartbeats.Add(1)

@@ -6,40 +6,37 @@ import (
 	"time"
 )
 
-// pump delivers what a source has to the streams that wait for it, on as many goroutines as there are processors. To
-// wake each stream's own goroutine for each event would cost as much as a quarter of the write itself, and keep its
-// stack grown for writing.
+// pump delivers a source's events to the streams that wait for them, with as many goroutines as there are processors. To wake the goroutine
+// of each stream for each event would cost a quarter of the write itself, and each of them would need a larger stack.
 //
-// It works in rounds, in each of which a stream is delivered to once. After a long one it rests for half as long as
-// that took, so that delivering, to however many streams, leaves time for everything else, and what comes meanwhile
-// leaves together.
+// The pump works in rounds. In each round, it delivers to a stream once. After a long round, it rests for half of that round's time. So
+// there is time for everything else even with very many streams, and events that come meanwhile are sent together.
 //
-// A write that does not come to its end holds up one of those goroutines. Once all of them are stuck, the pump hands
-// all that waits to the streams' own goroutines and goes on with others. So however many clients stop reading at the
-// same moment, they delay the others once, for twice stuckAfter at most. A stream that was slow delivers by itself
-// until it is quick again.
+// A write that blocks holds up one of the goroutines. When all of them are stuck, the pump gives all waiting deliveries to the streams'
+// own goroutines, and continues with new goroutines. So clients that stop reading at the same moment delay the others only once, by
+// twice stuckAfter at most, however many they are. A slow stream delivers on its own goroutine until it is quick again.
 type pump struct {
 	mu      sync.Mutex
 	waiting []*delivery // for the next round
 	round   []*delivery
-	at      int    // in the round
-	steps   uint64 // rounds begun and deliveries taken, in all
-	shift   uint64 // number of the goroutines at work; those of a former shift are stuck, and leave once they are not
-	working int    // goroutines of this shift
+	at      int    // the index of the next delivery in the round
+	steps   uint64 // the total number of rounds begun and deliveries taken
+	shift   uint64 // the number of the present shift; goroutines of earlier shifts are stuck, and end when they can
+	working int    // the number of goroutines in this shift
 	began   time.Time
 
 	pumpRest
 	pumpWatch
 }
 
-// pumpRest is the time between two rounds in which nothing is delivered.
+// pumpRest is the rest between two rounds.
 type pumpRest struct {
 	resting bool
 	restEnd time.Time
 	rest    *time.Timer
 }
 
-// pumpWatch looks whether a round goes on.
+// pumpWatch checks whether a round makes progress.
 type pumpWatch struct {
 	watching  bool
 	lastSteps uint64
@@ -47,16 +44,15 @@ type pumpWatch struct {
 }
 
 const (
-	// stuckAfter is how long nothing may be taken in a round before all that waits is given away.
+	// stuckAfter is how long a round may make no progress before its waiting deliveries are given away.
 	stuckAfter = 5 * time.Millisecond
 
-	// A round that is shorter than minRound, as those of fewer than some hundred streams are, needs no rest, and
-	// none rests for longer than maxRest.
+	// A round shorter than minRound, such as one for a hundred streams, needs no rest. maxRest is the longest rest.
 	minRound = 2 * time.Millisecond
 	maxRest  = 50 * time.Millisecond
 )
 
-// push has d deliver in the next round.
+// push adds d to the next round.
 func (p *pump) push(d *delivery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,14 +89,14 @@ func (p *pump) rested() {
 	p.begin(time.Now())
 }
 
-// work delivers until the round is over.
+// work delivers until the end of the round.
 func (p *pump) work(shift uint64) {
 	for d := p.take(shift); d != nil; d = p.take(shift) {
 		d.deliver()
 	}
 }
 
-// take takes the next delivery of the round. The last goroutine that finds none ends the round.
+// take returns the next delivery in the round, or nil. The last goroutine that gets nil ends the round.
 func (p *pump) take(shift uint64) *delivery {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +116,7 @@ func (p *pump) take(shift uint64) *delivery {
 	return nil
 }
 
-// end ends a round, and begins the next if there is something to deliver.
+// end ends a round, and begins the next one if deliveries are waiting.
 func (p *pump) end(now time.Time) {
 	if took := now.Sub(p.began); took > minRound {
 		p.restEnd = now.Add(min(took/2, maxRest))
@@ -130,14 +126,14 @@ func (p *pump) end(now time.Time) {
 	}
 }
 
-// look gives away what waits while nothing has been taken since the last look.
+// look gives the waiting deliveries away if there was no progress since the last look.
 func (p *pump) look() {
 	for _, d := range p.giveAway() {
 		d.notify()
 	}
 }
 
-// giveAway returns the deliveries that wait, if the pump is stuck.
+// giveAway returns the waiting deliveries if the pump is stuck.
 func (p *pump) giveAway() (left []*delivery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -155,7 +151,7 @@ func (p *pump) giveAway() (left []*delivery) {
 	return left
 }
 
-// after runs f after d, by the timer that did so before, if there is one.
+// after runs f after d. It reuses the timer, if there is one.
 func after(timer *time.Timer, d time.Duration, f func()) *time.Timer {
 	if timer == nil {
 		return time.AfterFunc(d, f)

@@ -14,16 +14,16 @@ import (
 	"go.uber.org/zap"
 )
 
-// Bounds of the wait before an upstream is opened anew: a random time up to a limit that starts here, doubles with
-// each failure in a row, and grows no further than there. A connection that brought a record, or lasted longer than any
-// wait, is no failure in that sense.
+// The wait before an upstream is opened again is a random time up to a limit. The limit starts with minBackoff, doubles with each
+// consecutive failure, and ends with maxBackoff. A connection that brought a record, or lasted longer than maxBackoff, does not count
+// as a failure.
 const (
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = 30 * time.Second
 )
 
-// run has the upstream open until the source is let go or the upstream is over. With a store, it is this process or another
-// one that has it open.
+// run keeps the upstream open until the source is closed or the upstream has ended. With a store, this process or another one has it
+// open.
 func (s *source) run() {
 	defer close(s.done)
 	if s.store != nil {
@@ -37,8 +37,7 @@ func (s *source) run() {
 	}
 }
 
-// keepOpen opens the upstream, again and again, until the context is done or the upstream is over. It returns how it has
-// ended.
+// keepOpen opens the upstream repeatedly until the context is done or the upstream has ended. It returns the result of the upstream.
 func (s *source) keepOpen(ctx context.Context) (err error, over bool) {
 	for failed := 0; ; failed++ {
 		began := time.Now()
@@ -58,7 +57,7 @@ func (s *source) keepOpen(ctx context.Context) (err error, over bool) {
 			failed = 0
 		}
 		s.down(c, err)
-		if s.store == nil && isFailureRecord(err) { // else all processes are told
+		if s.store == nil && isFailureRecord(err) { // with a store, all processes get the record
 			s.breakOff(err)
 		}
 		limit := min(minBackoff<<min(failed, 10), maxBackoff)
@@ -69,7 +68,7 @@ func (s *source) keepOpen(ctx context.Context) (err error, over bool) {
 	}
 }
 
-// wait waits for d. It reports false if the wait was cut short.
+// wait waits for d. It returns false if the wait was interrupted.
 func (s *source) wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -82,11 +81,11 @@ func (s *source) wait(ctx context.Context, d time.Duration) bool {
 	return false
 }
 
-// waitForStream waits until there is a stream: without one, nobody needs the upstream. An upstream that pushes is
-// another matter.
+// waitForStream waits until there is a stream, because nobody needs the upstream without one. It does not wait for an upstream that
+// senders push to.
 func (s *source) waitForStream(ctx context.Context) {
 	for !s.isWanted() {
-		var again <-chan time.Time // to look for streams of other processes
+		var again <-chan time.Time // to check for streams in other processes
 		if s.store != nil {
 			again = time.After(wantedInterval)
 		}
@@ -99,7 +98,7 @@ func (s *source) waitForStream(ctx context.Context) {
 	}
 }
 
-// wantedInterval is how often a source with no streams here looks for those of other processes.
+// wantedInterval is how often a source without streams in this process checks for streams in other processes.
 const wantedInterval = 250 * time.Millisecond
 
 func (s *source) isWanted() bool {
@@ -108,10 +107,10 @@ func (s *source) isWanted() bool {
 	return len(s.streams) > 0 || s.server.Upstream.Shared || s.member != nil && s.member.IsNeeded()
 }
 
-// errHalted says that a source has ended while its upstream was opened.
+// errHalted means that a source has ended while its upstream was being opened.
 var errHalted = errors.New("the source has ended")
 
-// errReplaced ends a connection because a new config has another one.
+// errReplaced ends a connection because a new config has another upstream.
 var errReplaced = errors.New("a new config has another upstream")
 
 func isFailureRecord(err error) bool {
@@ -119,7 +118,7 @@ func isFailureRecord(err error) bool {
 	return errors.As(err, &failed)
 }
 
-// connect opens the upstream once. It returns how it ended, and whether it has brought records.
+// connect opens the upstream once. It returns the result, and whether the upstream has brought records.
 func (s *source) connect(ctx context.Context) (fruitful bool, err error) {
 	if ctx.Err() != nil {
 		return false, ctx.Err()
@@ -153,19 +152,19 @@ func (s *source) connect(ctx context.Context) (fruitful bool, err error) {
 	s.mu.Lock()
 	expected := before
 	if isFailureRecord(err) {
-		expected++ // it counts, but brings nothing
+		expected++ // the failure record counts as received, but is not a success
 	}
 	fruitful = s.received > expected
-	// An id that the upstream cannot take back must not keep it down. If it is not at fault, it is tried again. Kubernetes
-	// refuses one with status 200, and a record that says so.
+	// An id that the upstream rejects must not keep it down, so the next connection is opened without it. If the id was not the
+	// reason, it is used again after that. Kubernetes rejects an id with the status 200 and a failure record.
 	refused := len(inputs) == 0 && failure.RefusesRequest(err) || !fruitful && isFailureRecord(err)
 	s.skipID = lastID != "" && refused
 	s.mu.Unlock()
-	if replaced && !upstream.EndedCleanly(err) { // an upstream that has ended by itself was not cut off
+	if replaced && !upstream.EndedCleanly(err) { // after a clean end, the connection was not cut off
 		s.mapping.Lock()
 		resumes := s.resumes
 		s.mapping.Unlock()
-		// An upstream with ids of its own is told where to go on, as an EventSource would tell it.
+		// An upstream with ids of its own gets the last id, and continues after it.
 		if live && !resumes {
 			s.tellGap()
 		}
@@ -174,7 +173,7 @@ func (s *source) connect(ctx context.Context) (fruitful bool, err error) {
 	return fruitful, err
 }
 
-// isOver reports whether there is no point in connecting anew.
+// isOver reports whether the upstream must not be opened again.
 func isOver(c *Server, err error) bool {
 	return errors.Is(err, backend.ErrEnded) || errors.Is(err, upstream.ErrRecordTooLarge) || err == nil && c.Ends
 }
@@ -186,15 +185,15 @@ func (s *source) reportEnd(c *Server, err error) {
 	}
 }
 
-// finish lets the streams read the rest, then end. The place is that of the end in the store.
+// finish ends the source after its upstream. The streams read the remaining events first. place is the position of the end in the store.
 func (s *source) finish(c *Server, err error, keep time.Duration, place store.Pos) {
 	forGood := errors.Is(err, backend.ErrEnded)
-	if !forGood && err != nil && !s.once.Load() { // else clients that return are told, too
+	if !forGood && err != nil && !s.once.Load() { // with once, clients that reconnect get the error, too
 		keep = 0
 	}
 	sources.end(c, s, forGood, keep, place)
 	s.mu.Lock()
-	if s.state != isFinished { // else somebody has ended it meanwhile
+	if s.state != isFinished { // it was not ended meanwhile
 		s.over, s.lastErr = err, err
 		s.closeLogs()
 	}
@@ -204,7 +203,7 @@ func (s *source) finish(c *Server, err error, keep time.Duration, place store.Po
 	}
 }
 
-// tellGap tells all clients that the upstream may have sent records that nobody has got.
+// tellGap sends all clients a gap: the upstream may have sent records that were not received.
 func (s *source) tellGap() {
 	s.mu.Lock()
 	to := s.consumer()
@@ -214,7 +213,7 @@ func (s *source) tellGap() {
 	_ = to.Commit()
 }
 
-// consumer returns where the upstream's records go. The source is locked.
+// consumer returns the consumer of the upstream's records. The source is locked.
 func (s *source) consumer() upstream.Consumer {
 	if s.publisher != nil {
 		return s.publisher
@@ -222,8 +221,8 @@ func (s *source) consumer() upstream.Consumer {
 	return s
 }
 
-// settle waits until all that has come from the upstream is kept. It returns an error if the source is let go, or if another
-// process has taken it over.
+// settle waits until all records from the upstream are stored. It returns an error if the source is closed, or if another process has
+// taken it over.
 func (s *source) settle(ctx context.Context) error {
 	s.mu.Lock()
 	p := s.publisher
@@ -234,9 +233,9 @@ func (s *source) settle(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// halt ends a source from outside, and its streams once they have the rest.
+// halt ends a source from outside. Its streams read the remaining events first.
 func (s *source) halt(over error) {
-	s.cancel() // before the state says so: nothing is opened any more
+	s.cancel() // before the state changes, so that nothing is opened any more
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != isFinished {
@@ -245,7 +244,7 @@ func (s *source) halt(over error) {
 	}
 }
 
-// closeLogs lets the streams read the rest, then end. The source is locked.
+// closeLogs closes the logs. The streams read the remaining events and end. The source is locked.
 func (s *source) closeLogs() {
 	s.state = isFinished
 	if !s.server.Upstream.Shared {
@@ -257,7 +256,7 @@ func (s *source) closeLogs() {
 	}
 }
 
-// down notes that the upstream is not there, and says so once for as long as that lasts.
+// down records that the upstream is down, and logs it once until the upstream is back.
 func (s *source) down(c *Server, err error) {
 	s.mu.Lock()
 	if s.state == isFinished {

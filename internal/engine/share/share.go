@@ -22,18 +22,18 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// Config says how the streams of one sse share upstreams.
+// Config is the configuration of share in one sse handler.
 type Config struct {
-	Key        argument.Key // by which they share; empty: by the upstream
+	Key        argument.Key // streams with the same key share an upstream; empty: the upstream's key
 	MaxSources int
 
 	Kept         history.Limits
-	Replay       int      // -1: all that is kept
+	Replay       int      // -1: all kept events
 	Open         []string // the methods of requests that open an upstream; nil: all
 	Stop         string   // the method of requests that end a source; empty: none
-	LiveFrame    []byte   // tells a client that it has what was kept, without the id; nil: nothing does
+	LiveFrame    []byte   // the frame of the live event, without its id; nil: none
 	Linger, Keep time.Duration
-	AfterReload  time.Duration // the shortest linger after a reload, since drained clients reconnect later
+	AfterReload  time.Duration // the shortest linger after a reload, because drained clients reconnect later
 	SkipLag      bool          // a client that falls behind continues after a gap
 	Ends         bool          // a clean end of the upstream ends the source
 
@@ -41,7 +41,7 @@ type Config struct {
 	Framing string // separates sources that make different records from the same bytes
 	feed    string // equal for configs with the same mapping and the same history limits
 
-	Ending     *mapping.Ending // nil: an upstream ends by itself
+	Ending     *mapping.Ending // nil: no record ends an upstream
 	Mapping    *mapping.Mapping
 	perRequest bool // the mapping depends on the request
 
@@ -49,7 +49,7 @@ type Config struct {
 	Streams  *stream.Group
 	Direct   *direct.Server
 
-	Store *stores.Connection // nil: this process's memory
+	Store *stores.Connection // nil: sources are in this process's memory
 }
 
 // Server serves streams that share upstreams.
@@ -57,9 +57,9 @@ type Server struct {
 	Config
 	report *upstream.Reporter
 
-	Generation uint64      // the newer the config, the higher
-	stopped    atomic.Bool // another config has taken over
-	sources    int         // the number of sources it holds that have an upstream; see sourcePool
+	Generation uint64      // increases with each config
+	stopped    atomic.Bool // the config has stopped
+	sources    int         // the number of open sources that it holds; see sourcePool
 	standingMu sync.Mutex
 	standing   []*source // held while the config runs
 }
@@ -67,7 +67,7 @@ type Server struct {
 // generations numbers the configs in the order in which they are made.
 var generations atomic.Uint64
 
-// NewServer returns the server of a config. It is newer than all that were made before.
+// NewServer returns the server for a config. Its Generation is the highest so far.
 func NewServer(c Config) *Server {
 	c.Kept.Slack, c.Kept.SlackSize = burst, burstSize
 	c.perRequest = c.Mapping.PerRequest()
@@ -93,8 +93,7 @@ func (c *Server) Hold(upstream backend.Upstream) {
 	c.standing = append(c.standing, src)
 }
 
-// holdAnew opens another source in the place of one that has ended, if configs hold that: senders must find it, though no
-// client may be there.
+// holdAnew opens a new source if configs hold the one that has ended: its upstream must be open even without a client.
 func (s *source) holdAnew() {
 	s.mu.Lock()
 	upstream := s.upstream
@@ -138,7 +137,7 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.
 	case d.stream != nil:
 		return d.stream.Finish(nil)
 	case errors.Is(err, errGone):
-		return caddyhttp.Error(499, err) // nobody is there to read it
+		return caddyhttp.Error(499, err) // no client will read it
 	case errors.Is(err, errNoSource):
 		return serveNothing(w)
 	default:
@@ -160,7 +159,7 @@ func (c *Server) Serve(w http.ResponseWriter, r *http.Request, upstream backend.
 	return err
 }
 
-// keyOf returns the key of the source that a request is for.
+// keyOf returns the key of the source for a request.
 func (c *Server) keyOf(r *http.Request, upstream backend.Upstream) (string, error) {
 	key, err := c.Key.Expand(r)
 	if err != nil {
@@ -169,8 +168,8 @@ func (c *Server) keyOf(r *http.Request, upstream backend.Upstream) (string, erro
 	return c.sourceKey(upstream, key), nil
 }
 
-// join returns a view of the source that has the client's last event, even if its upstream has ended. If there is none, it
-// takes the open source, or opens one.
+// join returns a view of the source that has the client's last event, even if its upstream has ended. Otherwise, it returns the open
+// source, or opens one.
 func (c *Server) join(d *delivery, w http.ResponseWriter, r *http.Request, upstream backend.Upstream, key, lastID string) (v *view, opened bool, err error) {
 	if lastID != "" {
 		for _, src := range sources.candidates(c, key) {
@@ -206,8 +205,7 @@ func (c *Server) join(d *delivery, w http.ResponseWriter, r *http.Request, upstr
 	return newView(c, r, src), opened, nil
 }
 
-// lingerAfter returns how long the source is kept after this stream. An always shared source is held by its config, so it
-// needs no linger.
+// lingerAfter returns how long the source stays open after this stream. A config holds an always shared source, so it needs no linger.
 func (c *Server) lingerAfter(s *stream.Stream) time.Duration {
 	if c.Upstream.Shared {
 		return 0
@@ -222,7 +220,7 @@ func (c *Server) lingerAfter(s *stream.Stream) time.Duration {
 type configUpstream interface {
 	backend.Upstream
 
-	// SourceKey returns the source's key, made from the key by which clients share it.
+	// SourceKey returns the source's key, made from the key that clients share it by.
 	SourceKey(key string) string
 
 	// ReplacedBy reports whether the source must reconnect through newer, the upstream of a newer config.

@@ -22,8 +22,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 )
 
-// source is an upstream that streams share. It numbers the upstream's records, keeps the last of them, and has a feed of
-// frames for each mapping in use. It is the upstream's Sink, and survives reconnects and config reloads.
+// source is an upstream that streams share. It numbers the upstream's records, keeps the last ones, and has a feed for each mapping in
+// use. It implements backend.Sink, and survives reconnects and config reloads.
 type source struct {
 	identity
 	life
@@ -33,9 +33,9 @@ type source struct {
 
 	making sync.Mutex // held while a feed is made; taken before intake.mapping
 
-	// Held only for moments. It guards what follows.
+	// mu is held only for moments. It guards the fields below.
 	mu     sync.Mutex
-	server *Server // the newest config that has asked for this source
+	server *Server // the newest config that uses this source
 	logs
 	audience
 
@@ -44,89 +44,89 @@ type source struct {
 	holding
 }
 
-// logs is what a source keeps of its records.
+// logs are the histories of a source.
 type logs struct {
-	records   *history.Log // packed records, from which frames can be made anew
+	records   *history.Log // packed records, from which frames can be made again
 	feeds     []*feed      // one for each mapping
-	committed uint64       // seq, as of the end of the last read
+	committed uint64       // seq at the end of the last read
 }
 
-// signals are sent to all streams and kept in no log.
+// signals are sent to all streams, but are not in a log.
 type signals struct {
 	heartbeats atomic.Uint64
 	wish       atomic.Int64 // the upstream's retry in milliseconds, plus 1; 0 if there is none
 }
 
-// identity tells a source from others.
+// identity identifies a source.
 type identity struct {
 	key    string
-	common string // the part of the key that other processes have, too
+	common string // the part of the key that is the same in all processes
 	id     string // in the admin API
-	epochs epochs // of its records' ids, which change when history is lost: the ids of two sources never mix
+	epochs epochs // the epochs in the records' ids, which change when history is lost, so that ids of two sources never mix
 	since  time.Time
-	once   atomic.Bool // its upstream is not asked again: see Server.isOnce
+	once   atomic.Bool // its upstream is not opened again, see Server.isOnce
 }
 
-// life holds the context of a source, and tells when all of it has ended.
+// life is the lifetime of a source.
 type life struct {
-	ctx    context.Context // ends with the source
+	ctx    context.Context // canceled when the source is closed
 	cancel context.CancelFunc
-	done   chan struct{} // closed once the upstream is closed
+	done   chan struct{} // closed when the upstream is closed
 }
 
-// intake receives records. Its lock is held while the records of one read are mapped and appended, which takes as long as
-// the config's expressions take. Neither clients nor the admin API wait for it. It is taken before source.mu.
+// intake receives records. Its lock is held while the records of one read are mapped and appended, which takes as long as the expressions
+// in the config take. Neither clients nor the admin API wait for it. It is taken before source.mu.
 type intake struct {
 	mapping  sync.Mutex
-	newest   *Server // source.server, as of the beginning of the read
-	taking   []*feed // source.feeds, as of the beginning of the read
+	newest   *Server // source.server at the beginning of the read
+	taking   []*feed // source.feeds at the beginning of the read
 	seq      uint64
 	lastID   []byte // the last id from the config or the upstream, for {last_id}
-	resumes  bool   // lastID is the upstream's own
-	missed   uint64 // number of the last record that had left the store before this process came
+	resumes  bool   // lastID is from the upstream
+	missed   uint64 // the number of the last record that had left the store before this process joined
 	selector *mapping.Selector
-	quiet    bool   // the read has had heartbeats
-	wished   int64  // the source.wish that the streams were last woken for
+	blank    bool   // the read has had heartbeats
+	wished   int64  // the value of signals.wish at the last wake-up of the streams
 	packed   []byte // scratch
 	fallback []byte // scratch
 }
 
-// connection is a source's link to its upstream. It is guarded by source.mu.
+// connection is a source's connection to its upstream. It is guarded by source.mu.
 type connection struct {
 	upstream   backend.Upstream
-	reconnect  context.CancelFunc // closes the connection, to open another
+	reconnect  context.CancelFunc // closes the connection, so that a new one is opened
 	replaced   bool               // the connection is closed because a new config has another upstream
 	inputs     []*upstream.Input
-	unfinished *records.Budget // of the connection's inputs
-	skipID     bool            // open the next connection without lastID, which the upstream has refused
+	unfinished *records.Budget // shared by the connection's inputs
+	skipID     bool            // open the next connection without lastID, which the upstream has rejected
 
 	condition
 
-	publisher *publisher    // takes the records, if there is a store and this process leads; else the source does
-	received  uint64        // number of the newest record from the upstream, as of the end of the last read
-	renewed   chan struct{} // a new config has come: connect without waiting
-	entered   chan struct{} // a stream has come
+	publisher *publisher    // takes the records if there is a store and this process leads; nil: the source takes them
+	received  uint64        // the number of the newest record from the upstream at the end of the last read
+	renewed   chan struct{} // has a value after a new config: connect without waiting
+	entered   chan struct{} // has a value after a stream has entered
 	warnings  *ratelog.Limiter
 }
 
-// condition is how a source stands with its upstream, and what went wrong. It is guarded by source.mu.
+// condition is the state of a source's upstream. It is guarded by source.mu.
 type condition struct {
 	state    State
-	changed  time.Time // since when it has been down, or connects; zero while it is live
-	attempts int       // to connect anew
+	changed  time.Time // the time since when it has been down or connecting; zero while it is live
+	attempts int       // the number of reconnects
 	lastErr  error
-	reported bool  // that the upstream is down
-	over     error // why the source has ended; nil while it runs, and after a clean end
+	reported bool  // it was logged that the upstream is down
+	over     error // the reason why the source has ended; nil while it runs, and after a clean end
 }
 
-// State is how a source stands with its upstream, as the admin API shows it.
+// State is the state of a source's upstream in the admin API.
 type State string
 
 // The states of a source.
 const (
 	isConnecting State = "connecting"
 	IsLive       State = "live"
-	IsDown       State = "down" // waiting to connect anew
+	IsDown       State = "down" // waiting before the next connection
 	isFinished   State = "over"
 )
 
@@ -152,7 +152,7 @@ func newSource(c *Server, key string, upstream backend.Upstream) *source {
 	return s
 }
 
-// newEpoch returns an epoch that no other source has: the time, and a random part for sources of the same microsecond.
+// newEpoch returns an epoch that no other source has. It is the time and a random part, for sources in the same microsecond.
 func newEpoch() string {
 	return strconv.FormatInt(time.Now().UnixMicro(), 36) + strconv.FormatUint(rand.Uint64N(36*36), 36)
 }
@@ -170,7 +170,7 @@ func (s *source) Open(contentType string) (backend.Input, error) {
 		s.mapping.Lock()
 		s.lastID = nil
 		s.mapping.Unlock()
-		s.tellGap() // there may be records between
+		s.tellGap() // records in between may be lost
 	}
 	if err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func (s *source) open(contentType string) (in *upstream.Input, withoutID bool, e
 	return in, withoutID, nil
 }
 
-// adopt gives the source the settings of a newer config. A source of the next handler reconnects to the new config's.
+// adopt gives the source the options of a newer config. A source of the next handler reconnects to that of the new config.
 func (s *source) adopt(c *Server, upstream backend.Upstream) {
 	s.feedFor(c, 0)
 	s.mu.Lock()
@@ -220,7 +220,7 @@ func (s *source) adoptLocked(c *Server, upstream backend.Upstream) {
 		return
 	}
 	former, ofConfig := s.upstream.(configUpstream)
-	s.upstream = upstream // the former one may need something that its config has cleaned up
+	s.upstream = upstream // the old one may need something that its config has cleaned up
 	if s.once.Load() || !ofConfig || !former.ReplacedBy(upstream) {
 		return // its connection can stay
 	}
@@ -234,7 +234,7 @@ func (s *source) adoptLocked(c *Server, upstream backend.Upstream) {
 	}
 }
 
-// The source as a consumer of its inputs' records.
+// The methods of upstream.Consumer.
 
 func (s *source) Begin() {
 	s.mapping.Lock()
@@ -261,7 +261,7 @@ func (s *source) Record(rec *records.Record) error {
 		if !s.newest.Upstream.Shared {
 			return failed
 		}
-		// To open a socket again would cut off its senders.
+		// The socket stays open: to open it again would cut off its senders.
 		s.publish()
 		s.newest.report.Failed(failed)
 		s.breakOff(failed)
@@ -274,13 +274,13 @@ func (s *source) Record(rec *records.Record) error {
 	return nil
 }
 
-// take maps a record that has its number, and keeps it.
+// take maps and keeps a record. The record has its number already.
 func (s *source) take(rec *records.Record) {
 	s.fallback = s.epochs.appendID(s.fallback[:0], rec.Seq)
-	if rec.ID != nil { // an empty one takes it back
+	if rec.ID != nil { // an empty id resets it
 		s.lastID, s.resumes = append(s.lastID[:0], rec.ID...), len(rec.ID) > 0
 	}
-	// A client that reconnects under the next config may want a record that no former mapping did.
+	// After a reload, a client may need a record that no earlier mapping sent.
 	kept := s.newest.stopped.Load()
 	for _, f := range s.taking {
 		sent, given := f.take(rec, s.fallback)
@@ -297,7 +297,7 @@ func (s *source) take(rec *records.Record) {
 	}
 }
 
-// skip gives a number to a record that nobody is sent.
+// skip records the number of a record that no client gets.
 func (s *source) skip(seq uint64) {
 	s.records.Note(seq)
 	for _, f := range s.taking {
@@ -313,19 +313,18 @@ func (s *source) Skipped(why string) {
 	s.control(s.seq, frame.GapRecordTooLarge)
 }
 
-func (s *source) Blank() { s.quiet = true }
+func (s *source) Blank() { s.blank = true }
 
-// Retry is for all streams, also for those that open later. It is not in the log, where it would push events out of the
-// history.
+// Retry is for all streams, even for those that open later. It is not in the log, because it would push events out of the history.
 func (s *source) Retry(ms int64) { s.wish.Store(ms + 1) }
 
-// Position does nothing: each stream has a place in the log, which the next record's id names.
+// Position does nothing: a stream knows its position in the log, and the next record has the id.
 func (s *source) Position([]byte) {}
 
 // Gap adds a gap after the last record. A client that resumes after that record gets it too.
 func (s *source) Gap(reason string) { s.control(s.seq+1, reason) }
 
-// control appends a gap that is to reach every stream.
+// control appends a gap for all streams.
 func (s *source) control(seq uint64, reason string) {
 	s.records.Append(history.Entry{Seq: seq, Bytes: packGap(nil, reason)})
 	for _, f := range s.taking {
@@ -337,17 +336,17 @@ func (s *source) control(seq uint64, reason string) {
 
 func (s *source) Commit() error {
 	defer s.mapping.Unlock()
-	if s.quiet {
+	if s.blank {
 		s.heartbeats.Add(1)
 	}
 	wish := s.wish.Load()
 	s.publish()
 	for _, f := range s.taking {
-		if s.quiet || wish != s.wished {
+		if s.blank || wish != s.wished {
 			f.frames.Wake()
 		}
 	}
-	s.quiet, s.wished = false, wish
+	s.blank, s.wished = false, wish
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.committed = s.seq
@@ -361,7 +360,7 @@ func (s *source) Commit() error {
 	return s.ctx.Err()
 }
 
-// publish shows the streams the records so far.
+// publish makes the records so far visible to the streams.
 func (s *source) publish() {
 	s.records.Publish()
 	for _, f := range s.taking {

@@ -13,14 +13,13 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
-// patience is how long a client waits without a response until its source has what is in the store. Then it gets a stream
-// without events.
+// patience is how long a client waits for a response while its source loads the store. After that, it gets a stream without events.
 const patience = time.Second
 
 var errGone = errors.New("the client has left before its source was there")
 
-// joinStored is join where other processes may have the source. It waits until this one has what is in the store, which
-// may have several sources, one after the other: all but the last have ended.
+// joinStored is join with a store. It waits until this process has loaded the store. The store may have several sources with this key,
+// one after the other. All except the last one have ended.
 func (c *Server) joinStored(d *delivery, w http.ResponseWriter, r *http.Request, upstream backend.Upstream, key, lastID string) (v *view, opened bool, err error) {
 	opens := c.Opens(r.Method)
 	how := opening{once: !opens || c.isOnce(r.Method), looksUp: !opens}
@@ -47,7 +46,7 @@ func (c *Server) joinStored(d *delivery, w http.ResponseWriter, r *http.Request,
 				return nil, false, errGone
 			}
 			return v, made && src.isNew, nil
-		default: // nobody has opened it: one that is kept will do
+		default: // no process has opened it, so use one that is kept
 			v.leave(0)
 			if src, ok := sources.newestKept(c, key); ok {
 				return newView(c, r, src), false, nil
@@ -59,7 +58,7 @@ func (c *Server) joinStored(d *delivery, w http.ResponseWriter, r *http.Request,
 	}
 }
 
-// newestKept returns the newest source with that key that has ended and is kept. The caller must release it.
+// newestKept returns the newest source with this key that is kept after its end. The caller must release it.
 func (p *sourcePool) newestKept(c *Server, key string) (s *source, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,8 +71,8 @@ func (p *sourcePool) newestKept(c *Server, key string) (s *source, ok bool) {
 	return nil, false
 }
 
-// endingOf returns whether a source that has ended is kept, whether its upstream has ended for good, and where in the store
-// its end is.
+// endingOf returns whether a source is kept after its end, whether its upstream has ended for good, and the position of its end in the
+// store.
 func (p *sourcePool) endingOf(s *source) (isKept, forGood bool, place store.Pos) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,8 +84,8 @@ func (p *sourcePool) placeOf(s *source) store.Pos {
 	return place
 }
 
-// await waits until something is done. If that takes long, the client gets a stream meanwhile. It reports false if the client
-// is not to be waited for any more.
+// await waits until done is closed. If that takes longer than patience, the client gets a stream meanwhile. It returns false if the client
+// has left or its stream has ended.
 func (d *delivery) await(done <-chan struct{}, c *Server, w http.ResponseWriter, r *http.Request) bool {
 	select {
 	case <-done:
@@ -117,7 +116,7 @@ func (d *delivery) await(done <-chan struct{}, c *Server, w http.ResponseWriter,
 	}
 }
 
-// openWith gives a source that was only looked up the upstream of a request that may open it.
+// openWith lets a source that was only looked up open its upstream, with the upstream of a request that may open it.
 func (s *source) openWith(upstream backend.Upstream, once bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,8 +127,8 @@ func (s *source) openWith(upstream backend.Upstream, once bool) {
 	}
 }
 
-// stopStored ends a source for the clients of all processes. It reports whether there is one. What this process keeps of
-// one that has ended is dropped.
+// stopStored ends a source in all processes, and drops sources that this process keeps after their end. It reports whether there is
+// one.
 func (c *Server) stopStored(ctx context.Context, asked backend.Upstream, key string) (found bool, err error) {
 	err = c.eachStored(ctx, asked, key, func(s *source) {
 		if !s.isPast && s.endStored(upstream.ErrStopped) {
@@ -147,14 +146,14 @@ func (c *Server) stopStored(ctx context.Context, asked backend.Upstream, key str
 	}
 }
 
-// existsStored reports whether a process has a source with that key, be it one that has ended and is kept.
+// existsStored reports whether a process has a source with this key, open or kept after its end.
 func (c *Server) existsStored(ctx context.Context, asked backend.Upstream, key string) (found bool) {
 	_ = c.eachStored(ctx, asked, key, func(*source) { found = true })
 	return found
 }
 
-// eachStored calls do for the sources with that key that are in the store: those that have ended and are kept, and then the
-// one that is open.
+// eachStored calls do for the sources with this key in the store: first for those that are kept after their end, and then for the open
+// one.
 func (c *Server) eachStored(ctx context.Context, asked backend.Upstream, key string, do func(*source)) error {
 	how := opening{once: true, looksUp: true}
 	for {
@@ -180,7 +179,7 @@ func (c *Server) eachStored(ctx context.Context, asked backend.Upstream, key str
 	}
 }
 
-// endByHand ends a source, of which nothing is kept. It does not wait for its end.
+// endByHand ends a source without keeping it. It does not wait until the upstream is closed.
 func (s *source) endByHand(err error, place store.Pos) {
 	sources.endNow(s, place)
 	if err == stream.ErrEndedByAdmin {
@@ -193,7 +192,7 @@ func (s *source) endByHand(err error, place store.Pos) {
 	})
 }
 
-// endStored ends a source for all processes. It reports false if there is no store, or if that does not answer.
+// endStored ends a source in all processes. It returns false if there is no store, or if the store does not answer.
 func (s *source) endStored(err error) bool {
 	s.mu.Lock()
 	member, over := s.member, s.state == isFinished

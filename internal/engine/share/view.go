@@ -11,8 +11,8 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 )
 
-// view is a source's history as one stream sees it. It holds the frames of a feed that streams share or, if the mapping
-// depends on the request, records that are mapped for this stream alone.
+// view is a source's history for one stream. It has the frames of a shared feed or, if the mapping depends on the request, records that
+// are mapped for this stream alone.
 type view struct {
 	server *Server
 	source *source
@@ -38,15 +38,15 @@ func (v *view) leave(linger time.Duration) {
 	sources.release(v.server, v.source, v.feed, linger)
 }
 
-// beginning is where in the history a stream begins.
+// beginning is the position in the history at which a stream begins.
 type beginning struct {
 	at      history.Cursor
 	told    uint64 // the number of the record before at
-	opening []byte // the first frames: a gap if events are lost, and the id to resume from before the first event
+	opening []byte // the first frames: a gap if events are lost, and an id to resume from before the first event
 	lost    bool
 }
 
-// beginning returns where in the history the stream begins.
+// beginning returns the position at which the stream begins.
 func (v *view) beginning(lastID string, opened bool) (p beginning) {
 	if lastID != "" {
 		var found bool
@@ -70,7 +70,7 @@ func (v *view) beginning(lastID string, opened bool) (p beginning) {
 	return p
 }
 
-// replayed returns the place of the first event that a client without an id gets.
+// replayed returns the position of the first event for a client without an id.
 func (v *view) replayed() history.Cursor {
 	if v.server.Replay < 0 {
 		return v.feed.frames.Oldest()
@@ -96,7 +96,7 @@ func (v *view) tail(replay int) (at history.Cursor) {
 	return events[max(0, len(events)-replay)]
 }
 
-// find returns the place after the event with that id.
+// find returns the position after the event with this id.
 func (v *view) find(id string) (at history.Cursor, ok bool) {
 	if seq, ok := v.source.epochs.seqOf(id); ok {
 		return v.feed.frames.AfterSeq(seq)
@@ -138,7 +138,7 @@ func (v *view) findMapped(id string) (at history.Cursor, ok bool) {
 	return at, true
 }
 
-// mapped returns the id of the event that v.rec becomes for this stream, and whether it is sent. It counts nothing.
+// mapped returns the id of v.rec's event for this stream, and whether it is sent. It does not count metrics.
 func (v *view) mapped() (id []byte, sent bool) {
 	v.fallback = v.source.epochs.appendID(v.fallback[:0], v.rec.Seq)
 	var r mapping.Result
@@ -146,8 +146,8 @@ func (v *view) mapped() (id []byte, sent bool) {
 	return r.ID, r.Outcome == mapping.Sent
 }
 
-// each calls do for every record in the history until do returns false. v.rec is the record at place. each reports whether
-// none has left the history meanwhile.
+// each calls do for each record in the history until do returns false. v.rec is the record at place. each returns false if a record has
+// left the history meanwhile.
 func (v *view) each(do func(place history.Cursor) bool) (whole bool) {
 	place := v.feed.frames.Oldest()
 	reader := v.feed.frames.Subscribe(place, idle{})
@@ -166,7 +166,7 @@ func (v *view) each(do func(place history.Cursor) bool) (whole bool) {
 	}
 }
 
-// standing returns the id of the last event before at.
+// standing returns the id of the last event before this position.
 func (v *view) standing(at history.Cursor) []byte {
 	if id, _ := v.feed.frames.Before(at); id != "" {
 		return []byte(id)
@@ -174,7 +174,7 @@ func (v *view) standing(at history.Cursor) []byte {
 	return v.source.epochs.appendID(nil, v.feed.frames.Number(at))
 }
 
-// canonical returns an id of the history as this server writes it.
+// canonical returns an id in the form in which this server writes it.
 func (v *view) canonical(id string) []byte {
 	if seq, ok := v.source.epochs.seqOf(id); ok {
 		return v.source.epochs.appendID(nil, seq)
