@@ -2,10 +2,11 @@ package share
 
 import "time"
 
-// audience is the streams of a source. It is guarded by source.mu.
+// audience holds the streams of a source. It is guarded by source.mu.
 type audience struct {
 	streams  map[*delivery]struct{}
 	checking bool // a check for laggards is scheduled
+	pump     pump // delivers to them; has a lock of its own
 }
 
 // breakOff ends the streams of a source after a record with which the upstream reports its failure. They get the events before that
