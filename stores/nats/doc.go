@@ -1,9 +1,9 @@
-// Package nats is the store that keeps the history of sources in NATS JetStream, so that several processes share it. A build
-// has it with
+// Package nats is a store: it keeps the history of sources in NATS JetStream, so that several processes share it. Build it
+// in with
 //
 //	xcaddy build --with github.com/seed-4dedbcea/caddy-sse --with github.com/seed-4dedbcea/caddy-sse/stores/nats
 //
-// The option of share that names a store is not there yet, so that a build has the module and cannot use it.
+// The option of share that uses it is `store nats [<url...>]`.
 //
 // # What it promises
 //
