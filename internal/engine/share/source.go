@@ -38,8 +38,6 @@ type source struct {
 	server *Server // the newest config that uses this source
 	logs
 	audience
-
-	pump pump
 	signals
 	holding
 }
