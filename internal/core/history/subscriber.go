@@ -69,8 +69,8 @@ func (l *Log) Subscribe(at Cursor, w Waker) *Subscriber {
 	return s
 }
 
-// Place returns the subscriber's position.
-func (s *Subscriber) Place() Cursor { return Cursor(s.position.Load()) }
+// Cursor returns the subscriber's position.
+func (s *Subscriber) Cursor() Cursor { return Cursor(s.position.Load()) }
 
 // Finish makes the subscriber stop after the entries that are published now. It then gets Closed. Finish does not wake a parked
 // subscriber.

@@ -11,7 +11,7 @@ func (d *delivery) tellLive(state history.State) {
 	if d.isLive || d.err != nil || state == history.Lagged { // after lag, the gap comes first
 		return
 	}
-	at := d.subscriber.Place()
+	at := d.subscriber.Cursor()
 	if at < d.liveAt && state != history.Parked && state != history.Closed {
 		return
 	}
