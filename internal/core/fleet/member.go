@@ -121,6 +121,12 @@ func (m *Member) End(ctx context.Context, text string) bool {
 	}
 }
 
+// CatchUp waits until all is applied that the store has now. It reports false if the context was done first.
+func (m *Member) CatchUp(ctx context.Context) bool {
+	head, err := m.head(ctx)
+	return err == nil && m.await(ctx, head)
+}
+
 // Trim drops from the store what was there before that place.
 func (m *Member) Trim(ctx context.Context, before store.Pos) error { return m.log.Trim(ctx, before) }
 
@@ -211,7 +217,7 @@ func (m *Member) rank() int {
 // Times of an election.
 const (
 	rankDelay  = 100 * time.Millisecond // between those who may try
-	warmUp     = 300 * time.Millisecond // after which a new member has heard of a leader, if there is one
+	warmUp     = 300 * time.Millisecond // after which a new member leads a source that nobody has led
 	maxDown    = 5 * time.Second        // after which a leader whose upstream is not there lets others try
 	rest       = 10 * time.Second       // for which it does not lead then
 	maxBehind  = time.Second            // after which a member that lacks what others have looks for it
@@ -261,7 +267,11 @@ func (m *Member) decide() {
 		m.vacant = now
 	}
 	start := m.vacant
-	if earliest := m.since.Add(warmUp); earliest.After(start) {
+	warm := warmUp
+	if m.epoch != "" { // somebody may lead it, and be slow to say so
+		warm = m.fleet.settings.Lease / 2
+	}
+	if earliest := m.since.Add(warm); earliest.After(start) {
 		start = earliest
 	}
 	if now.Before(start.Add(time.Duration(m.rank()) * rankDelay)) {

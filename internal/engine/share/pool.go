@@ -307,10 +307,10 @@ func (p *sourcePool) up() map[string]float64 {
 	byName := make(map[string]float64)
 	for _, s := range p.list() {
 		s.mu.Lock()
-		name, state := s.server.report.Name, s.state
+		name, state, elsewhere := s.server.report.Name, s.state, s.store != nil && s.publisher == nil
 		s.mu.Unlock()
 		switch _, known := byName[name]; {
-		case state == isFinished:
+		case state == isFinished, elsewhere: // another process knows, if any does
 		case state != IsLive:
 			byName[name] = 0
 		case !known:

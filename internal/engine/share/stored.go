@@ -45,6 +45,9 @@ func (c *Server) joinStored(d *delivery, w http.ResponseWriter, r *http.Request,
 				v.leave(0)
 				return nil, false, errGone
 			}
+			if _, found := v.find(lastID); lastID != "" && !found {
+				src.catchUp(r.Context()) // another process may have sent that event already
+			}
 			return v, made && src.isNew, nil
 		default: // no process has opened it, so use one that is kept
 			v.leave(0)
@@ -114,6 +117,16 @@ func (d *delivery) await(done <-chan struct{}, c *Server, w http.ResponseWriter,
 			return false
 		}
 	}
+}
+
+// catchUp waits until the source has what is in the store now, for as long as a client may wait without a response.
+func (s *source) catchUp(ctx context.Context) {
+	s.mu.Lock()
+	member := s.member
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	member.CatchUp(ctx)
 }
 
 // openWith lets a source that was only looked up open its upstream, with the upstream of a request that may open it.

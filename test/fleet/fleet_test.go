@@ -1,0 +1,304 @@
+//go:build integration
+
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
+)
+
+var (
+	duration  = flag.Duration("fleet.duration", 20*time.Second, "how long faults go on")
+	clients   = flag.Int("fleet.clients", 30, "how many clients there are")
+	kills     = flag.Int("fleet.kills", 3, "how often a leader is killed, and how often it is stopped")
+	outage    = flag.Duration("fleet.outage", 5*time.Second, "how long the store is away")
+	processes = flag.Int("fleet.processes", 3, "how many Caddys there are")
+)
+
+// fleet is Caddys with one store, and all that is around them.
+type fleet struct {
+	t        *testing.T
+	caddys   []*process
+	admins   []string
+	upstream *upstream
+	proxy    *proxy
+	checker  *checker
+
+	stop    context.CancelFunc
+	reading sync.WaitGroup
+}
+
+// newFleet starts Caddys. The upstream sends that many records in a second.
+func newFleet(t *testing.T, e *engine, rate int, resumes bool) *fleet {
+	t.Helper()
+	program, _ := build(t)
+	f := &fleet{t: t, upstream: newUpstream(t, time.Second/time.Duration(rate), resumes), checker: newChecker(t, resumes)}
+	var addresses []string
+	for i := range *processes {
+		address, admin := ssetest.FreeAddress(t), ssetest.FreeAddress(t)
+		folder := t.TempDir()
+		file := filepath.Join(folder, "Caddyfile")
+		mapping := ""
+		query := ""
+		if resumes {
+			mapping, query = "id {record.n}\n", "?since={last_id}"
+		}
+		config := fmt.Sprintf("{\nadmin %s\npersist_config off\n}\nhttp://%s {\nsse {\nbackend http %s/%s\n%sdrain 1s\nretry 100ms\nshare numbers {\nhistory 20000 16MiB\nlinger 2s\n%s\n}\n}\n}\n", admin, address, f.upstream.URL, query, mapping, e.store)
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p := newProcess(t, fmt.Sprintf("caddy%d", i), address, program, "run", "--config", file)
+		p.env = []string{"XDG_DATA_HOME=" + folder, "XDG_CONFIG_HOME=" + folder}
+		f.caddys, f.admins, addresses = append(f.caddys, p), append(f.admins, admin), append(addresses, address)
+	}
+	for _, p := range f.caddys {
+		p.start()
+	}
+	f.proxy = newProxy(t, addresses...)
+	return f
+}
+
+// read has clients read until the test ends.
+func (f *fleet) read(n int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	f.stop = cancel
+	f.t.Cleanup(func() { cancel(); f.reading.Wait() })
+	for i := range n {
+		c := &client{checker: f.checker, number: i, url: f.proxy.url()}
+		f.reading.Go(func() { c.run(ctx) })
+	}
+}
+
+// waitCurrent waits until all clients have what the upstream sends now.
+func (f *fleet) waitCurrent(what string, n int) {
+	f.t.Helper()
+	target := f.upstream.newest() + 1
+	ssetest.Wait(f.t, "all clients to be current "+what, func() bool { return f.checker.behind(n) >= target })
+}
+
+// leader returns the index of the Caddy that has the upstream, or -1.
+func (f *fleet) leader() int {
+	for i, admin := range f.admins {
+		var list []struct{ Role string }
+		client := http.Client{Timeout: time.Second}
+		response, err := client.Get("http://" + admin + "/sse/sources")
+		if err != nil {
+			continue
+		}
+		err = json.NewDecoder(response.Body).Decode(&list)
+		response.Body.Close()
+		if err == nil && slices.ContainsFunc(list, func(s struct{ Role string }) bool { return s.Role == "leader" }) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (f *fleet) waitLeader() int {
+	f.t.Helper()
+	leader := -1
+	ssetest.Wait(f.t, "a leader", func() bool { leader = f.leader(); return leader >= 0 })
+	return leader
+}
+
+// end has the clients stop, and checks the upstream's connections.
+func (f *fleet) end() {
+	f.t.Helper()
+	f.stop()
+	f.reading.Wait()
+	open, most, asked := f.upstream.counts()
+	f.t.Logf("%s; the upstream was asked %d times, by at most %d at a time", f.checker.summary(), asked, most)
+	if open > 1 {
+		f.t.Errorf("%d connections to the upstream at the end", open)
+	}
+}
+
+func TestClientsOfAFleetMissNothingWhateverIsKilled(t *testing.T) {
+	for _, resumes := range []bool{true, false} {
+		t.Run(fmt.Sprintf("resumes %v", resumes), func(t *testing.T) {
+			each(t, func(t *testing.T, e *engine) {
+				f := newFleet(t, e, 200, resumes)
+				f.read(*clients)
+				f.waitCurrent("at the start", *clients)
+				for end := time.Now().Add(*duration); time.Now().Before(end) && !t.Failed(); {
+					f.fault(e)
+				}
+				f.waitCurrent("at the end", *clients)
+				f.end()
+			})
+		})
+	}
+}
+
+// fault does something to a process, and waits for a while.
+func (f *fleet) fault(e *engine) {
+	i := rand.IntN(len(f.caddys))
+	p := f.caddys[i]
+	switch what := rand.IntN(6); what {
+	case 0, 1:
+		f.checker.note("kill %s, leader %d", p.name, f.leader())
+		p.kill()
+		time.Sleep(rand.N(4 * time.Second))
+		p.start()
+	case 2:
+		f.checker.note("freeze %s, leader %d", p.name, f.leader())
+		p.signal(syscall.SIGSTOP)
+		time.Sleep(rand.N(6 * time.Second))
+		p.signal(syscall.SIGCONT)
+	case 3:
+		f.checker.note("stop %s, leader %d", p.name, f.leader())
+		p.signal(syscall.SIGTERM)
+		p.wait()
+		p.start()
+	case 4:
+		f.checker.note("reload %s", p.name)
+		f.reload(i)
+	default:
+		s := e.servers[rand.IntN(len(e.servers))]
+		f.checker.note("kill %s", s.name)
+		s.kill()
+		time.Sleep(rand.N(2 * time.Second))
+		s.start()
+	}
+	f.checker.note("done")
+	time.Sleep(rand.N(2 * time.Second))
+}
+
+func (f *fleet) reload(i int) {
+	f.t.Helper()
+	p := f.caddys[i]
+	config, err := os.Open(p.args[2])
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer config.Close()
+	r, _ := http.NewRequest(http.MethodPost, "http://"+f.admins[i]+"/load", config)
+	r.Header.Set("Content-Type", "text/caddyfile")
+	r.Header.Set("Cache-Control", "must-revalidate") // although nothing has changed
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		f.t.Errorf("reload: %v", err)
+		return
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		f.t.Errorf("reload: %s", response.Status)
+	}
+}
+
+// TestALeaderThatIsGoneIsReplaced measures how long clients of other processes get nothing.
+func TestALeaderThatIsGoneIsReplaced(t *testing.T) {
+	for name, end := range map[string]func(p *process){
+		"killed":  func(p *process) { p.kill() },
+		"stopped": func(p *process) { p.signal(syscall.SIGTERM) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, e *engine) {
+				f := newFleet(t, e, 200, true)
+				f.read(*clients)
+				f.waitCurrent("at the start", *clients)
+				var took []time.Duration
+				for range *kills {
+					p := f.caddys[f.waitLeader()]
+					f.checker.note("%s ends", p.name)
+					before := f.upstream.newest()
+					began := time.Now()
+					end(p)
+					// Records from after its end come from another one.
+					_, _, asked := f.upstream.counts()
+					ssetest.Wait(t, "another process to ask the upstream, and events from it", func() bool {
+						_, _, now := f.upstream.counts()
+						f.checker.mu.Lock()
+						defer f.checker.mu.Unlock()
+						newest := 0
+						for _, n := range f.checker.newest {
+							newest = max(newest, n)
+						}
+						return now > asked && newest > before+1
+					})
+					took = append(took, time.Since(began))
+					p.wait()
+					p.start()
+					f.waitCurrent("after that", *clients)
+				}
+				slices.Sort(took)
+				t.Logf("first event of another process after %v (median), %v (worst) of %d", took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), len(took))
+				f.end()
+			})
+		})
+	}
+}
+
+func TestALeaderThatWasFrozenIsNotHeard(t *testing.T) {
+	each(t, func(t *testing.T, e *engine) {
+		f := newFleet(t, e, 200, true)
+		f.read(*clients)
+		f.waitCurrent("at the start", *clients)
+		frozen := f.waitLeader()
+		f.checker.note("%s is frozen", f.caddys[frozen].name)
+		f.caddys[frozen].signal(syscall.SIGSTOP)
+		ssetest.Wait(t, "another leader", func() bool { l := f.leader(); return l >= 0 && l != frozen })
+		time.Sleep(2500 * time.Millisecond) // twice the lease, and what comes meanwhile waits in its socket
+		f.checker.note("and goes on")
+		f.caddys[frozen].signal(syscall.SIGCONT)
+		f.waitCurrent("after that", *clients)
+		ssetest.Wait(t, "one connection to the upstream", func() bool { open, _, _ := f.upstream.counts(); return open == 1 })
+		f.end()
+	})
+}
+
+func TestAStoreThatIsAwayHoldsEventsBackAndLosesNone(t *testing.T) {
+	each(t, func(t *testing.T, e *engine) {
+		f := newFleet(t, e, 200, true)
+		f.read(*clients)
+		f.waitCurrent("at the start", *clients)
+		f.checker.note("the store is away")
+		for _, s := range e.servers {
+			s.kill()
+		}
+		time.Sleep(*outage)
+		f.checker.note("the store is back")
+		for _, s := range e.servers {
+			s.begin()
+		}
+		f.waitCurrent("after that", *clients)
+		f.end()
+		f.checker.mu.Lock()
+		defer f.checker.mu.Unlock()
+		for reason, n := range f.checker.gaps {
+			if reason == "store" || reason == "upstream" {
+				t.Errorf("%d gaps because of %s", n, reason)
+			}
+		}
+	})
+}
+
+func TestClientsResumeAfterAllProcessesWereKilled(t *testing.T) {
+	each(t, func(t *testing.T, e *engine) {
+		f := newFleet(t, e, 200, true)
+		f.read(*clients)
+		f.waitCurrent("at the start", *clients)
+		for _, p := range f.caddys {
+			p.kill()
+		}
+		time.Sleep(time.Second)
+		for _, p := range f.caddys {
+			p.start()
+		}
+		f.waitCurrent("after that", *clients)
+		f.end()
+	})
+}
