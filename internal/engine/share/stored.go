@@ -124,6 +124,9 @@ func (s *source) catchUp(ctx context.Context) {
 	s.mu.Lock()
 	member := s.member
 	s.mu.Unlock()
+	if member == nil {
+		return // it is about to join
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	member.CatchUp(ctx)
