@@ -176,8 +176,10 @@ func (c *client) take(event ssetest.Event) {
 	if event.Type == "sse-gap" {
 		var gap struct{ Reason string }
 		_ = json.Unmarshal([]byte(event.Data), &gap)
-		c.gap = gap.Reason
-		c.gaps[gap.Reason]++
+		if c.last > 0 { // else it has nothing that something could be missing after
+			c.gap = gap.Reason
+			c.gaps[gap.Reason]++
+		}
 		return
 	}
 	var record struct{ N int }

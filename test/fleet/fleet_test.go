@@ -3,15 +3,20 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -21,53 +26,61 @@ import (
 )
 
 var (
-	duration  = flag.Duration("fleet.duration", 20*time.Second, "how long faults go on")
+	duration  = flag.Duration("fleet.duration", 8*time.Second, "how long faults go on")
 	clients   = flag.Int("fleet.clients", 30, "how many clients there are")
-	kills     = flag.Int("fleet.kills", 3, "how often a leader is killed, and how often it is stopped")
+	kills     = flag.Int("fleet.kills", 2, "how often a leader is killed, and how often it is stopped")
 	outage    = flag.Duration("fleet.outage", 5*time.Second, "how long the store is away")
 	processes = flag.Int("fleet.processes", 3, "how many Caddys there are")
 )
 
 // fleet is Caddys with one store, and all that is around them.
 type fleet struct {
-	t        *testing.T
-	caddys   []*process
-	admins   []string
-	upstream *upstream
-	proxy    *proxy
-	checker  *checker
+	t         *testing.T
+	caddys    []*process
+	admins    []string
+	addresses []string // of their sites
+	upstream  *upstream
+	proxy     *proxy
+	checker   *checker
 
 	stop    context.CancelFunc
 	reading sync.WaitGroup
 }
 
-// newFleet starts Caddys. The upstream sends that many records in a second.
+// newFleet starts Caddys before an upstream that sends that many records in a second.
 func newFleet(t *testing.T, e *engine, rate int, resumes bool) *fleet {
 	t.Helper()
+	u := newUpstream(t, time.Second/time.Duration(rate), resumes)
+	options := "backend http " + u.URL + "/"
+	if resumes {
+		options += "?since={last_id}\nid {record.n}"
+	}
+	f := startFleet(t, e, options, "share numbers")
+	f.upstream, f.checker = u, newChecker(t, resumes)
+	return f
+}
+
+// startFleet starts Caddys whose sse has these options, and shares by that line.
+func startFleet(t *testing.T, e *engine, options, share string) *fleet {
+	t.Helper()
 	program, _ := build(t)
-	f := &fleet{t: t, upstream: newUpstream(t, time.Second/time.Duration(rate), resumes), checker: newChecker(t, resumes)}
-	var addresses []string
+	f := &fleet{t: t}
 	for i := range *processes {
 		address, admin := ssetest.FreeAddress(t), ssetest.FreeAddress(t)
 		folder := t.TempDir()
 		file := filepath.Join(folder, "Caddyfile")
-		mapping := ""
-		query := ""
-		if resumes {
-			mapping, query = "id {record.n}\n", "?since={last_id}"
-		}
-		config := fmt.Sprintf("{\nadmin %s\npersist_config off\n}\nhttp://%s {\nsse {\nbackend http %s/%s\n%sdrain 1s\nretry 100ms\nshare numbers {\nhistory 20000 16MiB\nlinger 2s\n%s\n}\n}\n}\n", admin, address, f.upstream.URL, query, mapping, e.store)
+		config := fmt.Sprintf("{\nadmin %s\npersist_config off\nlog {\nlevel DEBUG\n}\n}\nhttp://%s {\nsse {\n%s\ndrain 1s\nretry 100ms\n%s {\nhistory 20000 16MiB\nlinger 2s\n%s\n}\n}\n}\n", admin, address, options, share, e.store)
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		p := newProcess(t, fmt.Sprintf("caddy%d", i), address, program, "run", "--config", file)
-		p.env = []string{"XDG_DATA_HOME=" + folder, "XDG_CONFIG_HOME=" + folder}
-		f.caddys, f.admins, addresses = append(f.caddys, p), append(f.admins, admin), append(addresses, address)
+		p.folder, p.env = folder, []string{"XDG_DATA_HOME=" + folder, "XDG_CONFIG_HOME=" + folder}
+		f.caddys, f.admins, f.addresses = append(f.caddys, p), append(f.admins, admin), append(f.addresses, address)
 	}
 	for _, p := range f.caddys {
 		p.start()
 	}
-	f.proxy = newProxy(t, addresses...)
+	f.proxy = newProxy(t, f.addresses...)
 	return f
 }
 
@@ -123,6 +136,16 @@ func (f *fleet) end() {
 	f.t.Logf("%s; the upstream was asked %d times, by at most %d at a time", f.checker.summary(), asked, most)
 	if open > 1 {
 		f.t.Errorf("%d connections to the upstream at the end", open)
+	}
+}
+
+// wantNoGaps checks that nobody was told of a loss where there was none.
+func (f *fleet) wantNoGaps() {
+	f.t.Helper()
+	f.checker.mu.Lock()
+	defer f.checker.mu.Unlock()
+	for reason, n := range f.checker.gaps {
+		f.checker.fail("%d gaps because of %s", n, reason)
 	}
 }
 
@@ -237,6 +260,7 @@ func TestALeaderThatIsGoneIsReplaced(t *testing.T) {
 				slices.Sort(took)
 				t.Logf("first event of another process after %v (median), %v (worst) of %d", took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), len(took))
 				f.end()
+				f.wantNoGaps()
 			})
 		})
 	}
@@ -257,6 +281,7 @@ func TestALeaderThatWasFrozenIsNotHeard(t *testing.T) {
 		f.waitCurrent("after that", *clients)
 		ssetest.Wait(t, "one connection to the upstream", func() bool { open, _, _ := f.upstream.counts(); return open == 1 })
 		f.end()
+		f.wantNoGaps()
 	})
 }
 
@@ -276,13 +301,7 @@ func TestAStoreThatIsAwayHoldsEventsBackAndLosesNone(t *testing.T) {
 		}
 		f.waitCurrent("after that", *clients)
 		f.end()
-		f.checker.mu.Lock()
-		defer f.checker.mu.Unlock()
-		for reason, n := range f.checker.gaps {
-			if reason == "store" || reason == "upstream" {
-				t.Errorf("%d gaps because of %s", n, reason)
-			}
-		}
+		f.wantNoGaps()
 	})
 }
 
@@ -300,5 +319,101 @@ func TestClientsResumeAfterAllProcessesWereKilled(t *testing.T) {
 		}
 		f.waitCurrent("after that", *clients)
 		f.end()
+		f.wantNoGaps()
+	})
+}
+
+func TestRecordsThatAnyProcessReceivesReachTheClientsOfAllInOneOrder(t *testing.T) {
+	each(t, func(t *testing.T, e *engine) {
+		f := startFleet(t, e, "backend listen unix/feed.sock", "share") // each in a folder of its own
+		var streams []*ssetest.Stream
+		for _, address := range f.addresses {
+			streams = append(streams, ssetest.Get(t, ssetest.Client(t, "h1"), "http://"+address+"/"))
+		}
+		for _, s := range streams {
+			ssetest.Wait(t, "the opening block", func() bool { return s.State().LastEventID != "" })
+		}
+		const each = 200
+		var sending sync.WaitGroup
+		for i, p := range f.caddys {
+			sending.Go(func() {
+				socket := filepath.Join(p.folder, "feed.sock")
+				var conn net.Conn
+				ssetest.Wait(t, "the socket of "+p.name, func() (ok bool) {
+					var err error
+					conn, err = net.Dial("unix", socket)
+					return err == nil
+				})
+				defer conn.Close()
+				for n := range each {
+					fmt.Fprintf(conn, "%d:%d\n", i, n)
+				}
+			})
+		}
+		sending.Wait()
+		all := streams[0].WaitEvents(each * len(f.caddys))
+		next := make(map[string]int)
+		for _, event := range all {
+			process, n, _ := strings.Cut(event.Data, ":")
+			if n != strconv.Itoa(next[process]) {
+				t.Fatalf("%s of process %s, want %d", n, process, next[process])
+			}
+			next[process]++
+		}
+		for _, s := range streams[1:] {
+			for i, event := range s.WaitEvents(len(all)) {
+				if event.Data != all[i].Data || event.ID != all[i].ID {
+					t.Fatalf("event %d is %s %q, and %s %q at another process", i, event.ID, event.Data, all[i].ID, all[i].Data)
+				}
+			}
+		}
+	})
+}
+
+// TestAnAnswerWhoseProcessDiesIsAnErrorAndIsNotAskedForAgain: a language model's answer costs money.
+func TestAnAnswerWhoseProcessDiesIsAnErrorAndIsNotAskedForAgain(t *testing.T) {
+	each(t, func(t *testing.T, e *engine) {
+		asked := make(chan struct{}, 9)
+		model := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked <- struct{}{}
+			w.Header().Set("Content-Type", "application/x-ndjson")
+			fmt.Fprint(w, "1\n2\n")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}))
+		t.Cleanup(func() { model.CloseClientConnections(); model.Close() })
+		f := startFleet(t, e, "end over\nbackend http "+model.URL+" {\nmethod POST\n}", "share answer")
+		for i, p := range f.caddys {
+			config, err := os.ReadFile(p.args[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			config = bytes.Replace(config, []byte("share answer {\n"), []byte("share answer {\nopen POST\nreplay all\nkeep 1m\n"), 1)
+			if err := os.WriteFile(p.args[2], config, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f.reload(i)
+		}
+		post := func(r *http.Request) { r.Method = http.MethodPost }
+		asker := ssetest.Get(t, ssetest.Client(t, "h1"), "http://"+f.addresses[0]+"/", post)
+		asker.WaitEvents(2)
+		other := ssetest.Get(t, ssetest.Client(t, "h1"), "http://"+f.addresses[1]+"/")
+		other.WaitEvents(2)
+		f.caddys[0].kill()
+		events := other.WaitEvents(3)
+		if events[2].Type != "sse-error" || other.WaitEnd() == nil {
+			t.Errorf("%v", other)
+		}
+		if late := ssetest.Get(t, ssetest.Client(t, "h1"), "http://"+f.addresses[2]+"/"); late.Status != http.StatusOK || late.WaitEnd() == nil || len(late.Events()) != 3 {
+			t.Errorf("a client that comes later: %v", late)
+		}
+		if n := len(asked); n != 1 {
+			t.Errorf("the model was asked %d times", n)
+		}
+		again := ssetest.Get(t, ssetest.Client(t, "h1"), "http://"+f.addresses[1]+"/", post)
+		again.WaitEvents(2)
+		if n := len(asked); n != 2 {
+			t.Errorf("the model was asked %d times for another question", n-1)
+		}
 	})
 }

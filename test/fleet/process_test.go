@@ -55,6 +55,7 @@ type process struct {
 	path    string
 	args    []string
 	env     []string
+	folder  string // it runs in
 	address string // on which it accepts connections once it runs
 	log     string
 
@@ -97,6 +98,7 @@ func (p *process) begin() {
 	}
 	defer log.Close()
 	p.cmd = exec.Command(p.path, p.args...)
+	p.cmd.Dir = p.folder
 	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

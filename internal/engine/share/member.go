@@ -20,6 +20,7 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stores"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
 	"github.com/seed-4dedbcea/caddy-sse/store"
+	"go.uber.org/zap"
 )
 
 // membership is a source's part in a fleet, which are the processes with the same source in the same store. It is zero without a store.
@@ -228,6 +229,8 @@ func (r replica) Lead(ctx context.Context, w *fleet.Writer, resumes bool) (over 
 		_ = p.Commit()
 	}
 	if resumes && !s.continues() {
+		c := s.config()
+		c.report.Logger.Debug("the upstream does not continue where another process has left it", zap.String("backend", c.report.Backend))
 		s.tellGap()
 	}
 	err, over := s.keepOpen(ctx)
