@@ -84,7 +84,7 @@ func TestCredentialsThatExpireAreReadAgain(t *testing.T) {
 	op := &operator{t: t}
 	s := startServer(t, op.lines())
 	file := filepath.Join(t.TempDir(), "user.creds")
-	op.credentials(file, 4*time.Second)
+	op.credentials(file, 10*time.Second) // in which it connects, also on a slow machine
 	o := open(t, []*server{s}, func(s *nats.Store) { s.Credentials = file })
 	o.awaitUp(t)
 	add(t, o.Log("a"), 0, "one")
