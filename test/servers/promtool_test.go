@@ -55,6 +55,36 @@ func TestAlertsFireForWhatTheirNamesSay(t *testing.T) {
 		{"max_streams is reached", map[string]string{
 			`caddy_sse_streams_refused_total{instance="a",name="n",reason="max_streams"}`: "0+1x90",
 		}, []string{"SSEStreamsAreRefused"}},
+		{"a store cannot be used", map[string]string{
+			`caddy_sse_store_up{instance="a",store="nats"}`: "1x80 0x9",
+			`caddy_sse_store_up{instance="b",store="nats"}`: "1x90",
+		}, []string{"SSEStoreIsDown"}},
+		{"a store is away for a moment", map[string]string{`caddy_sse_store_up{instance="a",store="nats"}`: "1x89 0x0"}, nil},
+		{"instances take upstreams over from each other", map[string]string{
+			`caddy_sse_source_takeovers_total{instance="a",job="j",reason="expired"}`:  "0+1x90",
+			`caddy_sse_source_takeovers_total{instance="b",job="j",reason="resigned"}`: "0+1x90",
+			`caddy_sse_sources_leading{instance="a",job="j"}`:                          "1x90",
+			`caddy_sse_sources_leading{instance="b",job="j"}`:                          "0x90",
+		}, []string{"SSEUpstreamChangesHandsOften"}},
+		{"many sources begin, and a deploy hands them over", map[string]string{
+			`caddy_sse_source_takeovers_total{instance="a",job="j",reason="first"}`:    "0+9x90",
+			`caddy_sse_source_takeovers_total{instance="b",job="j",reason="resigned"}`: "0x85 100x5",
+			`caddy_sse_sources_leading{instance="b",job="j"}`:                          "0x85 100x5",
+		}, nil},
+		{"nobody has the upstream", map[string]string{
+			`caddy_sse_sources_leading{instance="a",job="j"}`:         "1x80 0x9",
+			`caddy_sse_sources_leading{instance="b",job="j"}`:         "0x90",
+			`caddy_sse_sources_active{instance="b",job="j",name="n"}`: "1x90",
+			`caddy_sse_streams_active{instance="b",job="j",name="n"}`: "0x90",
+			`caddy_sse_streams_active{instance="b",job="j",name="m"}`: "3x90",
+			`caddy_sse_events_total{instance="b",job="j",name="m"}`:   "0+60x90",
+		}, []string{"SSENobodyLeads"}},
+		{"a source without a client has no upstream", map[string]string{
+			`caddy_sse_sources_leading{instance="a",job="j"}`:         "0x90",
+			`caddy_sse_sources_active{instance="a",job="j",name="n"}`: "1x90",
+			`caddy_sse_streams_active{instance="a",job="j",name="n"}`: "0x90",
+		}, nil},
+		{"records are fenced", map[string]string{`caddy_sse_records_fenced_total{instance="a"}`: "0x80 5x9"}, []string{"SSERecordsAreFenced"}},
 		{"clients want something else", map[string]string{
 			`caddy_sse_streams_refused_total{instance="a",name="n",reason="accept"}`: "0+1x90",
 		}, nil},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
@@ -41,5 +42,26 @@ func TestEveryConfigWithAStoreInTheDocumentationIsOneThatCaddyTakes(t *testing.T
 	}
 	if taken < 4 {
 		t.Errorf("only %d configs have a store", taken)
+	}
+}
+
+// TestEveryExampleWithAStoreIsAConfigThatCaddyTakes, and its proxy, too.
+func TestEveryExampleWithAStoreIsAConfigThatCaddyTakes(t *testing.T) {
+	for file, want := range map[string]string{"Caddyfile": `"store":{"name":"nats"`, "proxy.Caddyfile": `"selection_policy":{"policy":"round_robin"}`} {
+		config, err := os.ReadFile("../../../examples/fleet/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		adapted, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(config, map[string]any{"filename": file})
+		if err != nil || len(warnings) > 0 || !strings.Contains(string(adapted), want) {
+			t.Errorf("%s: %v, %v, %s", file, err, warnings, adapted)
+		}
+		var parsed caddy.Config
+		if err := caddy.StrictUnmarshalJSON(adapted, &parsed); err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Validate(&parsed); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }
