@@ -19,12 +19,7 @@ const (
 )
 
 // largeTypes are the types with more than mostFields fields, and the reason why they are not divided.
-var largeTypes = map[string]string{
-	"internal/core/fleet.Fleet":  "a process in the fleet: its connection, its goroutines, and what one lock guards",
-	"internal/core/fleet.Member": "a source's member: the parts that change are types of their own, embedded",
-	"internal/core/fleet.place":  "a member's position in the log, which is copied as a whole",
-	"internal/engine/share.feed": "the frames of one mapping: three groups, each with the lock that guards it",
-}
+var largeTypes = map[string]string{}
 
 // TestTheCodeStaysReadable limits the number of files in the root package, the length of a file, and the fields of a type.
 // Options do not count as fields: those with a name in JSON, and those of a type that holds a configuration.

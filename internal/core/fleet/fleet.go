@@ -78,21 +78,36 @@ type Fleet struct {
 	store    store.Store
 	settings store.Settings
 	observer Observer
-	node     string
 	presence store.Presence
+	node     string
 
+	work
+	hurry chan struct{} // something has changed that others should know
+
+	mu sync.Mutex
+	roster
+	hearing
+	yields bool // the process is about to stop
+}
+
+// roster is the members of a process. It is guarded by Fleet.mu.
+type roster struct {
+	members map[string][]*Member // by the log's name
+	left    []state              // of members that have left since the last announcement
+	serial  uint64
+}
+
+// work is goroutines that end together.
+type work struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	hurry   chan struct{} // something has changed that others should know
+}
 
-	mu      sync.Mutex
-	members map[string][]*Member // by the log's name
-	left    []state              // of members that have left since the last announcement
-	nodes   map[string]time.Time // other processes, and when they were heard
-	serial  uint64
-	yields  bool      // the process is about to stop
-	failed  time.Time // when the store has failed last
+// hearing is what a process knows of the others. It is guarded by Fleet.mu.
+type hearing struct {
+	nodes  map[string]time.Time // other processes, and when they were heard
+	failed time.Time            // when the store has failed last
 }
 
 // New returns the fleet of a process. Close it to have its goroutines end.
@@ -100,7 +115,7 @@ func New(st store.Store, settings store.Settings, observer Observer) *Fleet {
 	f := &Fleet{
 		store: st, settings: settings, observer: observer, presence: st.Presence(),
 		node:  newNode(),
-		hurry: make(chan struct{}, 1), members: make(map[string][]*Member), nodes: make(map[string]time.Time),
+		hurry: make(chan struct{}, 1), roster: roster{members: make(map[string][]*Member)}, hearing: hearing{nodes: make(map[string]time.Time)},
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.running.Go(f.watch)
@@ -162,10 +177,10 @@ func (f *Fleet) isYielding() bool {
 // are heard. after is the place from which on the log is read, 0 for all of it. The caller must have it Leave.
 func (f *Fleet) Join(log string, src Source, everyone bool, after store.Pos) *Member {
 	m := &Member{
-		fleet: f, name: log, log: f.store.Log(log), src: src, everyone: everyone,
-		inSync: make(chan struct{}), refollow: make(chan struct{}, 1), since: time.Now(),
+		identity: identity{fleet: f, name: log, log: f.store.Log(log), everyone: everyone, since: time.Now()}, src: src,
+		inSync: make(chan struct{}), refollow: make(chan struct{}, 1),
 	}
-	m.place = place{from: after, pos: after, moved: make(chan struct{})}
+	m.place = place{progress: progress{from: after, pos: after}, moved: make(chan struct{})}
 	m.peers = make(map[string]peer)
 	m.ctx, m.cancel = context.WithCancel(f.ctx)
 	f.mu.Lock()

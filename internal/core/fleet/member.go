@@ -13,18 +13,9 @@ import (
 
 // Member is one process's part in a source.
 type Member struct {
-	fleet    *Fleet
-	name     string
-	log      store.Log
-	src      Source
-	serial   uint64 // among the members of the process
-	id       string // of the process and the member
-	everyone bool   // each member has an upstream
-	since    time.Time
-
-	ctx     context.Context
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	identity
+	src Source
+	work
 
 	inSync   chan struct{} // closed once all is applied that was in the log when the member came
 	refollow chan struct{} // look at the head, and follow anew
@@ -38,21 +29,37 @@ type Member struct {
 	kept
 }
 
+// identity is what a member is from its beginning to its end.
+type identity struct {
+	fleet    *Fleet
+	name     string // of the log
+	log      store.Log
+	serial   uint64 // among the members of the process
+	id       string // of the process and the member
+	everyone bool   // each member has an upstream
+	since    time.Time
+}
+
 // place is how far a member has come in its log. It is guarded by Member.mu.
 type place struct {
-	from   store.Pos // where the log begins for this member
-	pos    store.Pos // of the newest message
-	epoch  string
-	leader string    // the member that has opened the epoch
-	last   uint64    // number of the newest record
-	mark   uint64    // of the newest message
+	progress
 	missed uint64    // how often messages were missing that nobody has told of
 	losses uint64    // how often the store has been found to have lost messages
-	own    uint64    // nonce of its own newest message
 	heard  time.Time // when the newest message of another member came
 	ended  error     // the source takes nothing more: errOver, errReset
 	synced bool
 	moved  chan struct{} // closed when anything of this has changed
+}
+
+// progress is what a member knows of the newest message that it has applied.
+type progress struct {
+	from   store.Pos // where the log begins for this member
+	pos    store.Pos
+	epoch  string
+	leader string // the member that has opened the epoch
+	last   uint64 // number of the newest record
+	mark   uint64
+	own    uint64 // nonce of its own newest message
 }
 
 // election is what a member knows of the others, and what it has decided. It is guarded by Member.mu.

@@ -27,11 +27,18 @@ type feed struct {
 	compressed compress.Shared // frames, for clients that get them compressed
 	failed     atomic.Bool     // a record was refused, so the feed has ended before its source
 
-	// Guarded by the source's mu.
+	usage
+	maker
+}
+
+// usage says who uses a feed. It is guarded by the source's mu.
+type usage struct {
 	server  *Server // the newest config with this mapping
 	streams int     // the number of streams that are open, or have ended less than linger ago
+}
 
-	// Guarded by the source's mapping lock, or owned by the goroutine that makes the feed.
+// maker makes a feed's frames. It is guarded by the source's mapping lock, or owned by the goroutine that makes the feed.
+type maker struct {
 	current *Server         // server at the beginning of the read
 	counts  *metrics.Meters // nil if the records were counted already
 	mapper  *mapping.Mapper
@@ -151,7 +158,7 @@ func (s *source) findFeed(c *Server, streams int) *feed {
 
 func (s *source) newFeed(c *Server) *feed {
 	global := caddy.NewReplacer().GetString
-	f := &feed{key: c.feed, server: c, current: c}
+	f := &feed{key: c.feed, usage: usage{server: c}, maker: maker{current: c}}
 	if c.perRequest {
 		f.frames = s.records
 		f.ids = c.Mapping.BindIDs(global)
