@@ -16,10 +16,6 @@ func TestTheBackendInTheDocumentationWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	write := func(name, text string) {
 		t.Helper()
@@ -39,20 +35,37 @@ func TestTheBackendInTheDocumentationWorks(t *testing.T) {
 		write(file[1], file[2])
 	}
 
-	// The same versions as here, so that nothing is downloaded.
-	for _, name := range []string{"go.mod", "go.sum"} {
-		text, err := os.ReadFile(name)
+	runAsModule(t, dir, "example.com/redis", []string{"vet", "./..."}, []string{"test", "./..."}, []string{"run", "./cmd/caddy", "validate", "--config", "Caddyfile"})
+}
+
+// TestTheClockOfTheExamplesIsAModuleOfItsOwn copies examples/clock, as somebody would who begins with it.
+func TestTheClockOfTheExamplesIsAModuleOfItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("examples/clock")); err != nil {
+		t.Fatal(err)
+	}
+	runAsModule(t, dir, "example.com/clock", []string{"vet", "./..."}, []string{"test", "./..."})
+}
+
+// runAsModule runs go commands in a folder, which becomes a module with this repository as its only need. It has the same
+// versions of everything else, so that nothing is downloaded.
+func runAsModule(t *testing.T, dir, name string, commands ...[]string) {
+	t.Helper()
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(name, string(text))
+		if err := os.WriteFile(filepath.Join(dir, file), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for _, args := range [][]string{
-		{"mod", "edit", "-module", "example.com/redis", "-require", "github.com/seed-4dedbcea/caddy-sse@v0.0.0", "-replace", "github.com/seed-4dedbcea/caddy-sse=" + root},
-		{"vet", "./..."},
-		{"test", "./..."},
-		{"run", "./cmd/caddy", "validate", "--config", "Caddyfile"},
-	} {
+	edit := []string{"mod", "edit", "-module", name, "-require", "github.com/seed-4dedbcea/caddy-sse@v0.0.0", "-replace", "github.com/seed-4dedbcea/caddy-sse=" + root}
+	for _, args := range append([][]string{edit}, commands...) {
 		cmd := exec.Command("go", args...)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")

@@ -32,7 +32,7 @@ func (m *Member) follow() {
 		if m.position() != before {
 			failed = 0
 		}
-		pause(m.ctx, min(100*time.Millisecond<<min(failed, 5), 2*time.Second))
+		pause(m.ctx, min(100*time.Millisecond<<min(failed, 5), 500*time.Millisecond))
 	}
 }
 
