@@ -51,13 +51,35 @@ func (m *Member) lead(reason string) {
 func (m *Member) open(ctx context.Context, hasLost bool) (epoch string, former, lost bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*m.fleet.settings.Lease)
 	defer cancel()
+	for range maxTries {
+		epoch, former, lost, err := m.tryOpen(ctx, hasLost)
+		if !errors.Is(err, errDeposed) || !m.isYielded() {
+			return epoch, former, lost
+		}
+	}
+	return "", false, false
+}
+
+// maxTries is how often a member tries to take over from one that yields and goes on until then: at a high rate, that is
+// often quicker.
+const maxTries = 20
+
+// isYielded reports whether a peer leads until another one takes over, and none leads otherwise.
+func (m *Member) isYielded() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.anyFresh(func(p peer) bool { return p.yields }) && !m.anyFresh(func(p peer) bool { return p.leads && !p.yields })
+}
+
+// tryOpen is open, once. It returns errDeposed if another member was quicker.
+func (m *Member) tryOpen(ctx context.Context, hasLost bool) (epoch string, former, lost bool, err error) {
 	head, err := m.head(ctx)
 	if err != nil {
 		m.fleet.observer.Failed(m.name, err)
-		return "", false, false
+		return "", false, false, err
 	}
 	if !m.await(ctx, head) {
-		return "", false, false
+		return "", false, false, context.Cause(ctx)
 	}
 	m.mu.Lock()
 	p := m.place
@@ -77,10 +99,10 @@ func (m *Member) open(ctx context.Context, hasLost bool) (epoch string, former, 
 	if lost {
 		b.losses++
 	}
-	if m.put(ctx, head.Pos, b) != nil {
-		return "", false, false
+	if err := m.put(ctx, head.Pos, b); err != nil {
+		return "", false, false, err
 	}
-	return b.epoch, p.epoch != "", lost
+	return b.epoch, p.epoch != "", lost, nil
 }
 
 // outlived reports whether an empty log is so because all of it was too old. m.mu is held.
