@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/store"
@@ -114,7 +115,7 @@ func decode(data []byte) (*batch, error) {
 	b.position = Position{LastID: r.field(), Own: data[2]&flagOwn != 0}
 	b.text = string(r.field())
 	b.entries = r.rest
-	if r.bad || b.kind < isRecords || b.kind > isOver || b.epoch == "" || b.first == 0 {
+	if r.bad || b.kind < isRecords || b.kind > isOver || !isEpoch(b.epoch) || b.first == 0 || b.first > maxNumber {
 		return nil, errForeign
 	}
 	numbered, err := uint64(0), error(nil)
@@ -127,6 +128,17 @@ func decode(data []byte) (*batch, error) {
 		return nil, errForeign
 	}
 	return b, nil
+}
+
+// maxNumber bounds the numbers of records, so that nothing that anybody has written lets them overflow.
+const maxNumber = 1 << 62
+
+// isEpoch reports whether a member can have made this epoch. It becomes a part of the ids of events.
+func isEpoch(epoch string) bool {
+	const longest = 64
+	return epoch != "" && len(epoch) <= longest && !strings.ContainsFunc(epoch, func(c rune) bool {
+		return (c < '0' || c > '9') && (c < 'a' || c > 'z')
+	})
 }
 
 // appendEntry appends an entry: its length and whether it is numbered, in one number, and its data.

@@ -77,6 +77,9 @@ func decodeBeat(data []byte) (node string, states []state) {
 		}
 		s.wants, s.leads = flags[0]&beatWants != 0, flags[0]&beatLeads != 0
 		s.yields, s.gone = flags[0]&beatYields != 0, flags[0]&beatGone != 0
+		if s.last > maxNumber {
+			continue
+		}
 		states = append(states, s)
 	}
 	return node, states

@@ -136,12 +136,15 @@ func (m *Member) change() {
 }
 
 // knows reports whether a log's newest message has been applied. Its place would not tell, as a store that has lost
-// messages may give their places again.
+// messages may give their places again. A foreign message has nothing but its place.
 func (m *Member) knows(head store.Message) bool {
 	b, err := decode(head.Data)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return head.Pos <= m.from || err != nil || m.seen.has(b.node, b.nonce)
+	if head.Pos <= m.from || err != nil {
+		return head.Pos <= m.pos
+	}
+	return m.seen.has(b.node, b.nonce)
 }
 
 // await waits until the log's newest message is applied. It returns false if the context was done first, or the source takes

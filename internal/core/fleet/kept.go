@@ -21,10 +21,13 @@ type keptMessage struct {
 	at    time.Time
 }
 
+// keep notes a message. A member that does not lead leaves it to the leader to drop messages, but must not remember all of
+// them either.
 func (m *Member) keep(pos store.Pos, b *batch, size int) {
 	m.messages = append(m.messages, keptMessage{pos, b.count, int64(size), b.at})
 	m.records += b.count
 	m.bytes += int64(size)
+	m.forget(m.fleet.settings, time.Now(), 2)
 }
 
 // tooMany returns the place before which messages are to be dropped, 0 if none are. It lets an eighth more be kept than the
@@ -32,21 +35,27 @@ func (m *Member) keep(pos store.Pos, b *batch, size int) {
 func (m *Member) tooMany(now time.Time) store.Pos {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.fleet.settings
-	over := func(slack int) bool {
-		first := m.messages[0]
-		return m.records-first.count >= uint64(s.Count+s.Count/8*slack) || m.bytes-first.size >= s.Size+s.Size/8*int64(slack) || now.Sub(first.at) > s.Age+s.Age/8*time.Duration(slack)
-	}
-	if len(m.messages) < 2 || !over(1) {
+	if !m.forget(m.fleet.settings, now, 1) {
 		return 0
 	}
-	n := 0
-	for len(m.messages) > 1 && over(0) {
-		m.records -= m.messages[0].count
-		m.bytes -= m.messages[0].size
-		m.messages = m.messages[1:]
-		n++
-	}
-	m.messages = slices.Clone(m.messages)
 	return m.messages[0].pos
+}
+
+// forget forgets messages that are more than the settings say, if they are so many eighths more. It reports whether. m.mu is
+// held.
+func (k *kept) forget(s store.Settings, now time.Time, eighths int) bool {
+	over := func(slack int) bool {
+		first := k.messages[0]
+		return k.records-first.count >= uint64(s.Count+s.Count/8*slack) || k.bytes-first.size >= s.Size+s.Size/8*int64(slack) || now.Sub(first.at) > s.Age+s.Age/8*time.Duration(slack)
+	}
+	if len(k.messages) < 2 || !over(eighths) {
+		return false
+	}
+	for len(k.messages) > 1 && over(0) {
+		k.records -= k.messages[0].count
+		k.bytes -= k.messages[0].size
+		k.messages = k.messages[1:]
+	}
+	k.messages = slices.Clone(k.messages)
+	return true
 }
