@@ -57,7 +57,7 @@ func TestAMemberThatOnlyFollowsForgetsWhatTheStoreNoLongerKeeps(t *testing.T) {
 		"age":   {Count: 1 << 30, Size: 1 << 30, Age: 80 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := &Member{fleet: &Fleet{settings: settings}}
+			m := &Member{identity: identity{fleet: &Fleet{settings: settings}}}
 			now := time.Now().Add(-10_000 * time.Second)
 			for i := range 10_000 {
 				now = now.Add(time.Second)

@@ -32,10 +32,18 @@ func (e *epochs) begin(epoch string, after, oldest uint64) {
 		e.spans = slices.Delete(e.spans, n, n+1)
 	}
 	e.spans = append(e.spans, span{epoch, after})
-	if kept := e.at(oldest); kept > len(e.spans)/2 {
+	kept := e.at(oldest)
+	if len(e.spans) > maxSpans {
+		kept = max(kept, len(e.spans)-maxSpans/2)
+	}
+	if kept > len(e.spans)/2 || len(e.spans) > maxSpans {
 		e.spans = slices.Clone(e.spans[kept:])
 	}
 }
+
+// maxSpans is the most spans that are known. There may be many between two records that are kept, if where drops the others. A client
+// with an id from before gets a gap.
+const maxSpans = 8 << 10
 
 // maxEmpty is the most consecutive epochs without a record that are kept.
 const maxEmpty = 16

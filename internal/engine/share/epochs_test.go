@@ -60,3 +60,19 @@ func TestEpochsWithoutARecordDoNotPileUp(t *testing.T) {
 		t.Errorf("the next record has the id %s", got)
 	}
 }
+
+// As where each process has an upstream of its own, and where drops nearly all records.
+func TestEpochsOfRecordsThatAreNotKeptDoNotPileUp(t *testing.T) {
+	var e epochs
+	for i := range uint64(100_000) {
+		e.begin(fmt.Sprint("e", i%2), i, 1)
+	}
+	if len(e.spans) > maxSpans {
+		t.Errorf("%d spans for one record that is kept", len(e.spans))
+	}
+	for id, known := range map[string]bool{"e1-100000": true, "e0-99999": true, "e1-2": false, "e0-1": false} {
+		if _, ok := e.seqOf(id); ok != known {
+			t.Errorf("%s is known: %v", id, ok)
+		}
+	}
+}
