@@ -95,10 +95,15 @@ const (
 	codeWrongLastConstant = jetstream.JSErrCodeStreamWrongLastSequenceConstant
 )
 
+var (
+	errPayload     = fmt.Errorf("%w: raise max_payload of the servers", store.ErrTooLarge)
+	errMessageSize = fmt.Errorf("%w: raise the stream's limit on the size of a message", store.ErrTooLarge)
+)
+
 // append adds a message to a log if its newest one is at after.
 func (s *session) append(ctx context.Context, subject string, after store.Pos, data []byte) (store.Pos, error) {
 	if int64(len(data)) > s.nc.MaxPayload()-reserved {
-		return 0, store.ErrTooLarge
+		return 0, errPayload
 	}
 	m := nats.NewMsg(subject)
 	m.Data = data
@@ -107,7 +112,7 @@ func (s *session) append(ctx context.Context, subject string, after store.Pos, d
 	ack, err := s.ask(ctx, m)
 	if err != nil {
 		if errors.Is(err, nats.ErrMaxPayload) {
-			err = store.ErrTooLarge
+			err = errPayload
 		}
 		return 0, err
 	}
@@ -124,7 +129,7 @@ func (s *session) append(ctx context.Context, subject string, after store.Pos, d
 		case codeWrongLast, codeWrongLastConstant:
 			return 0, store.ErrConflict
 		case jetstream.JSErrCodeStreamMessageExceedsMaximum:
-			return 0, store.ErrTooLarge
+			return 0, errMessageSize
 		}
 		return 0, explain(answer.Error)
 	}

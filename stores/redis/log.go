@@ -71,9 +71,14 @@ func (l *log) Append(ctx context.Context, after store.Pos, data []byte) (store.P
 // largest is the largest size of a message. A larger message would block the server for too long.
 const largest = 16 << 20
 
+var (
+	errLargest     = fmt.Errorf("%w: no message may be larger than 16 MiB", store.ErrTooLarge)
+	errServerLimit = fmt.Errorf("%w: raise the server's proto-max-bulk-len or client-query-buffer-limit", store.ErrTooLarge)
+)
+
 func (l *log) append(ctx context.Context, after store.Pos, data []byte, age time.Duration) (store.Pos, error) {
 	if len(data) > largest {
-		return 0, store.ErrTooLarge
+		return 0, errLargest
 	}
 	newest := ""
 	if after > 0 {
@@ -87,7 +92,7 @@ func (l *log) append(ctx context.Context, after store.Pos, data []byte, age time
 		}
 		if err != nil {
 			if len(data) > l.serverLimit(ctx) {
-				err = store.ErrTooLarge
+				err = errServerLimit
 			}
 			return 0, err
 		}

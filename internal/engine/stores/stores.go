@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,6 +27,8 @@ type Connection struct {
 	refs  int // guarded by open.mu
 
 	failures *ratelog.Limiter
+	tooLarge *ratelog.Limiter
+	refusal  atomic.Pointer[error] // of the newest message of a source that this process leads; nil if it was accepted
 
 	mu     sync.Mutex
 	logger *zap.Logger // of the newest config
@@ -56,7 +59,7 @@ func Connect(name string, module store.Module, logger *zap.Logger) (*Connection,
 		c.mu.Unlock()
 		return c, nil
 	}
-	c := &Connection{Name: name, Key: key, refs: 1, logger: logger, failures: ratelog.Warnings()}
+	c := &Connection{Name: name, Key: key, refs: 1, logger: logger, failures: ratelog.Warnings(), tooLarge: ratelog.Warnings()}
 	var err error
 	if c.store, err = module.Open(c.report); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
@@ -94,6 +97,17 @@ func (c *Connection) Release() {
 
 // Err returns why the store cannot be used, nil if it can.
 func (c *Connection) Err() error {
+	if err := c.reported(); err != nil {
+		return err
+	}
+	if refusal := c.refusal.Load(); refusal != nil {
+		return *refusal
+	}
+	return nil
+}
+
+// reported returns what the store itself has reported.
+func (c *Connection) reported() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.known {
@@ -110,13 +124,17 @@ func (c *Connection) report(err error) {
 	changed := !c.known || (err == nil) != (c.err == nil) || errors.Is(err, store.ErrRefused) != errors.Is(c.err, store.ErrRefused)
 	c.err, c.known = err, true
 	c.mu.Unlock()
+	said := false // by Appended
+	if err != nil {
+		said = c.refusal.Swap(nil) != nil && errors.Is(err, store.ErrRefused)
+	}
 	about := []zap.Field{zap.String("store", c.Name), zap.Error(err)}
 	switch {
-	case !changed:
+	case !changed, said:
 	case err == nil:
 		c.log().Info("store can be used", about[:1]...)
 	case errors.Is(err, store.ErrRefused):
-		c.log().Error("store refuses: trying again", about...)
+		c.log().Error(refuses, about...)
 	default:
 		c.log().Warn("store cannot be used: trying again", about...)
 	}
@@ -155,20 +173,31 @@ func Yield() {
 // The connection as the observer of its fleet.
 
 // Appended implements fleet.Observer.
-func (*Connection) Appended(took time.Duration, err error) {
+func (c *Connection) Appended(took time.Duration, err error) {
 	result := metrics.AppendUnknown
 	switch {
 	case err == nil:
 		result = metrics.AppendAccepted
+		if c.refusal.Swap(nil) != nil {
+			c.log().Info("store can be used", zap.String("store", c.Name))
+		}
 	case errors.Is(err, store.ErrConflict):
 		result = metrics.AppendConflict
 	case errors.Is(err, store.ErrTooLarge):
 		result = metrics.AppendTooLarge
+		if ok, dropped := c.tooLarge.Allow(); ok {
+			c.log().Warn("record is too large for the store", zap.String("store", c.Name), zap.Error(err), zap.Int("not_logged", dropped))
+		}
 	case errors.Is(err, store.ErrRefused):
 		result = metrics.AppendRefused
+		if c.reported() == nil && c.refusal.Swap(&err) == nil {
+			c.log().Error(refuses, zap.String("store", c.Name), zap.Error(err))
+		}
 	}
 	metrics.CountAppend(took, result)
 }
+
+const refuses = "store refuses: trying again"
 
 // TookOver implements fleet.Observer.
 func (c *Connection) TookOver(reason string) {
@@ -176,8 +205,13 @@ func (c *Connection) TookOver(reason string) {
 	c.log().Debug("taking the upstream of a source over", zap.String("store", c.Name), zap.String("reason", reason))
 }
 
-// Leads implements fleet.Observer.
-func (*Connection) Leads(n int) { metrics.CountLeading(n) }
+// Leads implements fleet.Observer. A source that is led no more is refused nothing any more.
+func (c *Connection) Leads(n int) {
+	metrics.CountLeading(n)
+	if n < 0 {
+		c.refusal.Store(nil)
+	}
+}
 
 // Fenced implements fleet.Observer.
 func (c *Connection) Fenced(records uint64) {
@@ -185,9 +219,9 @@ func (c *Connection) Fenced(records uint64) {
 	c.log().Info("another process has taken the upstream of a source over", zap.String("store", c.Name), zap.Uint64("records_not_stored", records))
 }
 
-// Failed implements fleet.Observer. While the store cannot be used at all, that is said already.
+// Failed implements fleet.Observer. While the store cannot be used, that is said already.
 func (c *Connection) Failed(log string, err error) {
-	if c.Err() != nil && !errors.Is(err, store.ErrRefused) {
+	if c.Err() != nil {
 		return
 	}
 	if ok, dropped := c.failures.Allow(); ok {
