@@ -305,6 +305,25 @@ func TestAStoreThatIsAwayHoldsEventsBackAndLosesNone(t *testing.T) {
 	})
 }
 
+func TestAnOlderCopyOfTheStoresDataIsNoSecret(t *testing.T) {
+	each(t, func(t *testing.T, e *engine) {
+		f := newFleet(t, e, 200, false)
+		f.read(*clients)
+		f.waitCurrent("at the start", *clients)
+		copies := e.copy(t)
+		f.waitCurrent("after the copy", *clients)
+		f.checker.note("the store's data are those of before")
+		e.restore(t, copies)
+		f.waitCurrent("after the loss", *clients)
+		f.end()
+		f.checker.mu.Lock()
+		defer f.checker.mu.Unlock()
+		if f.checker.gaps["store"]+f.checker.gaps["history"] < *clients {
+			f.checker.fail("gaps %v, want one of each client", f.checker.gaps)
+		}
+	})
+}
+
 func TestClientsResumeAfterAllProcessesWereKilled(t *testing.T) {
 	each(t, func(t *testing.T, e *engine) {
 		f := newFleet(t, e, 200, true)
