@@ -365,7 +365,7 @@ func (h *Handler) Cleanup() error {
 		share.CloseAll()
 	}
 	if h.store != nil {
-		h.store.Release()
+		h.store.Disconnect()
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package share
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -21,6 +22,11 @@ func (c *Server) Opens(method string) bool {
 // request may change something, or its answer may be expensive.
 func (c *Server) isOnce(method string) bool {
 	return len(c.Open) > 0 && method != http.MethodGet && method != http.MethodHead
+}
+
+// allOnce reports whether no upstream is ever opened again without a request.
+func (c *Server) allOnce() bool {
+	return len(c.Open) > 0 && !slices.ContainsFunc(c.Open, func(method string) bool { return !c.isOnce(method) })
 }
 
 var errNothingToStop = errors.New("there is no source to stop")
@@ -69,12 +75,16 @@ func (c *Server) ServeStop(w http.ResponseWriter, r *http.Request, asked backend
 	if c.Store != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), endTimeout)
 		defer cancel()
-		found, err := c.stopStored(ctx, asked, key)
-		if err != nil || !found {
-			return caddyhttp.Error(http.StatusNotFound, errors.Join(errNothingToStop, err))
+		switch found, err := c.stopStored(ctx, asked, key); {
+		case found:
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		case err != nil:
+			w.Header().Set("Retry-After", "5")
+			return caddyhttp.Error(http.StatusServiceUnavailable, fmt.Errorf("the store does not say whether there is a source to stop: %w", err))
+		default:
+			return caddyhttp.Error(http.StatusNotFound, errNothingToStop)
 		}
-		w.WriteHeader(http.StatusNoContent)
-		return nil
 	}
 	list := sources.endAll(key)
 	if len(list) == 0 {

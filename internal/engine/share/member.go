@@ -295,9 +295,10 @@ func (r replica) HandsOver() bool { return !r.once.Load() }
 // TooLarge implements fleet.Source.
 func (r replica) TooLarge() []byte { return packGap(nil, frame.GapRecordTooLarge) }
 
-// isNeeded reports whether other processes want the upstream that this one has. The pool may be locked.
+// isNeeded reports whether other processes want the upstream that this one has. They take it over if they can, once no config here names
+// the store. The pool may be locked.
 func (s *source) isNeeded() bool {
-	if s.store == nil || caddy.Exiting() {
+	if s.store == nil || caddy.Exiting() || !s.store.IsConfigured() && !s.once.Load() {
 		return false
 	}
 	s.mu.Lock()

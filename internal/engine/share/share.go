@@ -115,12 +115,13 @@ func (c *Server) replace(ended *source, upstream backend.Upstream) {
 // Close releases the sources that Hold has opened. Call it when the config stops.
 func (c *Server) Close() {
 	c.standingMu.Lock()
-	defer c.standingMu.Unlock()
 	c.stopped.Store(true)
-	for _, src := range c.standing {
+	standing := c.standing
+	c.standing = nil
+	c.standingMu.Unlock() // a source that ends right now asks what is standing
+	for _, src := range standing {
 		sources.releaseNow(c, src, nil)
 	}
-	c.standing = nil
 }
 
 // Serve streams a source to one client. Other clients may share it.

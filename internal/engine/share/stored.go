@@ -22,7 +22,10 @@ var errGone = errors.New("the client has left before its source was there")
 // one after the other. All except the last one have ended.
 func (c *Server) joinStored(d *delivery, w http.ResponseWriter, r *http.Request, upstream backend.Upstream, key, lastID string) (v *view, opened bool, err error) {
 	opens := c.Opens(r.Method)
-	how := opening{once: !opens || c.isOnce(r.Method), looksUp: !opens}
+	how := opening{once: c.isOnce(r.Method), looksUp: !opens}
+	if !opens {
+		how.once = c.allOnce()
+	}
 	for {
 		src, made, err := sources.acquire(c, upstream, key, how)
 		if err == nil && !d.await(src.ready, c, w, r) {
@@ -151,6 +154,9 @@ func (c *Server) stopStored(ctx context.Context, asked backend.Upstream, key str
 			found = true
 		}
 	})
+	if err == nil {
+		err = ctx.Err()
+	}
 	for {
 		s, ok := sources.newestKept(c, key)
 		if !ok {
@@ -162,16 +168,17 @@ func (c *Server) stopStored(ctx context.Context, asked backend.Upstream, key str
 	}
 }
 
-// existsStored reports whether a process has a source with this key, open or kept after its end.
+// existsStored reports whether a process has a source with this key, open or kept after its end. It returns true if that cannot be found
+// out, as a client gets a stream then.
 func (c *Server) existsStored(ctx context.Context, asked backend.Upstream, key string) (found bool) {
-	_ = c.eachStored(ctx, asked, key, func(*source) { found = true })
-	return found
+	err := c.eachStored(ctx, asked, key, func(*source) { found = true })
+	return found || err != nil
 }
 
 // eachStored calls do for the sources with this key in the store: first for those that are kept after their end, and then for the open
 // one.
 func (c *Server) eachStored(ctx context.Context, asked backend.Upstream, key string, do func(*source)) error {
-	how := opening{once: true, looksUp: true}
+	how := opening{once: c.allOnce(), looksUp: true}
 	for {
 		src, _, err := sources.acquire(c, asked, key, how)
 		if err != nil {

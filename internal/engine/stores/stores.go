@@ -24,7 +24,7 @@ type Connection struct {
 	*fleet.Fleet
 
 	store store.Store
-	refs  int // guarded by open.mu
+	references
 
 	failures *ratelog.Limiter
 	tooLarge *ratelog.Limiter
@@ -34,6 +34,12 @@ type Connection struct {
 	logger *zap.Logger // of the newest config
 	err    error       // why the store cannot be used; nil if it can
 	known  bool        // whether it can
+}
+
+// references count what uses a connection. They are guarded by open.mu.
+type references struct {
+	refs    int // of configs and sources
+	configs int
 }
 
 // open holds the connections of this process, by the key of their module.
@@ -47,19 +53,20 @@ func init() {
 }
 
 // Connect returns the connection to the store of a module with that name. It does not wait for the store. The caller must
-// release it.
+// disconnect it.
 func Connect(name string, module store.Module, logger *zap.Logger) (*Connection, error) {
 	open.mu.Lock()
 	defer open.mu.Unlock()
 	key := name + " " + module.Key()
 	if c := open.byKey[key]; c != nil {
 		c.refs++
+		c.configs++
 		c.mu.Lock()
 		c.logger = logger
 		c.mu.Unlock()
 		return c, nil
 	}
-	c := &Connection{Name: name, Key: key, refs: 1, logger: logger, failures: ratelog.Warnings(), tooLarge: ratelog.Warnings()}
+	c := &Connection{Name: name, Key: key, references: references{refs: 1, configs: 1}, logger: logger, failures: ratelog.Warnings(), tooLarge: ratelog.Warnings()}
 	var err error
 	if c.store, err = module.Open(c.report); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
@@ -67,6 +74,21 @@ func Connect(name string, module store.Module, logger *zap.Logger) (*Connection,
 	c.Fleet = fleet.New(c.store, module.Settings(), c)
 	open.byKey[key] = c
 	return c, nil
+}
+
+// Disconnect drops the reference of a config.
+func (c *Connection) Disconnect() {
+	open.mu.Lock()
+	c.configs--
+	open.mu.Unlock()
+	c.Release()
+}
+
+// IsConfigured reports whether a config names the store.
+func (c *Connection) IsConfigured() bool {
+	open.mu.Lock()
+	defer open.mu.Unlock()
+	return c.configs > 0
 }
 
 // Hold adds a reference to a connection that is not released yet, and returns it.
@@ -81,7 +103,7 @@ func (c *Connection) Hold() *Connection {
 func (c *Connection) Release() {
 	open.mu.Lock()
 	c.refs--
-	last := c.refs == 0
+	last := c.refs == 0 && open.byKey[c.Key] == c // else a request that was late has held a closed one
 	if last {
 		delete(open.byKey, c.Key)
 	}
