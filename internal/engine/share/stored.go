@@ -149,13 +149,18 @@ func (s *source) openWith(upstream backend.Upstream, once bool) {
 // stopStored ends a source in all processes, and drops sources that this process keeps after their end. It reports whether there is
 // one.
 func (c *Server) stopStored(ctx context.Context, asked backend.Upstream, key string) (found bool, err error) {
+	isUnsure := false
 	err = c.eachStored(ctx, asked, key, func(s *source) {
-		if !s.isPast && s.endStored(upstream.ErrStopped) {
+		switch {
+		case s.isPast:
+		case s.endStored(upstream.ErrStopped):
 			found = true
+		default:
+			isUnsure = !s.isFinished()
 		}
 	})
-	if err == nil {
-		err = ctx.Err()
+	if isUnsure {
+		err = errors.Join(err, context.DeadlineExceeded)
 	}
 	for {
 		s, ok := sources.newestKept(c, key)
@@ -226,6 +231,12 @@ func (s *source) endStored(err error) bool {
 	ctx, cancel := context.WithTimeout(s.ctx, endTimeout)
 	defer cancel()
 	return member.End(ctx, textOf(err))
+}
+
+func (s *source) isFinished() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == isFinished
 }
 
 const endTimeout = 5 * time.Second
