@@ -63,8 +63,8 @@ func newEngine(t testing.TB) (engine *memorystore.Engine, name string) {
 	return engine, name
 }
 
-// fleetSite is a site in which the paths /1/…, /2/… are as if they were processes of a fleet. What they share is the rest of
-// the path.
+// fleetSite is a site in which the paths /1/…, /2/… are as if they were processes of a fleet. They share by the rest of the
+// path.
 func fleetSite(engine string, processes int, backend, options, more string) string {
 	var routes strings.Builder
 	for i := range processes {

@@ -36,7 +36,7 @@
 //	    "$JS.API.STREAM.PURGE.SSE", "$JS.API.DIRECT.GET.SSE"]
 //	subscribe: ["sse.live.*", "sse.presence", "_INBOX.>"]
 //
-// To make the stream, it needs to publish to "$JS.API.STREAM.CREATE.SSE", too. Whoever may publish to sse.log.* or sse.live.*
+// To make the stream, it needs to publish to "$JS.API.STREAM.CREATE.SSE", too. Anyone who may publish to sse.log.* or sse.live.*
 // speaks to all clients.
 //
 // # Subjects

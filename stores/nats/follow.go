@@ -16,7 +16,7 @@ const (
 )
 
 // Follow implements store.Log. The server publishes what it has stored, which may be lost, and says with each message which
-// one came before it. What was lost is read.
+// one came before it. Lost messages are read.
 func (l *log) Follow(ctx context.Context, after store.Pos, f func(store.Message) error) error {
 	s, err := l.session(ctx)
 	if err != nil {

@@ -66,7 +66,7 @@ type Position struct {
 	Own    bool // the id is the upstream's own, so that the upstream can continue after it
 }
 
-// Entry is a record, or something between records, such as a gap. What its data means is the Source's business.
+// Entry is a record, or something between records, such as a gap. Only the Source knows the meaning of its data.
 type Entry struct {
 	Data     []byte
 	Numbered bool // it is a record, and takes a number

@@ -153,7 +153,7 @@ func (f *Fleet) Yield() {
 	f.announceSoon()
 }
 
-// noteFailure notes that the store has failed. What others have not said meanwhile means nothing.
+// noteFailure notes that the store has failed. The silence of other processes means nothing then.
 func (f *Fleet) noteFailure() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

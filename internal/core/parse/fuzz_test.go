@@ -44,7 +44,7 @@ func decode(t *testing.T, text []byte) map[string]any {
 	return members
 }
 
-// fuzz gives lines to a parser. What each becomes is a JSON object in one line, the same each time, and what check says.
+// fuzz gives lines to a parser. Each line becomes a JSON object in one line, the same each time, that check accepts.
 func fuzz(f *testing.F, p *Parser, check func(t *testing.T, line string, fields map[string]any)) {
 	f.Fuzz(func(t *testing.T, line string) {
 		if !utf8.ValidString(line) || strings.Contains(line, "\n") {

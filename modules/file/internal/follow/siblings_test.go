@@ -110,7 +110,7 @@ func TestSiblingThatWasThereBeforeTheRotationIsNotReadAfterIt(t *testing.T) {
 	}
 }
 
-// A file that nobody has seen come is not sent if it may be a copy. What it might have had is told as a gap.
+// A file that nobody has seen come is not sent if it may be a copy. The lines that it might have had are told as a gap.
 func TestResumeOverRotationsDoesNotSendCopies(t *testing.T) {
 	for name, meddle := range map[string]func(t *testing.T, path string){
 		"touched": func(t *testing.T, path string) { later(t, path+".3") },
