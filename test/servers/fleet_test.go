@@ -56,6 +56,7 @@ func freePorts(t *testing.T) (first int) {
 
 func TestAFleetsStreamGoesOnWhileOneProcessAfterTheOtherIsKilled(t *testing.T) {
 	caddy, natsServer := fleetPrograms(t)
+	program(t, "curl") // which the script needs
 	dir := t.TempDir()
 	cmd := exec.Command(program(t, "sh"), "../../examples/fleet/run")
 	cmd.Env = append(os.Environ(), "CADDY="+caddy, "NATS_SERVER="+natsServer, fmt.Sprint("FLEET_PORT=", freePorts(t)), "TMPDIR="+dir)

@@ -24,6 +24,7 @@ import (
 
 // packages are those of Debian that the programs come from. All that the tests start has to be listed here.
 var packages = map[string]string{
+	"curl":                     "curl",
 	"dump1090-mutability":      "dump1090-mutability",
 	"etcd":                     "etcd-server",
 	"gpsfake":                  "gpsd-clients",

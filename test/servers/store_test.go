@@ -224,6 +224,49 @@ func TestRedisThatRefusesIsAnErrorThatSaysWhatToChangeAndThenStreamsGoOn(t *test
 	})
 }
 
+func TestRightsThatAreTakenAwayWhileStreamsAreOpenAreOneErrorAndThenStreamsGoOn(t *testing.T) {
+	check := func(t *testing.T, c storeCaddy, take, give func()) {
+		s := open(t, c.url)
+		await(t, s, "the stream to begin", saying("line"))
+		take()
+		refusals := func() []string { found, _ := c.logged("error", refuses); return found }
+		ssetest.Wait(t, "the refusal", func() bool {
+			return len(refusals()) > 0 && strings.Contains(c.lastError(t), "give the user the rights")
+		})
+		stored := len(s.Events())
+		s.WaitComments(len(s.Comments()) + 30)
+		if now := len(s.Events()); now != stored {
+			t.Errorf("%d more events have come", now-stored)
+		}
+		give()
+		ssetest.Wait(t, "the stream to go on", func() bool { return len(s.Events()) > stored })
+		ssetest.Wait(t, "last_error to go", func() bool { return c.lastError(t) == "" })
+		found, others := c.logged("error", refuses)
+		good, _ := c.logged("info", "store can be used")
+		if len(found) != 1 || len(good) != 2 || len(others) > 0 {
+			t.Errorf("the log has %q, %d times that the store can be used, and %q", found, len(good), others)
+		}
+	}
+	t.Run("NATS", func(t *testing.T) {
+		rights := func(more string) string {
+			return fmt.Sprintf("authorization { users: [{ user: caddy, password: %s%s }] }", password, more)
+		}
+		s := newNATS(t, rights("")).start()
+		c := startWithStore(t, "store nats nats://"+s.address+" {\n\t\t\t\tuser caddy "+password+"\n\t\t\t}", "line")
+		check(t, c, func() { s.reconfigure(rights(", permissions: { publish: { deny: \"sse.log.*\" } }")) }, func() { s.reconfigure(rights("")) })
+	})
+	t.Run("Redis", func(t *testing.T) {
+		address := freeAddress(t)
+		start(t, "redis-server", "--port", portOf(address), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "").waitListening(t, address)
+		rights := func(rules ...string) {
+			run(t, "redis-cli", append([]string{"-p", portOf(address), "ACL", "SETUSER", "caddy"}, rules...)...)
+		}
+		rights("on", ">"+password, "~*", "&*", "+@all")
+		c := startWithStore(t, "store redis redis://caddy:"+password+"@"+address, "line")
+		check(t, c, func() { rights("-xadd") }, func() { rights("+xadd") })
+	})
+}
+
 func TestAConfigLoadsWithoutItsStoreAndStreamsBeginOnceThatIsThere(t *testing.T) {
 	const away = "store cannot be used: trying again"
 	t.Run("NATS", func(t *testing.T) {
