@@ -201,7 +201,11 @@ func (r replica) Over(text string, at time.Time, place store.Pos) {
 		return
 	}
 	c := s.config()
-	s.finish(c, err, c.Keep-time.Since(at), place)
+	keep := c.Keep
+	if !s.isReady.Load() { // it was over before this process came, by another process's clock
+		keep = min(keep, keep-time.Since(at))
+	}
+	s.finish(c, err, keep, place)
 }
 
 // Reset implements fleet.Source: clients that return find another source, and get a gap.
