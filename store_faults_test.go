@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/share"
 	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
@@ -34,6 +35,31 @@ func TestAReloadThatRemovesTheStoreHandsTheSourceOver(t *testing.T) {
 			u.say("2\n")
 			ssetest.Wait(t, "an event of the new leader", func() bool { return strings.HasSuffix(texts(two.Events()), " 2") })
 		})
+	}
+}
+
+func TestANewQuestionNeverSeesTheOldAnswerAtAProcessThatHasNotHeardOfItsEnd(t *testing.T) {
+	m := newModel(t)
+	engine, name := newEngine(t)
+	upstream := ssetest.Upstream(t, m.ServeHTTP)
+	server := startSharing(t, fleetSite(name, 2, "http http://"+upstream+"{path} {\nmethod POST\nbody question\n}", "end \"\" [DONE]", "replay all\nopen POST\nlinger 1m\nkeep 1m"))
+	first := get(t, server, "/1/a", method("POST", "question"))
+	<-m.asked
+	m.wait(t, 1)
+	m.say("1\n")
+	wantEvents(t, first, "1")
+	other := get(t, server, "/2/a")
+	wantEvents(t, other, "1")
+	engine.SetLate(true)
+	m.end(nil)
+	_ = wholeBody(t, first)
+	time.AfterFunc(300*time.Millisecond, func() { engine.SetLate(false) })
+	second := get(t, server, "/2/a", method("POST", "question"))
+	m.wait(t, 1)
+	m.say("2\n")
+	wantEvents(t, second, "2")
+	if _ = wholeBody(t, other); texts(other.Events()) != "1 [DONE]" {
+		t.Errorf("got %q", other.Raw())
 	}
 }
 

@@ -35,6 +35,16 @@ func (e *Engine) SetDown(down bool) {
 	}
 }
 
+// SetLate has those who follow get nothing for now, or all that they have not had.
+func (e *Engine) SetLate(late bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.late = late
+	for _, l := range e.logs {
+		l.change()
+	}
+}
+
 // Lose takes the newest n messages from each log, as an older copy of the engine's data would. Their places are not given
 // again.
 func (e *Engine) Lose(n int) {
@@ -60,6 +70,7 @@ func (e *Engine) Messages() (n int) {
 type Engine struct {
 	mu       sync.Mutex
 	down     bool
+	late     bool
 	logs     map[string]*memoryLog
 	watchers map[chan []byte]struct{}
 }
@@ -201,6 +212,9 @@ func (l *logConnection) Follow(ctx context.Context, after store.Pos, f func(stor
 			return err
 		}
 		messages, changed := l.log.messages, l.log.changed
+		if l.late {
+			messages = nil
+		}
 		l.mu.Unlock()
 		for _, m := range messages {
 			if m.Pos <= after {

@@ -51,6 +51,12 @@ func (c *Server) joinStored(d *delivery, w http.ResponseWriter, r *http.Request,
 			if _, found := v.find(lastID); lastID != "" && !found {
 				src.catchUp(r.Context()) // another process may have sent that event already
 			}
+			if opens && how.once && !made && lastID == "" {
+				src.catchUp(r.Context()) // another process may know that it has ended
+				if src.hasEnded() {
+					break
+				}
+			}
 			return v, made && src.isNew, nil
 		default: // no process has opened it, so use one that is kept
 			v.leave(0)
@@ -60,7 +66,7 @@ func (c *Server) joinStored(d *delivery, w http.ResponseWriter, r *http.Request,
 			return nil, false, errNoSource
 		}
 		v.leave(0)
-		how.after = place
+		how.after = max(how.after, place)
 	}
 }
 
@@ -83,6 +89,13 @@ func (p *sourcePool) endingOf(s *source) (isKept, forGood bool, place store.Pos)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return s.forget != nil, s.forGood, s.place
+}
+
+// hasEnded reports whether the source's upstream has ended, so that a request that may open one gets another source.
+func (s *source) hasEnded() bool {
+	sources.mu.Lock()
+	defer sources.mu.Unlock()
+	return s.ended && !s.forGood
 }
 
 func (p *sourcePool) placeOf(s *source) store.Pos {
