@@ -295,3 +295,27 @@ func TestAStoreIsAConfigErrorWhereItCannotBe(t *testing.T) {
 		})
 	}
 }
+
+func TestAClientWhoseEventIsKnownElsewhereIsWaitedForWhileTheStoreIsAway(t *testing.T) {
+	server, u, engine := startFleet(t, 2, "heartbeat 200ms", "")
+	one, two := get(t, server, "/1/x"), get(t, server, "/2/x")
+	u.wait(t, 1)
+	waitOpen(t, one)
+	waitOpen(t, two)
+	u.say("1\n")
+	id := wantEvents(t, two, "1")[0].ID
+	engine.SetDown(true)
+	epoch, _, _ := strings.Cut(id, "-")
+	// The second event is stored, but this process has not heard of it.
+	s := get(t, server, "/2/x", ssetest.LastEventID(epoch+"-2"))
+	s.WaitComments(3)
+	if len(s.Events()) > 0 {
+		t.Errorf("while the store is away: %v", s)
+	}
+	engine.SetDown(false)
+	u.say("2\n", "3\n")
+	events := s.WaitEvents(1)
+	if first := events[0]; first.Data != "3" && first.Type != "sse-gap" {
+		t.Errorf("%v", s)
+	}
+}

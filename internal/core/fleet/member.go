@@ -130,7 +130,7 @@ func (m *Member) End(ctx context.Context, text string) bool {
 
 // CatchUp waits until all is applied that the store has now. It reports false if the context was done first.
 func (m *Member) CatchUp(ctx context.Context) bool {
-	head, err := m.head(ctx)
+	head, err := m.headAtLast(ctx)
 	return err == nil && m.await(ctx, head)
 }
 

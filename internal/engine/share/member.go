@@ -263,11 +263,11 @@ func (s *source) lead(p *publisher) {
 // others push to says nothing: each process has its own.
 func (s *source) continues() bool {
 	s.mapping.Lock()
-	hasID, own := len(s.lastID) > 0, s.resumes
+	none, hasID, own := s.seq == 0, len(s.lastID) > 0, s.resumes
 	s.mapping.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.server.Upstream.Shared {
+	if s.server.Upstream.Shared || none { // without a record there is nothing to miss any after
 		return true
 	}
 	switch u := s.upstream.(type) {

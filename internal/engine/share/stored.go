@@ -48,8 +48,9 @@ func (c *Server) joinStored(d *delivery, w http.ResponseWriter, r *http.Request,
 				v.leave(0)
 				return nil, false, errGone
 			}
-			if _, found := v.find(lastID); lastID != "" && !found {
-				src.catchUp(r.Context()) // another process may have sent that event already
+			if _, found := v.find(lastID); lastID != "" && !found && !d.awaitNewest(src, c, w, r) {
+				v.leave(0)
+				return nil, false, errGone
 			}
 			if opens && how.once && !made && lastID == "" {
 				src.catchUp(r.Context()) // another process may know that it has ended
@@ -133,6 +134,28 @@ func (d *delivery) await(done <-chan struct{}, c *Server, w http.ResponseWriter,
 			return false
 		}
 	}
+}
+
+// awaitNewest waits until the source has what is in the store now: another process may have sent the client's last event
+// already. It reports false if the client is not to be waited for any more.
+func (d *delivery) awaitNewest(s *source, c *Server, w http.ResponseWriter, r *http.Request) bool {
+	s.mu.Lock()
+	member := s.member
+	s.mu.Unlock()
+	if member == nil {
+		return true // it is about to join
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		member.CatchUp(ctx)
+	}()
+	waited := d.await(done, c, w, r)
+	cancel()
+	<-done
+	return waited
 }
 
 // catchUp waits until the source has what is in the store now, for as long as a client may wait without a response.
