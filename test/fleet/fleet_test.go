@@ -99,7 +99,7 @@ func (f *fleet) read(n int) {
 func (f *fleet) waitCurrent(what string, n int) {
 	f.t.Helper()
 	target := f.upstream.newest() + 1
-	ssetest.Wait(f.t, "all clients to be current "+what, func() bool { return f.checker.behind(n) >= target })
+	wait(f.t, "all clients to be current "+what, func() bool { return f.checker.behind(n) >= target })
 }
 
 // leader returns the index of the Caddy that has the upstream, or -1.
@@ -123,7 +123,7 @@ func (f *fleet) leader() int {
 func (f *fleet) waitLeader() int {
 	f.t.Helper()
 	leader := -1
-	ssetest.Wait(f.t, "a leader", func() bool { leader = f.leader(); return leader >= 0 })
+	wait(f.t, "a leader", func() bool { leader = f.leader(); return leader >= 0 })
 	return leader
 }
 
@@ -242,7 +242,7 @@ func TestALeaderThatIsGoneIsReplaced(t *testing.T) {
 					end(p)
 					// Records from after its end come from another one.
 					_, _, asked := f.upstream.counts()
-					ssetest.Wait(t, "another process to ask the upstream, and events from it", func() bool {
+					wait(t, "another process to ask the upstream, and events from it", func() bool {
 						_, _, now := f.upstream.counts()
 						f.checker.mu.Lock()
 						defer f.checker.mu.Unlock()
@@ -274,12 +274,12 @@ func TestALeaderThatWasFrozenIsNotHeard(t *testing.T) {
 		frozen := f.waitLeader()
 		f.checker.note("%s is frozen", f.caddys[frozen].name)
 		f.caddys[frozen].signal(syscall.SIGSTOP)
-		ssetest.Wait(t, "another leader", func() bool { l := f.leader(); return l >= 0 && l != frozen })
+		wait(t, "another leader", func() bool { l := f.leader(); return l >= 0 && l != frozen })
 		time.Sleep(2500 * time.Millisecond) // twice the lease, and what comes meanwhile waits in its socket
 		f.checker.note("and goes on")
 		f.caddys[frozen].signal(syscall.SIGCONT)
 		f.waitCurrent("after that", *clients)
-		ssetest.Wait(t, "one connection to the upstream", func() bool { open, _, _ := f.upstream.counts(); return open == 1 })
+		wait(t, "one connection to the upstream", func() bool { open, _, _ := f.upstream.counts(); return open == 1 })
 		f.end()
 		f.wantNoGaps()
 	})
@@ -355,7 +355,7 @@ func TestRecordsThatAnyProcessReceivesReachTheClientsOfAllInOneOrder(t *testing.
 			streams = append(streams, ssetest.Get(t, ssetest.Client(t, "h1"), "http://"+address+"/"))
 		}
 		for _, s := range streams {
-			ssetest.Wait(t, "the opening block", func() bool { return s.State().LastEventID != "" })
+			wait(t, "the opening block", func() bool { return s.State().LastEventID != "" })
 		}
 		const each = 200
 		var sending sync.WaitGroup
@@ -363,7 +363,7 @@ func TestRecordsThatAnyProcessReceivesReachTheClientsOfAllInOneOrder(t *testing.
 			sending.Go(func() {
 				socket := filepath.Join(p.folder, "feed.sock")
 				var conn net.Conn
-				ssetest.Wait(t, "the socket of "+p.name, func() (ok bool) {
+				wait(t, "the socket of "+p.name, func() (ok bool) {
 					var err error
 					conn, err = net.Dial("unix", socket)
 					return err == nil

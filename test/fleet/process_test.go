@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/seed-4dedbcea/caddy-sse/internal/ssetest"
 )
 
 // programs are built once: a Caddy with all stores, and a nats-server.
@@ -79,7 +77,7 @@ func newProcess(t testing.TB, name, address, path string, args ...string) *proce
 func (p *process) start() {
 	p.t.Helper()
 	p.begin()
-	ssetest.Wait(p.t, p.name+" to listen", func() bool {
+	wait(p.t, p.name+" to listen", func() bool {
 		conn, err := net.DialTimeout("tcp", p.address, time.Second)
 		if err == nil {
 			conn.Close()
@@ -136,7 +134,20 @@ func (p *process) wait() {
 	}
 	select {
 	case <-exited:
-	case <-time.After(ssetest.Patience):
+	case <-time.After(patience):
 		p.t.Errorf("%s does not end", p.name)
+	}
+}
+
+// patience bounds the waits for servers that elect a leader, on a machine that has other work.
+const patience = 2 * time.Minute
+
+// wait waits until something is so.
+func wait(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still waiting for %s after %s", what, patience)
+		}
 	}
 }
