@@ -71,6 +71,7 @@ func TestAStreamOpensBeforeTheBodyOfItsRequestHasCome(t *testing.T) {
 	if _, err := response.Body.Read(make([]byte, 1)); err != nil || response.StatusCode != http.StatusOK {
 		t.Errorf("%d, %v", response.StatusCode, err)
 	}
+	u.wait(t, 1) // or the connection to the upstream, once it is there, has nobody to close it
 }
 
 func TestAStopDoesNotWaitForAQuestionThatIsSentSlowly(t *testing.T) {
