@@ -89,3 +89,25 @@ func TestWhileTheStoreDoesNotAnswerNobodyIsToldThatThereIsNoAnswer(t *testing.T)
 		t.Errorf("DELETE with the store: %v", s)
 	}
 }
+
+func TestHEADKnowsOfAnAnswerThatIsKeptInAStore(t *testing.T) {
+	m := newModel(t)
+	_, name := newEngine(t)
+	upstream := ssetest.Upstream(t, m.ServeHTTP)
+	server := startSharing(t, fleetSite(name, 2, "http http://"+upstream+"{path} {\nmethod POST\nbody question\n}", "end over", "replay all\nopen POST\nlinger 1m\nkeep 1m"))
+	ask := func(path, by string) *ssetest.Stream {
+		return ssetest.Get(t, ssetest.Client(t, "h1"), server.URL("h1", path), method(by, ""))
+	}
+	page := ask("/1/a", http.MethodPost)
+	<-m.asked
+	m.wait(t, 1)
+	m.say("1\n")
+	wantEvents(t, page, "1")
+	m.end(nil)
+	_ = wholeBody(t, page)
+	for path, want := range map[string]int{"/1/a": 200, "/2/a": 200, "/1/other": 204} {
+		if got := ask(path, http.MethodHead).Status; got != want {
+			t.Errorf("HEAD %s: %d, want %d", path, got, want)
+		}
+	}
+}

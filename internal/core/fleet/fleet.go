@@ -107,7 +107,7 @@ type work struct {
 // hearing is what a process knows of the others. It is guarded by Fleet.mu.
 type hearing struct {
 	nodes  map[string]time.Time // other processes, and when they were heard
-	failed time.Time            // when the store has failed last
+	failed time.Time            // when hearing or being heard has failed last
 }
 
 // New returns the fleet of a process. Close it to have its goroutines end.
@@ -153,7 +153,7 @@ func (f *Fleet) Yield() {
 	f.announceSoon()
 }
 
-// noteFailure notes that the store has failed. The silence of other processes means nothing then.
+// noteFailure notes that the processes cannot hear each other. The silence of the others means nothing then.
 func (f *Fleet) noteFailure() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -178,7 +178,7 @@ func (f *Fleet) isYielding() bool {
 func (f *Fleet) Join(log string, src Source, everyone bool, after store.Pos) *Member {
 	m := &Member{
 		identity: identity{fleet: f, name: log, log: f.store.Log(log), everyone: everyone, since: time.Now()}, src: src,
-		inSync: make(chan struct{}), refollow: make(chan struct{}, 1),
+		refollow: make(chan struct{}, 1),
 	}
 	m.place = place{progress: progress{from: after, pos: after}, moved: make(chan struct{})}
 	m.peers = make(map[string]peer)

@@ -28,12 +28,19 @@ func (m *Member) follow() {
 			continue
 		}
 		m.fleet.observer.Failed(m.name, err)
-		m.fleet.noteFailure()
+		m.noteFailure()
 		if m.position() != before {
 			failed = 0
 		}
 		pause(m.ctx, min(100*time.Millisecond<<min(failed, 5), 500*time.Millisecond))
 	}
+}
+
+// noteFailure notes that the log has failed. The silence of other processes means nothing then, as far as it is concerned.
+func (m *Member) noteFailure() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failed = time.Now()
 }
 
 func (m *Member) position() store.Pos {
@@ -122,10 +129,7 @@ func (m *Member) sync() {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.synced {
-		m.synced = true
-		close(m.inSync)
-	}
+	m.synced = true
 	m.change()
 }
 

@@ -15,11 +15,12 @@ import (
 // synced is a source that notes how much it had when it was synced.
 type synced struct {
 	short
-	had int
+	had  int
+	done chan struct{}
 }
 
 func (s *synced) Wants() bool { return false }
-func (s *synced) Synced()     { defer s.lock()(); s.had = len(s.got) }
+func (s *synced) Synced()     { defer s.lock()(); s.had = len(s.got); close(s.done) }
 
 func TestAForeignMessageAtTheEndOfALogDoesNotHideTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -36,9 +37,9 @@ func TestAForeignMessageAtTheEndOfALogDoesNotHideTheOthers(t *testing.T) {
 		}
 		e.append(pos, []byte("some text of another application"))
 		f := New(e.connect(), store.Settings{Count: 100, Size: 1 << 20, Age: time.Hour, Lease: time.Second}, nobody{})
-		src := new(synced)
+		src := &synced{done: make(chan struct{})}
 		m := f.Join("log", src, false, 0)
-		<-m.Synced()
+		<-src.done
 		if src.had != 4 {
 			t.Errorf("the source has %d records when it is said to have all 4", src.had)
 		}

@@ -17,7 +17,6 @@ type Member struct {
 	src Source
 	work
 
-	inSync   chan struct{} // closed once all is applied that was in the log when the member came
 	refollow chan struct{} // look at the head, and follow anew
 
 	applying sync.Mutex // held while the source applies; taken before mu
@@ -71,6 +70,7 @@ type election struct {
 	vacant   time.Time // since when nobody leads; zero if somebody does
 	rests    time.Time // when it may lead again
 	yields   bool      // it leads until another one takes over
+	failed   time.Time // when the log has failed last
 	behind   behind
 }
 
@@ -91,9 +91,6 @@ func (m *Member) Leave() {
 	m.running.Wait()
 	m.fleet.announceSoon()
 }
-
-// Synced is closed once all is applied that was in the log when the member came.
-func (m *Member) Synced() <-chan struct{} { return m.inSync }
 
 // IsNeeded reports whether the member leads, and others want it to go on.
 func (m *Member) IsNeeded() bool {
@@ -237,6 +234,7 @@ func (m *Member) decide() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
+	hears = hears && now.Sub(m.failed) >= m.fleet.settings.Lease
 	switch {
 	case m.epoch == m.behind.epoch && m.last >= m.behind.last:
 		m.behind = behind{}

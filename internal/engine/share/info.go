@@ -121,13 +121,14 @@ func (s *source) info() Info {
 	return info
 }
 
-// storeInfo describes the source's role in its fleet. The source is locked.
+// storeInfo describes the source's role in its fleet.
 func (s *source) storeInfo() *StoreInfo {
 	info := &StoreInfo{Store: s.store.Name, Role: roleFollower}
-	if s.member == nil {
+	member := s.member.Load()
+	if member == nil {
 		return info
 	}
-	status := s.member.Status()
+	status := member.Status()
 	if status.Leads {
 		info.Role = roleLeader
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/seed-4dedbcea/caddy-sse/backend"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/fleet"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/frame"
-	"github.com/seed-4dedbcea/caddy-sse/internal/core/history"
 	"github.com/seed-4dedbcea/caddy-sse/internal/core/records"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/stores"
 	"github.com/seed-4dedbcea/caddy-sse/internal/engine/upstream"
@@ -26,8 +25,8 @@ import (
 // membership is a source's part in a fleet, which are the processes with the same source in the same store. It is zero without a store.
 type membership struct {
 	store  *stores.Connection
-	member *fleet.Member // nil before it has joined; guarded by source.mu
-	after  store.Pos     // the place in the log after which the source begins
+	member atomic.Pointer[fleet.Member] // nil before it has joined
+	after  store.Pos                    // the place in the log after which the source begins
 
 	ready   chan struct{} // closed once the source has what is in the store
 	isReady atomic.Bool
@@ -35,6 +34,7 @@ type membership struct {
 	isPast  bool          // then: it had come to its end before
 	begun   chan struct{} // closed once records can have ids, or none will come
 	begin   sync.Once
+	applied records.Record // scratch
 
 	mayLead atomic.Bool // its upstream may be opened: a request that may do so has come, here or elsewhere
 	held    atomic.Bool // somebody holds it
@@ -50,9 +50,7 @@ func logName(key string) string {
 func (s *source) joinFleet() {
 	everyone := s.config().Upstream.Shared
 	member := s.store.Join(logName(s.common), replica{s}, everyone, s.after)
-	s.mu.Lock()
-	s.member = member
-	s.mu.Unlock()
+	s.member.Store(member)
 	<-s.ctx.Done()
 	member.Leave()
 	s.setReady(false)
@@ -114,9 +112,8 @@ func (r replica) Apply(first uint64, entries func(yield func(fleet.Entry) bool))
 	s := r.source
 	s.Begin()
 	s.seq = first - 1
-	rec := new(records.Record)
 	for e := range entries {
-		s.apply(e, rec)
+		s.apply(e, &s.applied)
 	}
 	_ = s.Commit()
 }
@@ -305,13 +302,8 @@ func (s *source) isNeeded() bool {
 	if s.store == nil || caddy.Exiting() || !s.store.IsConfigured() && !s.once.Load() {
 		return false
 	}
-	s.mu.Lock()
-	member := s.member
-	s.mu.Unlock()
+	member := s.member.Load()
 	return member != nil && member.IsNeeded()
 }
 
-var (
-	_ fleet.Source  = replica{}
-	_ history.Waker = idle{}
-)
+var _ fleet.Source = replica{}

@@ -104,7 +104,11 @@ const wantedInterval = 250 * time.Millisecond
 func (s *source) isWanted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.streams) > 0 || s.server.Upstream.Shared || s.member != nil && s.member.IsNeeded()
+	if len(s.streams) > 0 || s.server.Upstream.Shared {
+		return true
+	}
+	member := s.member.Load()
+	return member != nil && member.IsNeeded()
 }
 
 // errHalted means that a source has ended while its upstream was being opened.

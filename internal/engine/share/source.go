@@ -142,7 +142,7 @@ func newSource(c *Server, key string, upstream backend.Upstream) *source {
 	if c.Store == nil {
 		s.epochs.only = id
 	} else {
-		s.membership = membership{store: c.Store.Hold(), ready: make(chan struct{}), begun: make(chan struct{})}
+		s.store, s.ready, s.begun = c.Store.Hold(), make(chan struct{}), make(chan struct{})
 	}
 	s.selector = c.Ending.Bind(caddy.NewReplacer().GetString)
 	s.ctx, s.cancel = context.WithCancel(context.Background())

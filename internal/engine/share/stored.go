@@ -48,15 +48,15 @@ func (c *Server) joinStored(d *delivery, w http.ResponseWriter, r *http.Request,
 				v.leave(0)
 				return nil, false, errGone
 			}
-			if _, found := v.find(lastID); lastID != "" && !found && !d.awaitNewest(src, c, w, r) {
+			// Another process may have sent the client's last event already, or know that the source has ended.
+			_, found := v.find(lastID)
+			isQuestion := opens && how.once && !made && lastID == ""
+			if (isQuestion || lastID != "" && !found) && !d.awaitNewest(src, c, w, r) {
 				v.leave(0)
 				return nil, false, errGone
 			}
-			if opens && how.once && !made && lastID == "" {
-				src.catchUp(r.Context()) // another process may know that it has ended
-				if src.hasEnded() {
-					break
-				}
+			if isQuestion && src.hasEnded() {
+				break // another one begins after it
 			}
 			return v, made && src.isNew, nil
 		default: // no process has opened it, so use one that is kept
@@ -136,12 +136,9 @@ func (d *delivery) await(done <-chan struct{}, c *Server, w http.ResponseWriter,
 	}
 }
 
-// awaitNewest waits until the source has what is in the store now: another process may have sent the client's last event
-// already. It reports false if the client is not to be waited for any more.
+// awaitNewest waits until the source has what is in the store now, as await does.
 func (d *delivery) awaitNewest(s *source, c *Server, w http.ResponseWriter, r *http.Request) bool {
-	s.mu.Lock()
-	member := s.member
-	s.mu.Unlock()
+	member := s.member.Load()
 	if member == nil {
 		return true // it is about to join
 	}
@@ -156,19 +153,6 @@ func (d *delivery) awaitNewest(s *source, c *Server, w http.ResponseWriter, r *h
 	cancel()
 	<-done
 	return waited
-}
-
-// catchUp waits until the source has what is in the store now, for as long as a client may wait without a response.
-func (s *source) catchUp(ctx context.Context) {
-	s.mu.Lock()
-	member := s.member
-	s.mu.Unlock()
-	if member == nil {
-		return // it is about to join
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	member.CatchUp(ctx)
 }
 
 // openWith lets a source that was only looked up open its upstream, with the upstream of a request that may open it.
@@ -212,6 +196,10 @@ func (c *Server) stopStored(ctx context.Context, asked backend.Upstream, key str
 // existsStored reports whether a process has a source with this key, open or kept after its end. It returns true if that cannot be found
 // out, as a client gets a stream then.
 func (c *Server) existsStored(ctx context.Context, asked backend.Upstream, key string) (found bool) {
+	if s, ok := sources.newestKept(c, key); ok {
+		sources.release(c, s, nil, 0)
+		return true
+	}
 	err := c.eachStored(ctx, asked, key, func(*source) { found = true })
 	return found || err != nil
 }
@@ -258,10 +246,8 @@ func (s *source) endByHand(err error, place store.Pos) {
 
 // endStored ends a source in all processes. It returns false if there is no store, or if the store does not answer.
 func (s *source) endStored(err error) bool {
-	s.mu.Lock()
-	member, over := s.member, s.state == isFinished
-	s.mu.Unlock()
-	if member == nil || over {
+	member := s.member.Load()
+	if member == nil || s.isFinished() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, endTimeout)
@@ -288,10 +274,7 @@ func (s *source) endStreams(reason string) {
 
 // trimEnded drops from the store what came before a source's end, so that nobody has to read it again.
 func (s *source) trimEnded() {
-	s.mu.Lock()
-	member := s.member
-	s.mu.Unlock()
-	place := sources.placeOf(s)
+	member, place := s.member.Load(), sources.placeOf(s)
 	if member == nil || place == 0 {
 		return
 	}
