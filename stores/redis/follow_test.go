@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/storestest"
+
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
@@ -27,11 +29,11 @@ func TestALongHistoryIsReadWholeWhateverTheSizeOfItsMessages(t *testing.T) {
 			size = 3 << 20 / 2
 		}
 		want = append(want, fmt.Sprintf("%d %s", i, strings.Repeat("x", size)))
-		pos = add(t, l, pos, want[i])
+		pos = storestest.Add(t, l, pos, want[i])
 	}
-	messages, _ := follow(t, l, 0)
+	messages, _ := storestest.Follow(t, l, 0)
 	for i := range want {
-		if m := next(t, messages); string(m.Data) != want[i] {
+		if m := storestest.Next(t, messages); string(m.Data) != want[i] {
 			t.Fatalf("message %d is %.20q", i, m.Data)
 		}
 	}
@@ -45,7 +47,7 @@ func TestManyFollowTheSameAndOtherLogs(t *testing.T) {
 	const logs, followers, messages = 5, 3, 20
 	var all []<-chan store.Message
 	for i := range logs * followers {
-		c, _ := follow(t, reader.Log(fmt.Sprint("log", i%logs)), 0)
+		c, _ := storestest.Follow(t, reader.Log(fmt.Sprint("log", i%logs)), 0)
 		all = append(all, c)
 	}
 	var wg sync.WaitGroup
@@ -64,12 +66,12 @@ func TestManyFollowTheSameAndOtherLogs(t *testing.T) {
 	wg.Wait()
 	for i, c := range all {
 		for j := range messages {
-			if m := next(t, c); string(m.Data) != fmt.Sprint(i%logs, j) {
+			if m := storestest.Next(t, c); string(m.Data) != fmt.Sprint(i%logs, j) {
 				t.Fatalf("follower %d: message %d is %q", i, j, m.Data)
 			}
 		}
 	}
-	eventually(t, "the follower has the channels of its logs, and one more", func() bool {
+	storestest.Eventually(t, "the follower has the channels of its logs, and one more", func() bool {
 		return len(s.do("PUBSUB", "CHANNELS").([]any)) == logs+1
 	})
 }
@@ -84,12 +86,12 @@ func TestAChannelWithoutListenersIsLeft(t *testing.T) {
 	channels := func(want int) func() bool {
 		return func() bool { return len(s.do("PUBSUB", "CHANNELS", "sse:news:*").([]any)) == want }
 	}
-	eventually(t, "it is subscribed to", channels(1))
+	storestest.Eventually(t, "it is subscribed to", channels(1))
 	cancel()
-	if err := next(t, ended); !errors.Is(err, context.Canceled) {
+	if err := storestest.Next(t, ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("Follow returns %v", err)
 	}
-	eventually(t, "it is left", channels(0))
+	storestest.Eventually(t, "it is left", channels(0))
 }
 
 func TestFollowGoesOnWhenTheConnectionIsMadeAnew(t *testing.T) {
@@ -97,10 +99,10 @@ func TestFollowGoesOnWhenTheConnectionIsMadeAnew(t *testing.T) {
 	r := newRelay(t, s.port)
 	o, writer := open(t, r.url()), open(t, s.url())
 	o.awaitUp(t)
-	messages, ended := follow(t, o.Log("a"), 0)
+	messages, ended := storestest.Follow(t, o.Log("a"), 0)
 	var pos store.Pos
 	for i := range 5 {
-		pos = add(t, writer.Log("a"), pos, fmt.Sprint(i))
+		pos = storestest.Add(t, writer.Log("a"), pos, fmt.Sprint(i))
 		select {
 		case err := <-ended: // the contract allows that
 			t.Logf("Follow returns %v", err)
@@ -126,7 +128,7 @@ func TestProcessesHearOfEachOtherUntilTheConnectionIsLost(t *testing.T) {
 		ended <- o.Presence().Watch(t.Context(), func(data []byte) { heard <- data })
 	}()
 	large := bytes.Repeat([]byte("x"), 256<<10)
-	eventually(t, "what is announced is heard", func() bool {
+	storestest.Eventually(t, "what is announced is heard", func() bool {
 		if err := other.Presence().Announce(large); err != nil {
 			t.Error(err)
 		}
@@ -136,7 +138,7 @@ func TestProcessesHearOfEachOtherUntilTheConnectionIsLost(t *testing.T) {
 		t.Errorf("%d bytes are heard", len(data))
 	}
 	r.lead("")
-	if err := next(t, ended); err == nil {
+	if err := storestest.Next(t, ended); err == nil {
 		t.Error("Watch returns no error")
 	}
 }
@@ -146,7 +148,7 @@ func TestCallsReturnWhenTheStoreIsClosedOrTheirContextIsDone(t *testing.T) {
 	o := open(t, s.url())
 	o.awaitUp(t)
 	l := o.Log("a")
-	pos := add(t, l, 0, "one")
+	pos := storestest.Add(t, l, 0, "one")
 	s.signal(syscall.SIGSTOP)
 	defer s.signal(syscall.SIGCONT)
 
@@ -167,7 +169,7 @@ func TestCallsReturnWhenTheStoreIsClosedOrTheirContextIsDone(t *testing.T) {
 	errs := calls(ctx)
 	cancel()
 	for range 5 {
-		if err := next(t, errs); !errors.Is(err, context.Canceled) {
+		if err := storestest.Next(t, errs); !errors.Is(err, context.Canceled) {
 			t.Errorf("once the context is done: %v", err)
 		}
 	}
@@ -176,7 +178,7 @@ func TestCallsReturnWhenTheStoreIsClosedOrTheirContextIsDone(t *testing.T) {
 		t.Error(err)
 	}
 	for range 5 {
-		if err := next(t, errs); err == nil {
+		if err := storestest.Next(t, errs); err == nil {
 			t.Error("once it is closed, a call returns no error")
 		}
 	}

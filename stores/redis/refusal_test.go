@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/storestest"
+
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
@@ -61,11 +63,11 @@ func TestARefusalSaysWhatToChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := o.Log("a")
-		first := add(t, l, 0, "one")
-		messages, _ := follow(t, l, 0)
-		next(t, messages)
-		add(t, l, first, "two")
-		next(t, messages)
+		first := storestest.Add(t, l, 0, "one")
+		messages, _ := storestest.Follow(t, l, 0)
+		storestest.Next(t, messages)
+		storestest.Add(t, l, first, "two")
+		storestest.Next(t, messages)
 	})
 
 	t.Run("a log of another kind", func(t *testing.T) {
@@ -75,8 +77,8 @@ func TestARefusalSaysWhatToChange(t *testing.T) {
 		l := o.Log("a")
 		_, err := l.Head(t.Context())
 		_, err2 := l.Append(t.Context(), 0, nil)
-		_, ended := follow(t, l, 0)
-		for _, err := range []error{err, err2, next(t, ended), l.Trim(t.Context(), 1)} {
+		_, ended := storestest.Follow(t, l, 0)
+		for _, err := range []error{err, err2, storestest.Next(t, ended), l.Trim(t.Context(), 1)} {
 			if !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "prefix") {
 				t.Error(err)
 			}
@@ -94,11 +96,11 @@ func TestAPrimaryThatHasBecomeAReplicaIsNotRead(t *testing.T) {
 	o := open(t, s.url())
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
-	_, ended := follow(t, l, first)
+	first := storestest.Add(t, l, 0, "one")
+	_, ended := storestest.Follow(t, l, first)
 	s.do("REPLICAOF", "127.0.0.1", primary.port)
 	_, err := l.Head(t.Context())
-	for _, err := range []error{err, next(t, ended)} {
+	for _, err := range []error{err, storestest.Next(t, ended)} {
 		if !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "primary") {
 			t.Error(err)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/storestest"
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
@@ -80,7 +81,7 @@ func (s *server) start() {
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	eventually(s.t, "redis-server answers", func() bool {
+	storestest.Eventually(s.t, "redis-server answers", func() bool {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
 		if err != nil {
 			return false
@@ -176,56 +177,6 @@ func (o opened) awaitUp(t *testing.T) {
 func (o opened) awaitDown(t *testing.T) {
 	t.Helper()
 	o.await(t, "Redis is not there", func(err error) bool { return err != nil && !errors.Is(err, store.ErrRefused) })
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for end := time.Now().Add(within); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("it does not happen that %s", what)
-		}
-	}
-}
-
-// add appends a message, which must be accepted.
-func add(t *testing.T, l store.Log, after store.Pos, data string) store.Pos {
-	t.Helper()
-	pos, err := l.Append(t.Context(), after, []byte(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pos
-}
-
-// follow follows a log until the test ends. It returns channels for the messages and for the error from Follow.
-func follow(t *testing.T, l store.Log, after store.Pos) (<-chan store.Message, <-chan error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	messages, ended := make(chan store.Message, 1000), make(chan error, 1)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		ended <- l.Follow(ctx, after, func(m store.Message) error {
-			messages <- m
-			return nil
-		})
-	})
-	t.Cleanup(func() {
-		cancel()
-		wg.Wait()
-	})
-	return messages, ended
-}
-
-// next returns the next message.
-func next[T any](t *testing.T, c <-chan T) T {
-	t.Helper()
-	select {
-	case value := <-c:
-		return value
-	case <-time.After(within):
-		t.Fatal("nothing comes")
-		panic("unreachable")
-	}
 }
 
 // relay is a proxy whose server can be changed.

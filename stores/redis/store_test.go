@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/storestest"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/seed-4dedbcea/caddy-sse/store"
@@ -21,7 +23,7 @@ func TestAConfigLoadsWithoutItsRedisWhichComesLater(t *testing.T) {
 	}
 	s.start()
 	o.awaitUp(t)
-	eventually(t, "a message is accepted", func() bool {
+	storestest.Eventually(t, "a message is accepted", func() bool {
 		_, err := o.Log("a").Append(t.Context(), 0, []byte("x"))
 		return err == nil
 	})
@@ -32,15 +34,15 @@ func TestAServerThatHangsIsReportedAndNothingIsLost(t *testing.T) {
 	o := open(t, s.url())
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
-	messages, ended := follow(t, l, 0)
-	next(t, messages)
+	first := storestest.Add(t, l, 0, "one")
+	messages, ended := storestest.Follow(t, l, 0)
+	storestest.Next(t, messages)
 
 	s.signal(syscall.SIGSTOP)
 	if _, err := l.Append(t.Context(), first, []byte("two")); err == nil || errors.Is(err, store.ErrConflict) {
 		t.Errorf("while the server hangs, Append returns %v", err)
 	}
-	if err := next(t, ended); err == nil {
+	if err := storestest.Next(t, ended); err == nil {
 		t.Error("Follow returns no error")
 	}
 	o.awaitDown(t)
@@ -48,7 +50,7 @@ func TestAServerThatHangsIsReportedAndNothingIsLost(t *testing.T) {
 	s.signal(syscall.SIGCONT)
 	o.awaitUp(t)
 	var head store.Message
-	eventually(t, "the head can be read", func() (ok bool) {
+	storestest.Eventually(t, "the head can be read", func() (ok bool) {
 		var err error
 		head, err = l.Head(t.Context())
 		return err == nil
@@ -58,7 +60,7 @@ func TestAServerThatHangsIsReportedAndNothingIsLost(t *testing.T) {
 			t.Errorf("the head is %q", head.Data)
 		}
 	}
-	add(t, l, head.Pos, "three")
+	storestest.Add(t, l, head.Pos, "three")
 }
 
 func TestARestartWithoutPersistenceLosesTheLogAndPlacesGoOn(t *testing.T) {
@@ -66,20 +68,20 @@ func TestARestartWithoutPersistenceLosesTheLogAndPlacesGoOn(t *testing.T) {
 	o := open(t, s.url())
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
+	first := storestest.Add(t, l, 0, "one")
 
 	s.kill()
 	o.awaitDown(t)
 	s.start()
 	o.awaitUp(t)
-	eventually(t, "the log is empty", func() bool {
+	storestest.Eventually(t, "the log is empty", func() bool {
 		_, err := l.Head(t.Context())
 		return errors.Is(err, store.ErrEmpty)
 	})
 	if _, err := l.Append(t.Context(), first, []byte("two")); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("after a message that is lost, Append returns %v", err)
 	}
-	second := add(t, l, 0, "two")
+	second := storestest.Add(t, l, 0, "two")
 	if second <= first {
 		t.Errorf("the place %d comes after %d", second, first)
 	}
@@ -90,19 +92,19 @@ func TestARestartWithPersistenceLosesNothing(t *testing.T) {
 	o := open(t, s.url())
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
+	first := storestest.Add(t, l, 0, "one")
 	s.kill()
 	o.awaitDown(t)
 	s.start()
 	o.awaitUp(t)
-	eventually(t, "the head can be read", func() bool {
+	storestest.Eventually(t, "the head can be read", func() bool {
 		head, err := l.Head(t.Context())
 		if err == nil && (head.Pos != first || string(head.Data) != "one") {
 			t.Fatalf("the head is %q at %d", head.Data, head.Pos)
 		}
 		return err == nil
 	})
-	add(t, l, first, "two")
+	storestest.Add(t, l, first, "two")
 }
 
 func TestAnOlderSnapshotGoesBackAndAWriterOfWhatIsLostIsRefused(t *testing.T) {
@@ -110,9 +112,9 @@ func TestAnOlderSnapshotGoesBackAndAWriterOfWhatIsLostIsRefused(t *testing.T) {
 	o := open(t, s.url())
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
+	first := storestest.Add(t, l, 0, "one")
 	s.do("SAVE")
-	lost := add(t, l, first, "lost")
+	lost := storestest.Add(t, l, first, "lost")
 	s.kill()
 	o.awaitDown(t)
 	s.start()
@@ -128,22 +130,22 @@ func TestAReplicaThatTakesOverMayLackWhatWasAccepted(t *testing.T) {
 	o := open(t, r.url())
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
-	eventually(t, "the replica has the message", func() bool {
+	first := storestest.Add(t, l, 0, "one")
+	storestest.Eventually(t, "the replica has the message", func() bool {
 		return strings.Contains(replica.do("INFO", "replication").(string), "master_link_status:up") && replica.do("XLEN", "sse:log:a").(int64) == 1
 	})
 	replica.do("REPLICAOF", "NO", "ONE")
-	lost := add(t, l, first, "lost")
-	messages, ended := follow(t, l, 0)
-	next(t, messages)
-	if m := next(t, messages); m.Pos != lost {
+	lost := storestest.Add(t, l, first, "lost")
+	messages, ended := storestest.Follow(t, l, 0)
+	storestest.Next(t, messages)
+	if m := storestest.Next(t, messages); m.Pos != lost {
 		t.Fatalf("%q at %d is read, not the message that will be lost", m.Data, m.Pos)
 	}
 
 	r.lead(replica.port)
 	o.awaitDown(t)
 	o.awaitUp(t)
-	if err := next(t, ended); err == nil {
+	if err := storestest.Next(t, ended); err == nil {
 		t.Error("Follow returns no error")
 	}
 	goneBack(t, l, first, lost)
@@ -152,21 +154,21 @@ func TestAReplicaThatTakesOverMayLackWhatWasAccepted(t *testing.T) {
 // goneBack checks a log whose head was at lost and is now at first again.
 func goneBack(t *testing.T, l store.Log, first, lost store.Pos) {
 	t.Helper()
-	eventually(t, "the head can be read", func() bool {
+	storestest.Eventually(t, "the head can be read", func() bool {
 		head, err := l.Head(t.Context())
 		if err == nil && head.Pos != first {
 			t.Fatalf("the head is %q at %d", head.Data, head.Pos)
 		}
 		return err == nil
 	})
-	_, ended := follow(t, l, lost)
-	if err := next(t, ended); !errors.Is(err, errRewound) {
+	_, ended := storestest.Follow(t, l, lost)
+	if err := storestest.Next(t, ended); !errors.Is(err, errRewound) {
 		t.Errorf("after a message that is lost, Follow returns %v", err)
 	}
 	if _, err := l.Append(t.Context(), lost, []byte("two")); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("after a message that is lost, Append returns %v", err)
 	}
-	if second := add(t, l, first, "two"); second == lost {
+	if second := storestest.Add(t, l, first, "two"); second == lost {
 		t.Error("the place of a message that is lost is used again")
 	} else if _, err := l.Append(t.Context(), lost, []byte("three")); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("after a message that is lost, Append returns %v", err)
@@ -178,16 +180,16 @@ func TestALogIsGoneOnceItsNewestMessageIsTooOld(t *testing.T) {
 	o := open(t, s.url(), func(s *Store) { s.KeepAge = caddy.Duration(200 * time.Millisecond) })
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
-	eventually(t, "the log is empty", func() bool {
+	first := storestest.Add(t, l, 0, "one")
+	storestest.Eventually(t, "the log is empty", func() bool {
 		_, err := l.Head(t.Context())
 		return errors.Is(err, store.ErrEmpty)
 	})
-	messages, _ := follow(t, l, first)
-	if second := add(t, l, 0, "two"); second <= first {
+	messages, _ := storestest.Follow(t, l, first)
+	if second := storestest.Add(t, l, 0, "two"); second <= first {
 		t.Errorf("the place %d comes after %d", second, first)
 	}
-	if m := next(t, messages); string(m.Data) != "two" {
+	if m := storestest.Next(t, messages); string(m.Data) != "two" {
 		t.Errorf("%q is read", m.Data)
 	}
 }
@@ -198,10 +200,10 @@ func TestAMessageOfWhichNobodyIsToldIsRead(t *testing.T) {
 	o := open(t, s.url())
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
-	messages, _ := follow(t, l, first)
+	first := storestest.Add(t, l, 0, "one")
+	messages, _ := storestest.Follow(t, l, first)
 	s.do("EVAL", `redis.call('XADD', KEYS[1], '*', 'd', 'two'); return 1`, 1, "sse:log:a")
-	if m := next(t, messages); string(m.Data) != "two" {
+	if m := storestest.Next(t, messages); string(m.Data) != "two" {
 		t.Errorf("%q is read", m.Data)
 	}
 }
@@ -216,5 +218,5 @@ func TestAMessageThatIsTooLargeIsRefusedAsSuch(t *testing.T) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
-	add(t, l, 0, strings.Repeat("x", 1<<20))
+	storestest.Add(t, l, 0, strings.Repeat("x", 1<<20))
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/storestest"
+
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-4dedbcea/caddy-sse/store"
@@ -62,9 +64,9 @@ func chain(t *testing.T, l store.Log, stop <-chan struct{}, added chan<- int) {
 func whole(t *testing.T, o opened, count int) {
 	t.Helper()
 	t.Logf("%d messages", count)
-	messages, _ := follow(t, o.Log("a"), 0)
+	messages, _ := storestest.Follow(t, o.Log("a"), 0)
 	for i := range count {
-		if m := next(t, messages); string(m.Data) != fmt.Sprint(i) {
+		if m := storestest.Next(t, messages); string(m.Data) != fmt.Sprint(i) {
 			t.Fatalf("message %d is %q", i, m.Data)
 		}
 	}
@@ -108,7 +110,7 @@ func newMember(t *testing.T, l store.Log) *member {
 // whole waits until it has had all messages.
 func (m *member) whole(t *testing.T, count int) {
 	t.Helper()
-	eventually(t, "a member has all messages", func() bool { return m.seen.Load() == int64(count) })
+	storestest.Eventually(t, "a member has all messages", func() bool { return m.seen.Load() == int64(count) })
 }
 
 func TestAServerThatIsKilledAndComesBackLosesAndDoublesNothing(t *testing.T) {
@@ -127,7 +129,7 @@ func TestAServerThatIsKilledAndComesBackLosesAndDoublesNothing(t *testing.T) {
 	}
 	time.Sleep(300 * time.Millisecond)
 	close(stop)
-	count := next(t, added)
+	count := storestest.Next(t, added)
 	whole(t, open(t, []*server{s}), count)
 	m.whole(t, count)
 }
@@ -144,9 +146,9 @@ func TestALeaderThatIsKilledLosesAndDoublesNothing(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		l := leader(t, js, servers)
 		l.kill()
-		eventually(t, "another one leads", func() bool { return leader(t, js, servers) != l })
+		storestest.Eventually(t, "another one leads", func() bool { return leader(t, js, servers) != l })
 		l.start()
-		eventually(t, "all replicas are there", func() bool {
+		storestest.Eventually(t, "all replicas are there", func() bool {
 			stream, err := js.Stream(t.Context(), "SSE")
 			if err != nil || stream.CachedInfo().Cluster == nil || len(stream.CachedInfo().Cluster.Replicas) != 2 {
 				return false
@@ -161,7 +163,7 @@ func TestALeaderThatIsKilledLosesAndDoublesNothing(t *testing.T) {
 	}
 	time.Sleep(500 * time.Millisecond)
 	close(stop)
-	count := next(t, added)
+	count := storestest.Next(t, added)
 	whole(t, open(t, servers, three), count)
 	m.whole(t, count)
 }
@@ -197,20 +199,20 @@ func TestAnotherLeaderLosesAndDoublesNothing(t *testing.T) {
 	stop, added := make(chan struct{}), make(chan int, 1)
 	go chain(t, o.Log("a"), stop, added)
 	m := newMember(t, open(t, servers, three).Log("a"))
-	_, ended := follow(t, o.Log("a"), 0)
+	_, ended := storestest.Follow(t, o.Log("a"), 0)
 	for range 3 {
 		time.Sleep(500 * time.Millisecond)
 		l := leader(t, js, servers)
 		if _, err := js.Conn().Request(jetstream.DefaultAPIPrefix+"STREAM.LEADER.STEPDOWN.SSE", nil, within); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "another one leads", func() bool { return leader(t, js, servers) != l })
+		storestest.Eventually(t, "another one leads", func() bool { return leader(t, js, servers) != l })
 	}
-	if err := next(t, ended); err == nil {
+	if err := storestest.Next(t, ended); err == nil {
 		t.Error("Follow returns no error")
 	}
 	close(stop)
-	count := next(t, added)
+	count := storestest.Next(t, added)
 	whole(t, open(t, servers, three), count)
 	m.whole(t, count)
 }
@@ -223,8 +225,8 @@ func TestALeaderThatIsCutOffIsNoticed(t *testing.T) {
 	o := open(t, []*server{l}, three)
 	o.awaitUp(t)
 	log := o.Log("a")
-	first := add(t, log, 0, "one")
-	_, ended := follow(t, log, 0)
+	first := storestest.Add(t, log, 0, "one")
+	_, ended := storestest.Follow(t, log, 0)
 	time.Sleep(5 * time.Second) // in which it is not taken for one that is cut off
 	if len(ended) > 0 {
 		t.Errorf("while all is well, Follow returns %v", <-ended)
@@ -242,7 +244,7 @@ func TestALeaderThatIsCutOffIsNoticed(t *testing.T) {
 	if _, err := log.Append(t.Context(), first, []byte("two")); err == nil || errors.Is(err, store.ErrConflict) {
 		t.Errorf("without the other servers, Append returns %v", err)
 	}
-	if err := next(t, ended); err == nil {
+	if err := storestest.Next(t, ended); err == nil {
 		t.Error("Follow returns no error")
 	}
 	o.awaitDown(t)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/storestest"
+
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
@@ -87,7 +89,7 @@ func TestCredentialsThatExpireAreReadAgain(t *testing.T) {
 	op.credentials(file, 10*time.Second) // in which it connects, also on a slow machine
 	o := open(t, []*server{s}, func(s *nats.Store) { s.Credentials = file })
 	o.awaitUp(t)
-	add(t, o.Log("a"), 0, "one")
+	storestest.Add(t, o.Log("a"), 0, "one")
 	if err := o.awaitRefused(t); !strings.Contains(err.Error(), "credentials") {
 		t.Errorf("once they have expired, it is reported that %v", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/storestest"
+
 	"github.com/seed-4dedbcea/caddy-sse/store"
 )
 
@@ -23,7 +25,7 @@ func TestAConfigLoadsWithoutItsServerWhichComesLater(t *testing.T) {
 	}
 	s.start()
 	o.awaitUp(t)
-	add(t, o.Log("a"), 0, "x")
+	storestest.Add(t, o.Log("a"), 0, "x")
 }
 
 func TestThatAServerIsAwayIsReportedOnce(t *testing.T) {
@@ -47,15 +49,15 @@ func TestAServerThatHangsIsReportedAndNothingIsLost(t *testing.T) {
 	o := open(t, []*server{s})
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
-	messages, ended := follow(t, l, 0)
-	next(t, messages)
+	first := storestest.Add(t, l, 0, "one")
+	messages, ended := storestest.Follow(t, l, 0)
+	storestest.Next(t, messages)
 
 	s.signal(syscall.SIGSTOP)
 	if _, err := l.Append(t.Context(), first, []byte("two")); err == nil || errors.Is(err, store.ErrConflict) {
 		t.Errorf("while the server hangs, Append returns %v", err)
 	}
-	if err := next(t, ended); err == nil {
+	if err := storestest.Next(t, ended); err == nil {
 		t.Error("Follow returns no error")
 	}
 	o.awaitDown(t)
@@ -63,7 +65,7 @@ func TestAServerThatHangsIsReportedAndNothingIsLost(t *testing.T) {
 	s.signal(syscall.SIGCONT)
 	o.awaitUp(t)
 	var head store.Message
-	eventually(t, "the head can be read", func() (ok bool) {
+	storestest.Eventually(t, "the head can be read", func() (ok bool) {
 		var err error
 		head, err = l.Head(t.Context())
 		return err == nil
@@ -71,7 +73,7 @@ func TestAServerThatHangsIsReportedAndNothingIsLost(t *testing.T) {
 	if head.Pos != first && string(head.Data) != "two" { // what it got while it hung, it may have read since
 		t.Errorf("the head is %q", head.Data)
 	}
-	eventually(t, "a message is added", func() bool {
+	storestest.Eventually(t, "a message is added", func() bool {
 		_, err := l.Append(t.Context(), head.Pos, []byte("three"))
 		if errors.Is(err, store.ErrConflict) {
 			head, err = l.Head(t.Context())
@@ -89,7 +91,7 @@ func TestCallsReturnWhenTheStoreIsClosedOrTheirContextIsDone(t *testing.T) {
 	o := open(t, []*server{s})
 	o.awaitUp(t)
 	l := o.Log("a")
-	pos := add(t, l, 0, "one")
+	pos := storestest.Add(t, l, 0, "one")
 	s.signal(syscall.SIGSTOP)
 	defer s.signal(syscall.SIGCONT)
 
@@ -110,7 +112,7 @@ func TestCallsReturnWhenTheStoreIsClosedOrTheirContextIsDone(t *testing.T) {
 	errs := calls(ctx)
 	cancel()
 	for range 5 {
-		if err := next(t, errs); !errors.Is(err, context.Canceled) {
+		if err := storestest.Next(t, errs); !errors.Is(err, context.Canceled) {
 			t.Errorf("once the context is done: %v", err)
 		}
 	}
@@ -119,7 +121,7 @@ func TestCallsReturnWhenTheStoreIsClosedOrTheirContextIsDone(t *testing.T) {
 		t.Error(err)
 	}
 	for range 5 {
-		if err := next(t, errs); err == nil {
+		if err := storestest.Next(t, errs); err == nil {
 			t.Error("once it is closed, a call returns no error")
 		}
 	}
@@ -129,10 +131,10 @@ func TestWhoFollowsOrWatchesIsToldThatTheConnectionIsLost(t *testing.T) {
 	s := startServer(t)
 	o := open(t, []*server{s})
 	o.awaitUp(t)
-	_, ended := follow(t, o.Log("a"), 0)
+	_, ended := storestest.Follow(t, o.Log("a"), 0)
 	watched, heard := make(chan error, 1), make(chan []byte, 1000)
 	go func() { watched <- o.Presence().Watch(t.Context(), func(data []byte) { heard <- data }) }()
-	eventually(t, "what is announced is heard", func() bool {
+	storestest.Eventually(t, "what is announced is heard", func() bool {
 		if err := o.Presence().Announce(make([]byte, 256<<10)); err != nil {
 			t.Error(err)
 		}
@@ -140,7 +142,7 @@ func TestWhoFollowsOrWatchesIsToldThatTheConnectionIsLost(t *testing.T) {
 	})
 	s.kill()
 	for _, c := range []<-chan error{ended, watched} {
-		if err := next(t, c); err == nil {
+		if err := storestest.Next(t, c); err == nil {
 			t.Error("a call returns no error")
 		}
 	}
@@ -153,11 +155,11 @@ func TestWhoFollowsAStreamThatIsMadeAnewIsToldSo(t *testing.T) {
 	o := open(t, []*server{s})
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
-	messages, ended := follow(t, l, 0)
-	next(t, messages)
-	second := add(t, l, first, "two")
-	next(t, messages)
+	first := storestest.Add(t, l, 0, "one")
+	messages, ended := storestest.Follow(t, l, 0)
+	storestest.Next(t, messages)
+	second := storestest.Add(t, l, first, "two")
+	storestest.Next(t, messages)
 	stream, err := js.Stream(t.Context(), "SSE")
 	if err != nil {
 		t.Fatal(err)
@@ -173,17 +175,17 @@ func TestWhoFollowsAStreamThatIsMadeAnewIsToldSo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := next(t, ended); err == nil {
+	if err := storestest.Next(t, ended); err == nil {
 		t.Error("Follow returns no error")
 	}
-	eventually(t, "the log is empty", func() bool {
+	storestest.Eventually(t, "the log is empty", func() bool {
 		_, err := l.Head(t.Context())
 		return errors.Is(err, store.ErrEmpty)
 	})
 	if _, err := l.Append(t.Context(), second, []byte("three")); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("after a message that is lost, Append returns %v", err)
 	}
-	add(t, l, 0, "three")
+	storestest.Add(t, l, 0, "three")
 }
 
 // A server tells of the others that it knows.
@@ -206,11 +208,11 @@ func TestIfItsServerFailsAProcessGoesOnWithAnother(t *testing.T) {
 		p := open(t, []*server{other}, three)
 		p.awaitUp(t)
 		log := p.Log(name)
-		pos := add(t, log, 0, "one")
+		pos := storestest.Add(t, log, 0, "one")
 		fail()
 		p.awaitDown(t)
 		p.awaitUp(t)
-		add(t, log, pos, "two")
+		storestest.Add(t, log, pos, "two")
 		if name == "hangs" {
 			other.signal(syscall.SIGCONT)
 		}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/storestest"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/seed-4dedbcea/caddy-sse/store"
@@ -26,17 +28,17 @@ func TestALongHistoryIsReadWholeWhateverTheSizeOfItsMessages(t *testing.T) {
 			size = largest - 4
 		}
 		want = append(want, fmt.Sprintf("%3d %s", i, strings.Repeat("x", size)))
-		pos = add(t, l, pos, want[i])
+		pos = storestest.Add(t, l, pos, want[i])
 	}
-	messages, _ := follow(t, l, 0)
+	messages, _ := storestest.Follow(t, l, 0)
 	for i := range want {
-		if m := next(t, messages); string(m.Data) != want[i] {
+		if m := storestest.Next(t, messages); string(m.Data) != want[i] {
 			t.Fatalf("message %d is %.20q", i, m.Data)
 		}
 	}
 	more := strings.Repeat("y", largest)
-	add(t, l, pos, more)
-	if m := next(t, messages); string(m.Data) != more {
+	storestest.Add(t, l, pos, more)
+	if m := storestest.Next(t, messages); string(m.Data) != more {
 		t.Errorf("%.20q is read", m.Data)
 	}
 }
@@ -53,7 +55,7 @@ func TestManyFollowTheSameAndOtherLogsAtDifferentServers(t *testing.T) {
 		stores = append(stores, o)
 	}
 	for i := range logs * followers {
-		c, _ := follow(t, stores[i/logs].Log(fmt.Sprint("log", i%logs)), 0)
+		c, _ := storestest.Follow(t, stores[i/logs].Log(fmt.Sprint("log", i%logs)), 0)
 		all = append(all, c)
 	}
 	var wg sync.WaitGroup
@@ -72,7 +74,7 @@ func TestManyFollowTheSameAndOtherLogsAtDifferentServers(t *testing.T) {
 	wg.Wait()
 	for i, c := range all {
 		for j := range messages {
-			if m := next(t, c); string(m.Data) != fmt.Sprint(i%logs, j) {
+			if m := storestest.Next(t, c); string(m.Data) != fmt.Sprint(i%logs, j) {
 				t.Fatalf("follower %d: message %d is %q", i, j, m.Data)
 			}
 		}
@@ -98,21 +100,21 @@ func TestAFollowerThatIsTooSlowMissesNothing(t *testing.T) {
 				return nil
 			})
 		}()
-		pos := add(t, l, 0, "0")
-		eventually(t, "it has the first", func() bool { return len(got) > 0 })
+		pos := storestest.Add(t, l, 0, "0")
+		storestest.Eventually(t, "it has the first", func() bool { return len(got) > 0 })
 		time.Sleep(100 * time.Millisecond) // it has read all that there is now, unless the machine is slow
-		pos = add(t, l, pos, "1")
-		next(t, begun)
+		pos = storestest.Add(t, l, pos, "1")
+		storestest.Next(t, begun)
 		for i := 2; i < all; i++ {
-			pos = add(t, l, pos, fmt.Sprint(i))
+			pos = storestest.Add(t, l, pos, fmt.Sprint(i))
 		}
 		close(goOn)
 		if more > 0 {
-			eventually(t, "it has what waited", func() bool { return len(got) > 100 || len(ended) > 0 })
-			add(t, l, pos, fmt.Sprint(all))
+			storestest.Eventually(t, "it has what waited", func() bool { return len(got) > 100 || len(ended) > 0 })
+			storestest.Add(t, l, pos, fmt.Sprint(all))
 		}
 		for i := range all + more {
-			if m := next(t, got); string(m.Data) != fmt.Sprint(i) {
+			if m := storestest.Next(t, got); string(m.Data) != fmt.Sprint(i) {
 				t.Fatalf("message %d is %q", i, m.Data)
 			}
 		}
@@ -127,16 +129,16 @@ func TestALogIsGoneOnceItsNewestMessageIsTooOld(t *testing.T) {
 	o := open(t, []*server{s}, func(s *nats.Store) { s.KeepAge = caddy.Duration(time.Second) })
 	o.awaitUp(t)
 	l := o.Log("a")
-	first := add(t, l, 0, "one")
-	eventually(t, "the log is empty", func() bool {
+	first := storestest.Add(t, l, 0, "one")
+	storestest.Eventually(t, "the log is empty", func() bool {
 		_, err := l.Head(t.Context())
 		return err != nil && strings.Contains(err.Error(), store.ErrEmpty.Error())
 	})
-	messages, _ := follow(t, l, first)
-	if second := add(t, l, 0, "two"); second <= first {
+	messages, _ := storestest.Follow(t, l, first)
+	if second := storestest.Add(t, l, 0, "two"); second <= first {
 		t.Errorf("the place %d comes after %d", second, first)
 	}
-	if m := next(t, messages); string(m.Data) != "two" {
+	if m := storestest.Next(t, messages); string(m.Data) != "two" {
 		t.Errorf("%q is read", m.Data)
 	}
 }

@@ -1,9 +1,7 @@
 package nats_test
 
 import (
-	"context"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
@@ -80,54 +78,4 @@ func (o opened) awaitDown(t *testing.T) {
 func (o opened) awaitRefused(t *testing.T) error {
 	t.Helper()
 	return o.await(t, "it is refused", func(err error) bool { return errors.Is(err, store.ErrRefused) })
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for end := time.Now().Add(within); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("it does not happen that %s", what)
-		}
-	}
-}
-
-// add appends a message, which must be accepted.
-func add(t *testing.T, l store.Log, after store.Pos, data string) store.Pos {
-	t.Helper()
-	pos, err := l.Append(t.Context(), after, []byte(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pos
-}
-
-// follow follows a log until the test ends. It returns the messages, and the error with which Follow returns.
-func follow(t *testing.T, l store.Log, after store.Pos) (<-chan store.Message, <-chan error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	messages, ended := make(chan store.Message, 100000), make(chan error, 1)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		ended <- l.Follow(ctx, after, func(m store.Message) error {
-			messages <- m
-			return nil
-		})
-	})
-	t.Cleanup(func() {
-		cancel()
-		wg.Wait()
-	})
-	return messages, ended
-}
-
-// next returns the next message.
-func next[T any](t *testing.T, c <-chan T) T {
-	t.Helper()
-	select {
-	case value := <-c:
-		return value
-	case <-time.After(within):
-		t.Fatal("nothing comes")
-		panic("unreachable")
-	}
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/storestest"
+
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
@@ -48,15 +50,15 @@ func TestTheRightsInTheDocumentationSuffice(t *testing.T) {
 		user("first", append(slices.Clone(mayPublish), "$JS.API.STREAM.CREATE.SSE"), maySubscribe), user("good", mayPublish, maySubscribe)))
 	for _, name := range []string{"first", "good"} {
 		o := open(t, []*server{s}, as(name, "secret"))
-		if err := next(t, o.reports); err != nil {
+		if err := storestest.Next(t, o.reports); err != nil {
 			t.Fatal(err)
 		}
 		l := o.Log(name)
-		first := add(t, l, 0, "one")
-		messages, _ := follow(t, l, 0)
-		next(t, messages)
-		second := add(t, l, first, "two")
-		next(t, messages)
+		first := storestest.Add(t, l, 0, "one")
+		messages, _ := storestest.Follow(t, l, 0)
+		storestest.Next(t, messages)
+		second := storestest.Add(t, l, first, "two")
+		storestest.Next(t, messages)
 		if err := l.Trim(t.Context(), second); err != nil {
 			t.Error(err)
 		}
@@ -65,7 +67,7 @@ func TestTheRightsInTheDocumentationSuffice(t *testing.T) {
 		}
 		heard := make(chan []byte, 1000)
 		go o.Presence().Watch(t.Context(), func(data []byte) { heard <- data })
-		eventually(t, "what is announced is heard", func() bool {
+		storestest.Eventually(t, "what is announced is heard", func() bool {
 			if err := o.Presence().Announce([]byte("x")); err != nil {
 				t.Error(err)
 			}
@@ -89,7 +91,7 @@ func TestARightThatIsMissingIsNamed(t *testing.T) {
 	s := startServer(t, authorization(users...))
 	t.Run("to make the stream", func(t *testing.T) {
 		o := open(t, []*server{s}, as("p0", "secret"))
-		if err := next(t, o.reports); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "$JS.API.STREAM.CREATE.SSE") {
+		if err := storestest.Next(t, o.reports); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "$JS.API.STREAM.CREATE.SSE") {
 			t.Errorf("it is reported that %v", err)
 		}
 	})
@@ -98,7 +100,7 @@ func TestARightThatIsMissingIsNamed(t *testing.T) {
 		t.Run(m.subject, func(t *testing.T) {
 			t.Parallel()
 			o := open(t, []*server{s}, as(m.name, "secret"))
-			err := next(t, o.reports)
+			err := storestest.Next(t, o.reports)
 			if !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "rights") || !strings.Contains(err.Error(), strings.TrimRight(m.subject, "*>")) {
 				t.Errorf("it is reported that %v", err)
 			}
@@ -112,12 +114,12 @@ func TestALogThatMayNotBeWrittenIsRefused(t *testing.T) {
 	s := startServer(t, authorization(user("some", publish, []string{"sse.live.check", "sse.live.a", "sse.presence", "_INBOX.>"})))
 	o := open(t, []*server{s}, as("some", "secret"))
 	o.awaitUp(t)
-	add(t, o.Log("a"), 0, "one")
+	storestest.Add(t, o.Log("a"), 0, "one")
 	if _, err := o.Log("b").Append(t.Context(), 0, nil); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "sse.log.b") {
 		t.Errorf("Append returns %v", err)
 	}
-	_, ended := follow(t, o.Log("b"), 0)
-	if err := next(t, ended); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "sse.live.b") {
+	_, ended := storestest.Follow(t, o.Log("b"), 0)
+	if err := storestest.Next(t, ended); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "sse.live.b") {
 		t.Errorf("Follow returns %v", err)
 	}
 }
@@ -164,7 +166,7 @@ func TestWhoConnectsIsChecked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := open(t, []*server{test.at}, test.change)
-			err := next(t, o.reports)
+			err := storestest.Next(t, o.reports)
 			if test.good && err != nil || !test.good && (!errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "user")) {
 				t.Errorf("it is reported that %v", err)
 			}
@@ -198,7 +200,7 @@ func TestAServerWithoutWhatIsNeededIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := open(t, []*server{startServer(t, test.line)}, test.change)
-			err := next(t, o.reports)
+			err := storestest.Next(t, o.reports)
 			if !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("it is reported that %v", err)
 			}
@@ -273,7 +275,7 @@ func TestAStreamOfItsOwnerIsTakenAsItIs(t *testing.T) {
 	if _, err := l.Append(t.Context(), 0, make([]byte, 2000)); !errors.Is(err, store.ErrTooLarge) {
 		t.Errorf("more than the stream takes: %v", err)
 	}
-	add(t, l, 0, "one")
+	storestest.Add(t, l, 0, "one")
 	stream, err := js.Stream(t.Context(), "SSE")
 	if err != nil {
 		t.Fatal(err)
@@ -289,7 +291,7 @@ func TestSubjectsOfAnotherStreamAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := open(t, []*server{s})
-	if err := next(t, o.reports); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "prefix") {
+	if err := storestest.Next(t, o.reports); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "prefix") {
 		t.Errorf("it is reported that %v", err)
 	}
 	open(t, []*server{s}, func(s *nats.Store) { s.Prefix = "other.sse" }).awaitUp(t)
@@ -322,7 +324,7 @@ func TestMoreLogsThanMayBeSubscribedToAreRefused(t *testing.T) {
 			ended <- o.Log(fmt.Sprint("log", i)).Follow(t.Context(), 0, func(store.Message) error { return nil })
 		}()
 	}
-	if err := next(t, ended); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "max_subscriptions") {
+	if err := storestest.Next(t, ended); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "max_subscriptions") {
 		t.Errorf("Follow returns %v", err)
 	}
 }
@@ -338,7 +340,7 @@ func TestAMessageThatIsTooLargeIsNotSent(t *testing.T) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
-	add(t, l, 0, strings.Repeat("x", most-512))
+	storestest.Add(t, l, 0, strings.Repeat("x", most-512))
 	if len(o.reports) > 0 {
 		t.Errorf("it is reported that %v", <-o.reports)
 	}

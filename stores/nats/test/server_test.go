@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-4dedbcea/caddy-sse/internal/storestest"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -105,7 +107,7 @@ func (s *server) start() {
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	eventually(s.t, "nats-server answers", func() bool {
+	storestest.Eventually(s.t, "nats-server answers", func() bool {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
 		if err == nil {
 			conn.Close()
@@ -131,7 +133,7 @@ func (s *server) signal(signal syscall.Signal) {
 	if signal != syscall.SIGSTOP {
 		return
 	}
-	eventually(s.t, "all threads stop", func() bool {
+	storestest.Eventually(s.t, "all threads stop", func() bool {
 		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.process.Process.Pid))
 		for _, task := range tasks {
 			if stat, err := os.ReadFile(task); err == nil && !strings.Contains(string(stat), ") T ") {
@@ -170,7 +172,7 @@ func admin(t *testing.T, servers ...*server) jetstream.JetStream {
 // leader returns the server that leads the stream.
 func leader(t *testing.T, js jetstream.JetStream, servers []*server) (l *server) {
 	t.Helper()
-	eventually(t, "the stream has a leader", func() bool {
+	storestest.Eventually(t, "the stream has a leader", func() bool {
 		stream, err := js.Stream(t.Context(), "SSE")
 		if err != nil || stream.CachedInfo().Cluster == nil {
 			return false
