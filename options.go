@@ -75,7 +75,7 @@ type Share struct {
 	// The largest size of the events that are kept, in bytes, up to 1 GiB. Default: 1048576 (1 MiB).
 	HistorySize int64 `json:"history_size,omitempty"`
 
-	// How many of the kept events a client without an id gets first. Negative: all of them. Default: 0, so the client starts with
+	// How many of the kept events a client without an id gets first. -1: all of them. Default: 0, so the client starts with
 	// the next event.
 	Replay int `json:"replay,omitempty"`
 
